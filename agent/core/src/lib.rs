@@ -1,0 +1,1 @@
+//! Pure parts of the agent: profile, decode, schedule, assemble, guard, fail-safe.

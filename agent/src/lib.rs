@@ -1,0 +1,1 @@
+//! The per-rack agent: reads devices truthfully, acts on Orders, fails safe.

@@ -1,0 +1,1 @@
+//! The predictor: feature, manifest, net (tract) and baseline; one feature code for training and running.

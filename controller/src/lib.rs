@@ -1,0 +1,1 @@
+//! The controller: link, record, serve, alert and the console around the pure cores.

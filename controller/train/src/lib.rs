@@ -1,0 +1,1 @@
+//! The training module: data set, split, networks, fit, evaluation, export to ONNX.

@@ -1,0 +1,1 @@
+//! The other side of the cable: plant physics, device firmware, servers, scenarios, faults.

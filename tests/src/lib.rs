@@ -1,0 +1,1 @@
+//! System tests: closed loop, device truth, interoperability, chaos, browser, tidy.

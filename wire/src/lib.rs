@@ -1,0 +1,1 @@
+//! Bytes between agent and controller: Sparkplug B payloads and topics. Pure.

@@ -1,0 +1,56 @@
+//! Names of the metrics Headroom exports to Prometheus and InfluxDB, in one place so that
+//! dashboards and alert rules can be checked against them. Signals are exported as
+//! `headroom_<signal name>{rack,device}`.
+
+/// Every metric that is not a signal: name, type, labels, help.
+pub const METRICS: &[(&str, &str, &[&str], &str)] = &[
+    ("headroom_node_power_watts", "gauge", &["node"], "Power believed to flow through a node."),
+    ("headroom_node_limit_watts", "gauge", &["node", "kind"], "Limit of a node and what sets it."),
+    ("headroom_node_rating_watts", "gauge", &["node"], "Continuous rating of a node."),
+    ("headroom_node_expected_watts", "gauge", &["node"], "Power expected while an Order takes to act."),
+    (
+        "headroom_node_time_to_trip_seconds",
+        "gauge",
+        &["node"],
+        "Seconds to trip at the present power; absent when it never trips.",
+    ),
+    ("headroom_node_trip_used_ratio", "gauge", &["node"], "Used share of the trip accumulator."),
+    ("headroom_rack_power_watts", "gauge", &["rack"], "Power of a rack."),
+    ("headroom_rack_budget_watts", "gauge", &["rack", "bound_by"], "Budget of a rack and the node that bound it."),
+    ("headroom_rack_capped", "gauge", &["rack"], "1 while a rack is held below what it would draw."),
+    ("headroom_rack_age_seconds", "gauge", &["rack"], "Age of the newest Snapshot by the controller's clock."),
+    ("headroom_orders_total", "counter", &[], "Orders sent."),
+    ("headroom_receipts_total", "counter", &["outcome"], "Receipts by outcome: applied, clamped, refused, expired."),
+    ("headroom_snapshots_total", "counter", &[], "Snapshots received."),
+    ("headroom_readings_total", "counter", &[], "Readings received."),
+    ("headroom_readings_no_data_total", "counter", &["reason"], "Readings without a value, by reason."),
+    ("headroom_frames_dropped_total", "counter", &["reason"], "Malformed or unexpected frames from the bus."),
+    ("headroom_forecasts_total", "counter", &["source"], "Forecasts by source: model, baseline."),
+    ("headroom_findings", "gauge", &["severity"], "Open Findings."),
+    ("headroom_alerts_total", "counter", &["result"], "Alert deliveries by result: delivered, retried, dead."),
+    ("headroom_record_entries_total", "counter", &[], "Entries stored durably in the record."),
+    ("headroom_influx_points_total", "counter", &["result"], "Points sent to InfluxDB: written, dropped."),
+    ("headroom_decide_seconds", "gauge", &[], "Time the last decision took."),
+    ("headroom_agent_guard_active", "gauge", &["rack"], "1 while the agent's own guard holds the rack down."),
+    ("headroom_agent_lease_remaining_seconds", "gauge", &["rack"], "Time left on the lease, 0 at the safe share."),
+    ("headroom_agent_device_up", "gauge", &["rack", "device"], "1 while a device answers."),
+    ("headroom_agent_poll_seconds", "gauge", &["rack", "device"], "Time the last poll of a device took."),
+    ("headroom_agent_spool_snapshots", "gauge", &["rack"], "Snapshots not yet acknowledged by the record."),
+    ("headroom_agent_spool_dropped_total", "counter", &["rack"], "Snapshots dropped because the spool was full."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::Signal;
+
+    #[test]
+    fn no_metric_takes_the_name_of_a_signal() {
+        for (name, kind, _, help) in METRICS {
+            let bare = name.strip_prefix("headroom_").expect("every metric carries the prefix");
+            assert!(Signal::from_name(bare).is_none(), "{name}");
+            assert_eq!(*kind == "counter", name.ends_with("_total"), "{name}");
+            assert!(help.ends_with('.'));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! How one entry of the record looks in bytes: `[length u32][crc32 u32][version u8][postcard]`,
+//! little-endian; length counts version and body, the checksum (CRC-32/ISO-HDLC) covers both.
+//! Pure: files, segments and fsync are the controller's. Training reads the same frames.
+
+use crate::finding::Finding;
+use crate::forecast::Forecast;
+use crate::plan::Plan;
+use crate::snapshot::Snapshot;
+use crate::time::UnixMs;
+use serde::{Deserialize, Serialize};
+
+/// Version of the entry encoding. Raise it when a type below changes.
+pub const VERSION: u8 = 1;
+/// Bytes before the version byte.
+pub const HEADER: usize = 8;
+/// No entry is longer: a larger length is corruption.
+pub const MAX_BODY: usize = 16 << 20;
+
+/// One thing worth keeping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Entry {
+    /// What an agent saw.
+    Snapshot(Snapshot),
+    /// What the controller decided.
+    Plan(Plan),
+    /// What was expected.
+    Forecast(Forecast),
+    /// What a person should look at.
+    Finding(Finding),
+    /// A line for the audit log.
+    Note {
+        /// When.
+        at: UnixMs,
+        /// What kind: `cap`, `release`, `model`, `fault`, ...
+        kind: String,
+        /// Words for people.
+        text: String,
+    },
+}
+
+/// Why bytes are not an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The bytes end inside a frame: an unfinished write, or more is still to come.
+    #[error("the frame is cut off")]
+    CutOff,
+    /// The length is impossible.
+    #[error("a frame cannot be {0} bytes long")]
+    Length(usize),
+    /// The checksum does not fit.
+    #[error("the checksum does not fit")]
+    Checksum,
+    /// Written by another version.
+    #[error("the frame has version {0}, this program reads version {VERSION}")]
+    Version(u8),
+    /// The body does not decode.
+    #[error("the body does not decode: {0}")]
+    Body(String),
+}
+
+/// The frame of one entry.
+///
+/// # Errors
+/// [`FrameError::Body`] if the entry cannot be encoded, [`FrameError::Length`] if it is longer than [`MAX_BODY`].
+pub fn encode(entry: &Entry) -> Result<Vec<u8>, FrameError> {
+    let mut bytes = vec![0; HEADER];
+    bytes.push(VERSION);
+    let mut bytes = postcard::to_extend(entry, bytes).map_err(|e| FrameError::Body(e.to_string()))?;
+    let length = bytes.len() - HEADER;
+    if length > MAX_BODY {
+        return Err(FrameError::Length(length));
+    }
+    let crc = crc32fast::hash(&bytes[HEADER..]);
+    bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    Ok(bytes)
+}
+
+/// The first entry in `bytes` and how many bytes it took.
+///
+/// # Errors
+/// See [`FrameError`]; after anything but [`FrameError::CutOff`] the rest of the file is suspect.
+pub fn decode(bytes: &[u8]) -> Result<(Entry, usize), FrameError> {
+    let word = |at: usize| -> Option<u32> { Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
+    let length = word(0).ok_or(FrameError::CutOff)? as usize;
+    let crc = word(4).ok_or(FrameError::CutOff)?;
+    if length == 0 || length > MAX_BODY {
+        return Err(FrameError::Length(length));
+    }
+    let body = bytes.get(HEADER..HEADER + length).ok_or(FrameError::CutOff)?;
+    if crc32fast::hash(body) != crc {
+        return Err(FrameError::Checksum);
+    }
+    if body[0] != VERSION {
+        return Err(FrameError::Version(body[0]));
+    }
+    let entry = postcard::from_bytes(&body[1..]).map_err(|e| FrameError::Body(e.to_string()))?;
+    Ok((entry, HEADER + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note() -> Entry {
+        Entry::Note { at: UnixMs::new(7), kind: "cap".into(), text: "rack-1 held".into() }
+    }
+
+    #[test]
+    fn an_entry_survives_its_frame() {
+        let bytes = encode(&note()).expect("encodes");
+        assert_eq!(decode(&bytes), Ok((note(), bytes.len())));
+    }
+
+    #[test]
+    fn a_torn_or_altered_frame_is_never_an_entry() {
+        let bytes = encode(&note()).expect("encodes");
+        for cut in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..cut]), Err(FrameError::CutOff), "cut at {cut}");
+        }
+        for at in 4..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x40;
+            assert!(decode(&bad).is_err(), "byte {at} altered and accepted");
+        }
+    }
+
+    /// These bytes are on customers' disks. Do not change the test: raise [`VERSION`].
+    #[test]
+    fn the_bytes_of_version_1_are_frozen() {
+        let hex: String = encode(&note()).expect("encodes").iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "13000000aabe7f65010407036361700b7261636b2d312068656c64");
+    }
+}

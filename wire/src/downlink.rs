@@ -1,0 +1,140 @@
+//! Orders as node commands (NCMD): every Order of one message shares generation and lease. The
+//! same message says how far the record has stored this agent's Snapshots.
+
+use crate::WireError;
+use crate::sparkplug::{Metric, Payload, Value, datatype};
+use crate::uplink::{REBIRTH, order_device};
+use headroom_rack::{DeviceId, Generation, Order, Setting, Watts};
+use prost::Message;
+
+const EPOCH: &str = "Order/epoch";
+const COUNTER: &str = "Order/counter";
+const LEASE: &str = "Order/lease_ms";
+const STORED_BOOT: &str = "Stored/boot";
+const STORED_SEQ: &str = "Stored/seq";
+const POWER_LIMIT: &str = "power_limit_watts";
+const CLOCK_CEILING: &str = "clock_ceiling_mhz";
+
+/// Commands an agent's birth announces, with their data types.
+pub(crate) const ORDER_METRICS: &[(&str, u32)] = &[
+    (EPOCH, datatype::UINT64),
+    (COUNTER, datatype::UINT64),
+    (LEASE, datatype::UINT32),
+    (STORED_BOOT, datatype::UINT64),
+    (STORED_SEQ, datatype::UINT64),
+];
+
+/// Commands a birth announces for each GPU.
+pub(crate) fn order_metric_names(device: &DeviceId) -> [(String, u32); 2] {
+    [
+        (format!("Order/{device}/{POWER_LIMIT}"), datatype::DOUBLE),
+        (format!("Order/{device}/{CLOCK_CEILING}"), datatype::UINT32),
+    ]
+}
+
+/// How far the record has stored one agent run's Snapshots: all up to and including `seq`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The agent's run.
+    pub boot: u64,
+    /// The last Snapshot stored without a hole before it.
+    pub seq: u64,
+}
+
+/// One message to one agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Downlink {
+    /// Generation shared by all Orders.
+    pub generation: Generation,
+    /// Lease shared by all Orders, in milliseconds after arrival.
+    pub lease_ms: u32,
+    /// How far the record has got, when it has stored anything.
+    pub stored: Option<Stored>,
+    /// What to set; empty in advisory mode.
+    pub orders: Vec<(DeviceId, Setting)>,
+    /// Ask the agent to send its birth again.
+    pub rebirth: bool,
+}
+
+impl Downlink {
+    /// The Orders with their shared generation and lease.
+    pub fn orders(&self) -> impl Iterator<Item = Order> + '_ {
+        self.orders.iter().map(|(device, setting)| Order {
+            device: device.clone(),
+            setting: *setting,
+            generation: self.generation,
+            lease_ms: self.lease_ms,
+        })
+    }
+
+    /// The NCMD payload.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut metrics = Vec::with_capacity(self.orders.len() + 6);
+        if self.rebirth {
+            metrics.push(Metric::named(REBIRTH, Value::Boolean(true)));
+        }
+        metrics.push(Metric::named(EPOCH, Value::Long(self.generation.epoch)));
+        metrics.push(Metric::named(COUNTER, Value::Long(self.generation.counter)));
+        metrics.push(Metric::named(LEASE, Value::Int(self.lease_ms)));
+        if let Some(stored) = self.stored {
+            metrics.push(Metric::named(STORED_BOOT, Value::Long(stored.boot)));
+            metrics.push(Metric::named(STORED_SEQ, Value::Long(stored.seq)));
+        }
+        metrics.extend(self.orders.iter().map(|(device, setting)| match setting {
+            Setting::PowerLimit(watts) => {
+                Metric::named(format!("Order/{device}/{POWER_LIMIT}"), Value::Double(watts.get()))
+            }
+            Setting::ClockCeilingMhz(mhz) => Metric::named(format!("Order/{device}/{CLOCK_CEILING}"), Value::Int(*mhz)),
+        }));
+        Payload { timestamp: None, metrics, seq: None }.encode_to_vec()
+    }
+
+    /// Reads an NCMD payload. A bare rebirth request of another host (without generation) is
+    /// fine; Orders without generation and lease are not.
+    ///
+    /// # Errors
+    /// [`WireError::Protobuf`] or [`WireError::Metric`]. An unknown or ill-typed Order metric
+    /// refuses the whole message: half a Plan is no Plan.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let payload = Payload::decode(bytes).map_err(|e| WireError::Protobuf(e.to_string()))?;
+        let find = |name: &str| payload.metrics.iter().find(|m| m.name.as_deref() == Some(name));
+        let number =
+            |name: &str| find(name).map(|m| m.unsigned().ok_or_else(|| WireError::Metric(name.to_owned()))).transpose();
+        let mut orders = Vec::new();
+        for metric in &payload.metrics {
+            let Some(name) = metric.name.as_deref() else { continue };
+            let Some((device, what)) = order_device(name) else { continue };
+            let wrong = || WireError::Metric(name.to_owned());
+            let setting = match what {
+                POWER_LIMIT => {
+                    let watts = metric.float().filter(|w| w.is_finite() && *w >= 0.0).ok_or_else(wrong)?;
+                    Setting::PowerLimit(Watts::new(watts))
+                }
+                CLOCK_CEILING => {
+                    let mhz = metric.unsigned().and_then(|v| u32::try_from(v).ok()).ok_or_else(wrong)?;
+                    Setting::ClockCeilingMhz(mhz)
+                }
+                _ => return Err(wrong()),
+            };
+            orders.push((device, setting));
+        }
+        let (epoch, counter, lease) = (number(EPOCH)?, number(COUNTER)?, number(LEASE)?);
+        if !orders.is_empty() {
+            for (name, value) in [(EPOCH, epoch), (COUNTER, counter), (LEASE, lease)] {
+                value.ok_or_else(|| WireError::Metric(name.to_owned()))?;
+            }
+        }
+        let stored = match (number(STORED_BOOT)?, number(STORED_SEQ)?) {
+            (Some(boot), Some(seq)) => Some(Stored { boot, seq }),
+            _ => None,
+        };
+        let lease_ms = u32::try_from(lease.unwrap_or(0)).map_err(|_| WireError::Metric(LEASE.to_owned()))?;
+        Ok(Self {
+            generation: Generation { epoch: epoch.unwrap_or(0), counter: counter.unwrap_or(0) },
+            lease_ms,
+            stored,
+            orders,
+            rebirth: find(REBIRTH).is_some_and(|m| m.value == Some(Value::Boolean(true))),
+        })
+    }
+}

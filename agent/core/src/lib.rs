@@ -1,1 +1,12 @@
-//! Pure parts of the agent: profile, decode, schedule, assemble, guard, fail-safe.
+//! Pure parts of the agent: no clock, disk, network, thread or chance. Time is always an argument,
+//! bad input becomes a `NoData`, a `Refusal` or a `Mistake`, never a panic. What touches the world
+//! is the shell's (`headroom-agent`).
+
+pub mod assemble;
+pub mod decode;
+pub mod document;
+pub mod failsafe;
+pub mod guard;
+pub mod profile;
+pub mod schedule;
+pub mod spool;

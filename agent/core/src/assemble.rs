@@ -1,0 +1,139 @@
+//! The latest Reading of each signal and the Snapshot made of them. A value that grows too old
+//! becomes `Stale`: nothing here repeats a last value in silence.
+
+use headroom_rack::{DeviceId, Mono, NoData, RackId, Reading, Receipt, Signal, SignalPath, Snapshot, UnixMs};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Receipts kept between two Snapshots; the oldest go first.
+const MAX_RECEIPTS: usize = 256;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    reading: Reading,
+    arrived: Mono,
+    stale_after: Duration,
+}
+
+/// The latest of everything, and the Receipts of the next Snapshot.
+#[derive(Debug, Clone)]
+pub struct Latest {
+    rack: RackId,
+    boot: u64,
+    seq: u64,
+    entries: BTreeMap<SignalPath, Entry>,
+    receipts: VecDeque<Receipt>,
+}
+
+impl Latest {
+    /// Nothing known yet. `boot` names this run of the agent.
+    pub fn new(rack: RackId, boot: u64) -> Self {
+        Self { rack, boot, seq: 0, entries: BTreeMap::new(), receipts: VecDeque::new() }
+    }
+
+    /// Announces a signal before it was ever read, so that it is in every Snapshot from the
+    /// start. A value older than `stale_after` becomes [`NoData::Stale`].
+    pub fn declare(&mut self, path: SignalPath, stale_after: Duration, now: Mono, at: UnixMs) {
+        let reading = Reading::none(NoData::NotYetRead, at);
+        self.entries.entry(path).or_insert(Entry { reading, arrived: now, stale_after });
+    }
+
+    /// Stores a Reading of a declared signal; others are ignored.
+    pub fn put(&mut self, path: &SignalPath, reading: Reading, now: Mono) {
+        if let Some(entry) = self.entries.get_mut(path) {
+            entry.reading = reading;
+            entry.arrived = now;
+        }
+    }
+
+    /// Adds a Receipt to the next Snapshot.
+    pub fn receipt(&mut self, receipt: Receipt) {
+        if self.receipts.len() == MAX_RECEIPTS {
+            self.receipts.pop_front();
+        }
+        self.receipts.push_back(receipt);
+    }
+
+    /// The value of a signal with its age, when there is one that is not stale.
+    pub fn value(&self, device: &DeviceId, signal: Signal, now: Mono) -> Option<(f64, Duration)> {
+        let entry = self.entries.get(&SignalPath::new(device.clone(), signal))?;
+        let age = now.since(entry.arrived);
+        if age > entry.stale_after {
+            return None;
+        }
+        entry.reading.ok().map(|value| (value, age))
+    }
+
+    /// The next Snapshot of this run.
+    pub fn snapshot(&mut self, now: Mono, at: UnixMs) -> Snapshot {
+        self.seq += 1;
+        let readings = self.entries.iter().map(|(path, entry)| (path.clone(), aged(entry, now))).collect();
+        Snapshot {
+            rack: self.rack.clone(),
+            boot: self.boot,
+            seq: self.seq,
+            at,
+            historical: false,
+            readings,
+            receipts: self.receipts.drain(..).collect(),
+        }
+    }
+}
+
+fn aged(entry: &Entry, now: Mono) -> Reading {
+    if entry.reading.value.is_ok() && now.since(entry.arrived) > entry.stale_after {
+        return Reading::none(NoData::Stale, entry.reading.at);
+    }
+    entry.reading
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headroom_rack::{Generation, Outcome};
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    fn latest() -> (Latest, SignalPath) {
+        let mut latest = Latest::new(RackId::new("rack-1").unwrap(), 7);
+        let path = SignalPath::new(DeviceId::new("pdu-a").unwrap(), Signal::PduPower);
+        latest.declare(path.clone(), LIMIT, Mono::from_ms(0), UnixMs::new(0));
+        (latest, path)
+    }
+
+    #[test]
+    fn a_signal_nobody_has_read_says_so() {
+        let (mut latest, path) = latest();
+        let snapshot = latest.snapshot(Mono::from_ms(9000), UnixMs::new(9000));
+        assert_eq!(snapshot.readings[&path].value, Err(NoData::NotYetRead));
+        assert_eq!((snapshot.boot, snapshot.seq), (7, 1));
+    }
+
+    #[test]
+    fn an_old_value_becomes_stale_and_a_reason_stays() {
+        let (mut latest, path) = latest();
+        latest.put(&path, Reading::new(5.0, UnixMs::new(1)), Mono::from_ms(1000));
+        assert_eq!(latest.snapshot(Mono::from_ms(3000), UnixMs::new(3)).readings[&path].value, Ok(5.0));
+        assert_eq!(latest.snapshot(Mono::from_ms(3001), UnixMs::new(3)).readings[&path].value, Err(NoData::Stale));
+        assert!(latest.value(&path.device, path.signal, Mono::from_ms(3001)).is_none());
+        latest.put(&path, Reading::none(NoData::Timeout, UnixMs::new(4)), Mono::from_ms(4000));
+        assert_eq!(latest.snapshot(Mono::from_ms(99_000), UnixMs::new(3)).readings[&path].value, Err(NoData::Timeout));
+    }
+
+    #[test]
+    fn receipts_ride_in_one_snapshot_only_and_are_bounded() {
+        let (mut latest, path) = latest();
+        for counter in 0..1000 {
+            latest.receipt(Receipt {
+                device: path.device.clone(),
+                generation: Generation { epoch: 1, counter },
+                outcome: Outcome::Applied,
+                at: UnixMs::new(0),
+            });
+        }
+        let first = latest.snapshot(Mono::from_ms(1), UnixMs::new(1));
+        assert_eq!(first.receipts.len(), MAX_RECEIPTS);
+        assert_eq!(first.receipts[0].generation.counter, 1000 - 256);
+        assert!(latest.snapshot(Mono::from_ms(2), UnixMs::new(2)).receipts.is_empty());
+    }
+}

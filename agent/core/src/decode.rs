@@ -1,0 +1,220 @@
+//! From register words to a Reading: a pure constructor. Whatever is wrong with the words becomes
+//! a reason; no number leaves here that the catalogue calls implausible.
+
+use crate::profile::{Combine, Encoding, Meaning, Point, RegisterKind, WordOrder};
+use headroom_rack::{NoData, Reading, UnixMs};
+use std::collections::BTreeMap;
+
+/// The registers of one poll: a word, or the reason why it could not be read.
+#[derive(Debug, Clone, Default)]
+pub struct Registers {
+    words: BTreeMap<(RegisterKind, u16), Result<u16, NoData>>,
+}
+
+impl Registers {
+    /// Nothing read yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stores an answer to a read of registers from `address` on. An answer that is not `count`
+    /// words long is [`NoData::Malformed`] for all of them.
+    pub fn answer(&mut self, kind: RegisterKind, address: u16, count: u16, words: &[u16]) {
+        if words.len() != usize::from(count) {
+            return self.fail(kind, address, count, NoData::Malformed);
+        }
+        self.words.extend((address..=u16::MAX).zip(words).map(|(a, w)| ((kind, a), Ok(*w))));
+    }
+
+    /// Stores that a read failed.
+    pub fn fail(&mut self, kind: RegisterKind, address: u16, count: u16, reason: NoData) {
+        self.words.extend((address..=u16::MAX).take(count.into()).map(|a| ((kind, a), Err(reason))));
+    }
+
+    fn word(&self, kind: RegisterKind, address: u16) -> Result<u16, NoData> {
+        self.words.get(&(kind, address)).copied().unwrap_or(Err(NoData::NotYetRead))
+    }
+}
+
+/// The Reading of one point.
+pub fn decode(point: &Point, registers: &Registers, at: UnixMs) -> Reading {
+    match value(point, registers) {
+        Ok(value) if !value.is_finite() => Reading::none(NoData::NotAvailable, at),
+        Ok(value) if !point.signal.is_plausible(value) => Reading::none(NoData::OutOfRange, at),
+        Ok(value) => Reading::new(value, at),
+        Err(reason) => Reading::none(reason, at),
+    }
+}
+
+fn value(point: &Point, registers: &Registers) -> Result<f64, NoData> {
+    if let Some(status) = point.valid_unless {
+        // A status that cannot be read vouches for nothing.
+        let word = registers.word(status.register, status.address)?;
+        if word >> status.bit & 1 == 1 {
+            return Err(NoData::NotAvailable);
+        }
+    }
+    let parts = point.addresses.iter().map(|a| part(point, registers, *a));
+    match point.combine {
+        Combine::Sum => parts.sum(),
+        // A line the device does not have is no reason to disbelieve those it has; a line that
+        // could not be read is.
+        Combine::Max => parts
+            .filter(|p| *p != Err(NoData::NotAvailable))
+            .try_fold(None, largest)
+            .and_then(|m| m.ok_or(NoData::NotAvailable)),
+    }
+}
+
+fn largest(so_far: Option<f64>, part: Result<f64, NoData>) -> Result<Option<f64>, NoData> {
+    let part = part?;
+    Ok(Some(so_far.map_or(part, |m: f64| m.max(part))))
+}
+
+fn part(point: &Point, registers: &Registers, address: u16) -> Result<f64, NoData> {
+    let raw = raw(point, registers, address)?;
+    if point.not_available.contains(&raw) {
+        return Err(NoData::NotAvailable);
+    }
+    match &point.meaning {
+        Meaning::AnyBitOf(mask) => Ok(f64::from(u8::from(raw & mask != 0))),
+        Meaning::OneOf(values) => Ok(f64::from(u8::from(values.contains(&raw)))),
+        Meaning::Number { scale, offset, fraction_bits } => {
+            let number = number(point.encoding, raw);
+            if !number.is_finite() {
+                return Err(NoData::NotAvailable);
+            }
+            Ok(number / f64::from(1_u32 << fraction_bits) * scale + offset)
+        }
+    }
+}
+
+fn raw(point: &Point, registers: &Registers, address: u16) -> Result<u64, NoData> {
+    let mut words = Vec::with_capacity(4);
+    for offset in 0..point.encoding.words() {
+        words.push(registers.word(point.register, address.wrapping_add(offset))?);
+    }
+    if point.word_order == WordOrder::LowFirst {
+        words.reverse();
+    }
+    Ok(words.into_iter().fold(0, |raw, word| raw << 16 | u64::from(word)))
+}
+
+fn number(encoding: Encoding, raw: u64) -> f64 {
+    match encoding {
+        Encoding::U16 | Encoding::U32 | Encoding::U64 => raw as f64,
+        Encoding::I16 => f64::from(raw as u16 as i16),
+        Encoding::I32 => f64::from(raw as u32 as i32),
+        Encoding::I64 => raw as i64 as f64,
+        Encoding::F32 => f64::from(f32::from_bits(raw as u32)),
+        Encoding::F64 => f64::from_bits(raw),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::StatusBit;
+    use headroom_rack::Signal;
+    use proptest::prelude::*;
+
+    fn point(signal: Signal, encoding: Encoding) -> Point {
+        Point {
+            signal,
+            register: RegisterKind::Input,
+            addresses: vec![10],
+            combine: Combine::Sum,
+            encoding,
+            word_order: WordOrder::HighFirst,
+            meaning: Meaning::Number { scale: 1.0, offset: 0.0, fraction_bits: 0 },
+            not_available: vec![],
+            valid_unless: None,
+        }
+    }
+
+    fn read(point: &Point, words: &[u16]) -> Result<f64, NoData> {
+        let mut registers = Registers::new();
+        registers.answer(RegisterKind::Input, 10, u16::try_from(words.len()).unwrap(), words);
+        decode(point, &registers, UnixMs::new(1)).value
+    }
+
+    #[test]
+    fn words_become_numbers() {
+        // 230.5 as IEEE 754 single precision is 0x43668000.
+        assert_eq!(read(&point(Signal::PduVoltageL1, Encoding::F32), &[0x4366, 0x8000]), Ok(230.5));
+        let mut low = point(Signal::PduVoltageL1, Encoding::F32);
+        low.word_order = WordOrder::LowFirst;
+        assert_eq!(read(&low, &[0x8000, 0x4366]), Ok(230.5));
+        assert_eq!(read(&point(Signal::CoolingReturnPressure, Encoding::I16), &[0xFFF6]), Ok(-10.0));
+        let mut fixed = point(Signal::UpsBatteryVoltage, Encoding::U16);
+        fixed.meaning = Meaning::Number { scale: 1.0, offset: 0.0, fraction_bits: 6 };
+        assert_eq!(read(&fixed, &[54 * 64 + 32]), Ok(54.5));
+    }
+
+    #[test]
+    fn a_float_that_is_none_is_not_available() {
+        assert_eq!(read(&point(Signal::PduVoltageL1, Encoding::F32), &[0x7FC0, 0]), Err(NoData::NotAvailable));
+    }
+
+    #[test]
+    fn an_implausible_value_is_out_of_range() {
+        assert_eq!(read(&point(Signal::PduVoltageL1, Encoding::U16), &[40_000]), Err(NoData::OutOfRange));
+    }
+
+    #[test]
+    fn a_sentinel_is_not_available_and_a_short_answer_is_malformed() {
+        let mut p = point(Signal::UpsBatteryVoltage, Encoding::U16);
+        p.not_available = vec![0xFFFF];
+        assert_eq!(read(&p, &[0xFFFF]), Err(NoData::NotAvailable));
+        let mut registers = Registers::new();
+        registers.answer(RegisterKind::Input, 10, 2, &[1]);
+        assert_eq!(decode(&p, &registers, UnixMs::new(1)).value, Err(NoData::Malformed));
+    }
+
+    #[test]
+    fn a_value_whose_status_bit_is_set_or_unreadable_is_not_believed() {
+        let mut p = point(Signal::CoolingFlow, Encoding::U16);
+        p.valid_unless = Some(StatusBit { register: RegisterKind::Holding, address: 0x9200, bit: 4 });
+        let mut registers = Registers::new();
+        registers.answer(RegisterKind::Input, 10, 1, &[60]);
+        registers.answer(RegisterKind::Holding, 0x9200, 1, &[1 << 4]);
+        assert_eq!(decode(&p, &registers, UnixMs::new(1)).value, Err(NoData::NotAvailable));
+        registers.answer(RegisterKind::Holding, 0x9200, 1, &[1 << 3]);
+        assert_eq!(decode(&p, &registers, UnixMs::new(1)).value, Ok(60.0));
+        registers.fail(RegisterKind::Holding, 0x9200, 1, NoData::Timeout);
+        assert_eq!(decode(&p, &registers, UnixMs::new(1)).value, Err(NoData::Timeout));
+    }
+
+    #[test]
+    fn the_fullest_phase_counts_and_phases_the_device_lacks_do_not() {
+        let mut p = point(Signal::UpsLoad, Encoding::U16);
+        p.addresses = vec![10, 11, 12];
+        p.combine = Combine::Max;
+        p.meaning = Meaning::Number { scale: 0.01, offset: 0.0, fraction_bits: 0 };
+        p.not_available = vec![0xFFFF];
+        assert_eq!(read(&p, &[40, 0xFFFF, 0xFFFF]), Ok(0.4));
+        assert_eq!(read(&p, &[40, 90, 70]), Ok(0.9));
+        assert_eq!(read(&p, &[0xFFFF; 3]), Err(NoData::NotAvailable));
+    }
+
+    #[test]
+    fn a_flag_follows_its_rule() {
+        let mut p = point(Signal::UpsOnBattery, Encoding::U16);
+        p.meaning = Meaning::OneOf(vec![3]);
+        assert_eq!(read(&p, &[3]), Ok(1.0));
+        assert_eq!(read(&p, &[2]), Ok(0.0));
+        p.meaning = Meaning::AnyBitOf(0x0FF0);
+        assert_eq!(read(&p, &[0x0010]), Ok(1.0));
+        assert_eq!(read(&p, &[0x000F]), Ok(0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_words_a_value_is_finite_and_plausible(words in prop::collection::vec(any::<u16>(), 0..5), kind in 0..8_usize) {
+            let p = point(Signal::PduPower, Encoding::ALL[kind].1);
+            if let Ok(value) = read(&p, &words) {
+                prop_assert!(value.is_finite() && Signal::PduPower.is_plausible(value));
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Profile text (TOML) to a checked [`Profile`]. All mistakes at once, each with its line.
+
+use super::{Combine, Encoding, Link, Meaning, Point, Probe, Profile, RegisterKind, StatusBit, WordOrder};
+use crate::document::{self, Mistake, Mistakes, Table};
+use headroom_rack::{Class, Signal, Unit};
+
+/// Modbus: at most 125 registers in one read (application protocol v1.1b3, 6.3 and 6.4).
+const PROTOCOL_MAX_SPAN: u64 = 125;
+const CLASSES: &[(&str, Class)] =
+    &[("gpu", Class::Gpu), ("pdu", Class::Pdu), ("ups", Class::Ups), ("cooling", Class::Cooling)];
+const KINDS: &[(&str, RegisterKind)] = &[("input", RegisterKind::Input), ("holding", RegisterKind::Holding)];
+const ORDERS: &[(&str, WordOrder)] = &[("high_first", WordOrder::HighFirst), ("low_first", WordOrder::LowFirst)];
+const COMBINES: &[(&str, Combine)] = &[("sum", Combine::Sum), ("max", Combine::Max)];
+
+impl Profile {
+    /// Reads a profile; `file` names it in mistakes.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Mistake>> {
+        document::read(file, text, profile)
+    }
+}
+
+fn choice<T: Copy>(t: &mut Table<'_>, m: &mut Mistakes, key: &'static str, all: &[(&str, T)]) -> Option<T> {
+    let word = t.text(m, key)?;
+    let found = all.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+    if found.is_none() {
+        let names: Vec<_> = all.iter().map(|(name, _)| format!("{name:?}")).collect();
+        m.add(t.place(key), format!("`{key}` is {word:?}"), format!("it must be one of {}", names.join(", ")));
+    }
+    found
+}
+
+fn need_choice<T: Copy>(t: &mut Table<'_>, m: &mut Mistakes, key: &'static str, all: &[(&str, T)]) -> Option<T> {
+    if !t.has(key) {
+        let names: Vec<_> = all.iter().map(|(name, _)| format!("{name:?}")).collect();
+        t.missing(m, key, &format!("{key} = one of {}", names.join(", ")));
+    }
+    choice(t, m, key, all)
+}
+
+fn profile(t: &mut Table<'_>, m: &mut Mistakes) -> Option<Profile> {
+    let name = t.need_text(m, "name", "name = \"vendor-model\"").map(str::to_owned);
+    let class = need_choice(t, m, "class", CLASSES);
+    let describes = t.need_text(m, "describes", "describes = \"what the device is\"").map(str::to_owned);
+    let source = t.need_text(m, "source", "source = \"the public document the map comes from\"").map(str::to_owned);
+    let validated = t.need_text(m, "validated", "validated = \"on what it was tried\"").map(str::to_owned);
+    for key in ["name", "describes", "source", "validated"] {
+        if t.has(key) && t.text(m, key).is_some_and(|text| text.trim().is_empty()) {
+            m.add(t.place(key), format!("`{key}` is empty"), "say it in words".to_owned());
+        }
+    }
+    let link = t.table(m, "link", |t, m| {
+        let max_span = t.whole(m, "max_span", 1, PROTOCOL_MAX_SPAN).unwrap_or(PROTOCOL_MAX_SPAN);
+        let bridge = !t.flag(m, "no_bridge").unwrap_or(false);
+        let gap_ms = t.whole(m, "gap_ms", 0, 1000).unwrap_or(0);
+        let timeout_ms = t.whole(m, "timeout_ms", 10, 10_000).unwrap_or(500);
+        Some(Link { max_span: u16::try_from(max_span).ok()?, bridge, gap_ms, timeout_ms })
+    });
+    let link = link.unwrap_or(Link { max_span: PROTOCOL_MAX_SPAN as u16, bridge: true, gap_ms: 0, timeout_ms: 500 });
+    if !t.has("probe") {
+        t.missing(m, "probe", "[probe] with register, address and count of something every such device has");
+    }
+    let probe = t.table(m, "probe", |t, m| {
+        let register = need_choice(t, m, "register", KINDS);
+        let address = need_address(t, m);
+        let count = t.whole(m, "count", 1, link.max_span.into()).unwrap_or(1);
+        Some(Probe { register: register?, address: address?, count: u16::try_from(count).ok()? })
+    });
+    if !t.has("point") {
+        t.missing(m, "point", "at least one [[point]]");
+    }
+    let mut seen: Vec<Signal> = Vec::new();
+    let points = t.tables(m, "point", |t, m| {
+        let point = point(t, m, class, link)?;
+        if seen.contains(&point.signal) {
+            m.add(t.place("signal"), format!("{} has two points", point.signal), "keep one of them");
+        }
+        seen.push(point.signal);
+        Some(point)
+    });
+    Some(Profile {
+        name: name?,
+        class: class?,
+        describes: describes?,
+        source: source?,
+        validated: validated?,
+        link,
+        probe: probe?,
+        points,
+    })
+}
+
+fn need_address(t: &mut Table<'_>, m: &mut Mistakes) -> Option<u16> {
+    if !t.has("address") {
+        t.missing(m, "address", "address = the protocol address, counted from 0");
+    }
+    t.whole(m, "address", 0, 0xFFFF).and_then(|a| u16::try_from(a).ok())
+}
+
+fn point(t: &mut Table<'_>, m: &mut Mistakes, class: Option<Class>, link: Link) -> Option<Point> {
+    let signal = signal(t, m, class);
+    let register = need_choice(t, m, "register", KINDS);
+    let encoding = need_choice(t, m, "type", Encoding::ALL);
+    let word_order = choice(t, m, "words", ORDERS).unwrap_or(WordOrder::HighFirst);
+    let (addresses, combine) = addresses(t, m);
+    let not_available = t.wholes(m, "not_available", 0, i64::MAX as u64).unwrap_or_default();
+    let meaning = meaning(t, m, signal, encoding);
+    let valid_unless = t.table(m, "valid_unless", |t, m| {
+        let register = need_choice(t, m, "register", KINDS);
+        let address = need_address(t, m);
+        if !t.has("bit") {
+            t.missing(m, "bit", "bit = 0 (the least significant) to 15");
+        }
+        let bit = t.whole(m, "bit", 0, 15);
+        Some(StatusBit { register: register?, address: address?, bit: u8::try_from(bit?).ok()? })
+    });
+    let encoding = encoding?;
+    if encoding.words() > link.max_span {
+        m.add(t.place("type"), "the value is longer than link.max_span", "raise max_span or split the value");
+    }
+    for address in addresses.iter().flatten() {
+        if u32::from(*address) + u32::from(encoding.words()) > 0x1_0000 {
+            m.add(t.place("address"), format!("the value at {address} runs past 65535"), "correct the address");
+        }
+    }
+    if encoding.is_float() && !not_available.is_empty() {
+        let remedy = "remove it: NaN and infinities are never taken for values";
+        m.add(t.place("not_available"), "a float has no `not_available`", remedy);
+    }
+    Some(Point {
+        signal: signal?,
+        register: register?,
+        addresses: addresses?,
+        combine,
+        encoding,
+        word_order,
+        meaning,
+        not_available,
+        valid_unless,
+    })
+}
+
+fn signal(t: &mut Table<'_>, m: &mut Mistakes, class: Option<Class>) -> Option<Signal> {
+    let name = t.need_text(m, "signal", "signal = a name of the signal catalogue")?;
+    let found = Signal::from_name(name).filter(|s| class.is_none_or(|c| c == s.class()));
+    if found.is_none() {
+        let of_class = Signal::ALL.iter().filter(|s| class.is_none_or(|c| c == s.class()));
+        let names: Vec<_> = of_class.map(|s| s.name()).collect();
+        let problem = format!("{name:?} is no signal of this class");
+        m.add(t.place("signal"), problem, format!("the signals are: {}", names.join(", ")));
+    }
+    found
+}
+
+fn addresses(t: &mut Table<'_>, m: &mut Mistakes) -> (Option<Vec<u16>>, Combine) {
+    let one = t.whole(m, "address", 0, 0xFFFF);
+    let several = t.wholes(m, "addresses", 0, 0xFFFF);
+    let combine = choice(t, m, "combine", COMBINES);
+    let list = match (one, several) {
+        (Some(one), None) => {
+            if t.has("combine") {
+                m.add(t.place("combine"), "`combine` without `addresses`", "remove it, or write addresses = [...]");
+            }
+            Some(vec![one])
+        }
+        (None, Some(list)) if !list.is_empty() => {
+            if !t.has("combine") {
+                t.missing(m, "combine", "combine = \"sum\" or \"max\"");
+            }
+            Some(list)
+        }
+        _ if t.has("address") != t.has("addresses") => {
+            if t.has("addresses") && t.wholes(m, "addresses", 0, 0xFFFF).is_some_and(|l| l.is_empty()) {
+                m.add(t.place("addresses"), "`addresses` is empty", "name at least one address");
+            }
+            None
+        }
+        _ => {
+            let remedy = "write either address = N or addresses = [N, M] with combine";
+            m.add(t.at(), "a point needs exactly one of `address` and `addresses`", remedy);
+            None
+        }
+    };
+    let list = list.map(|l| l.into_iter().filter_map(|a| u16::try_from(a).ok()).collect());
+    (list, combine.unwrap_or(Combine::Sum))
+}
+
+fn meaning(t: &mut Table<'_>, m: &mut Mistakes, signal: Option<Signal>, encoding: Option<Encoding>) -> Meaning {
+    let scale = t.number(m, "scale", -1e12, 1e12);
+    let offset = t.number(m, "offset", -1e12, 1e12);
+    let fraction_bits = t.whole(m, "fraction_bits", 0, 31);
+    let any_bit_of = t.whole(m, "any_bit_of", 1, i64::MAX as u64);
+    let bit = t.whole(m, "bit", 0, 62);
+    let one_of = t.wholes(m, "one_of", 0, i64::MAX as u64);
+    if scale == Some(0.0) {
+        m.add(t.place("scale"), "`scale` is 0: every value would be 0", "write the factor into the signal's unit");
+    }
+    let flags = [any_bit_of.is_some(), bit.is_some(), one_of.is_some()].iter().filter(|f| **f).count();
+    let is_flag = signal.is_some_and(|s| s.unit() == Unit::Flag);
+    let place = ["any_bit_of", "bit", "one_of"].into_iter().find(|k| t.has(k)).map_or(t.at(), |k| t.place(k));
+    if is_flag && flags != 1 {
+        let remedy = "write one of: bit = N, any_bit_of = MASK, one_of = [values that mean 1]";
+        m.add(place, "a flag needs exactly one rule", remedy);
+    }
+    if signal.is_some() && !is_flag && flags > 0 {
+        m.add(place, "only a signal with the unit flag has such a rule", "remove it, or use a flag signal");
+    }
+    if flags > 0 && encoding.is_some_and(Encoding::is_float) {
+        m.add(t.place("type"), "a float cannot be a flag", "use an integer type");
+    }
+    match (any_bit_of, bit, one_of) {
+        (Some(mask), ..) => Meaning::AnyBitOf(mask),
+        (_, Some(bit), _) => Meaning::AnyBitOf(1 << bit),
+        (.., Some(list)) => Meaning::OneOf(list),
+        _ => Meaning::Number {
+            scale: scale.unwrap_or(1.0),
+            offset: offset.unwrap_or(0.0),
+            fraction_bits: fraction_bits.and_then(|b| u8::try_from(b).ok()).unwrap_or(0),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+name = "x"
+class = "pdu"
+describes = "d"
+source = "s"
+validated = "v"
+[probe]
+register = "input"
+address = 0
+[[point]]
+signal = "pdu_power_watts"
+register = "input"
+address = 0x34
+type = "f32"
+"#;
+
+    #[test]
+    fn a_right_profile_loads() {
+        let p = Profile::parse("x.toml", GOOD).unwrap();
+        assert_eq!(p.points[0].addresses, vec![52]);
+        assert_eq!(p.link.max_span, 125);
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_with_the_line_and_the_right_ones() {
+        let found = Profile::parse("x.toml", &GOOD.replace("\"f32\"", "\"f33\"")).unwrap_err();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].line, 14);
+        assert!(found[0].remedy.contains("\"u16\", \"i16\""), "{}", found[0]);
+    }
+
+    #[test]
+    fn a_signal_of_another_class_is_refused() {
+        let found = Profile::parse("x.toml", &GOOD.replace("pdu_power_watts", "ups_load_ratio")).unwrap_err();
+        assert!(found[0].problem.contains("no signal of this class"), "{}", found[0]);
+    }
+
+    #[test]
+    fn a_profile_cannot_name_a_write() {
+        let found = Profile::parse("x.toml", &format!("{GOOD}write = true\n")).unwrap_err();
+        assert!(found[0].problem.contains("nobody knows the key `point[1].write`"), "{}", found[0]);
+    }
+
+    #[test]
+    fn all_mistakes_come_at_once() {
+        let text = GOOD.replace("class = \"pdu\"", "class = \"pump\"").replace("0x34", "70000");
+        let text = text.replace("source = \"s\"\n", "");
+        assert_eq!(Profile::parse("x.toml", &text).unwrap_err().len(), 3);
+    }
+}

@@ -1,0 +1,266 @@
+//! When a device is asked and for what: reads grouped into the fewest requests the device allows,
+//! poll deadlines that do not drift, and dormancy with a slow re-probe for a device that does not
+//! answer (as rackmon does it). Knows no clock and no bus.
+
+use crate::profile::{Link, Profile, RegisterKind};
+use headroom_rack::Mono;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Polls without any answer after which a device counts as dormant.
+const FAILURES_UNTIL_DORMANT: u32 = 3;
+/// First and longest wait between two probes of a dormant device.
+const FIRST_PROBE_AFTER: Duration = Duration::from_secs(1);
+const LONGEST_PROBE_AFTER: Duration = Duration::from_secs(10);
+/// Clean polls with split requests after which the original grouping is tried again; doubled with
+/// each attempt, so that a register the device never has costs ever less.
+const FIRST_REGROUP_AFTER: u64 = 60;
+
+/// One request: `count` registers from `address` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Which table.
+    pub register: RegisterKind,
+    /// First protocol address.
+    pub address: u16,
+    /// How many registers.
+    pub count: u16,
+}
+
+impl Span {
+    fn end(self) -> u32 {
+        u32::from(self.address) + u32::from(self.count)
+    }
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Read everything.
+    Poll(Vec<Span>),
+    /// See whether the device is back.
+    Probe(Span),
+}
+
+/// The schedule of one device.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    items: Vec<Span>,
+    link: Link,
+    probe: Span,
+    period: Duration,
+    spans: Vec<Span>,
+    next: Mono,
+    failures: u32,
+    probe_after: Duration,
+    clean_polls: u64,
+    regroup_after: u64,
+}
+
+impl Schedule {
+    /// First poll at `now`, then every `period`.
+    pub fn new(profile: &Profile, period: Duration, now: Mono) -> Self {
+        let runs = profile.points.iter().flat_map(|p| p.runs().collect::<Vec<_>>());
+        let items: BTreeSet<Span> = runs.map(|(register, address, count)| Span { register, address, count }).collect();
+        let items: Vec<Span> = items.into_iter().collect();
+        let probe = &profile.probe;
+        Self {
+            spans: group(&items, profile.link),
+            items,
+            link: profile.link,
+            probe: Span { register: probe.register, address: probe.address, count: probe.count },
+            period,
+            next: now,
+            failures: 0,
+            probe_after: FIRST_PROBE_AFTER,
+            clean_polls: 0,
+            regroup_after: FIRST_REGROUP_AFTER,
+        }
+    }
+
+    /// When the device is to be asked next.
+    pub fn due(&self) -> Mono {
+        self.next
+    }
+
+    /// Whether the device has stopped answering.
+    pub fn is_dormant(&self) -> bool {
+        self.failures >= FAILURES_UNTIL_DORMANT
+    }
+
+    /// Takes the work that is due and sets the next deadline: the old one plus the period, so
+    /// that polls do not drift; deadlines already missed are skipped.
+    pub fn begin(&mut self, now: Mono) -> Work {
+        if self.is_dormant() {
+            self.next = now.after(self.probe_after);
+            self.probe_after = (self.probe_after * 2).min(LONGEST_PROBE_AFTER);
+            return Work::Probe(self.probe);
+        }
+        self.next = self.next.after(self.period);
+        if self.next < now {
+            self.next = now.after(self.period);
+        }
+        Work::Poll(self.spans.clone())
+    }
+
+    /// The device refused one request with an exception. Returns the halves to try in its place
+    /// at once; `None` when it holds a single item. A register the device lacks must not cost
+    /// its neighbours.
+    pub fn split(&mut self, span: Span) -> Option<Vec<Span>> {
+        let inside: Vec<Span> = self
+            .items
+            .iter()
+            .copied()
+            .filter(|i| i.register == span.register && i.address >= span.address && i.end() <= span.end())
+            .collect();
+        if inside.len() < 2 {
+            return None;
+        }
+        let (left, right) = inside.split_at(inside.len() / 2);
+        let halves: Vec<Span> = [group(left, self.link), group(right, self.link)].concat();
+        let at = self.spans.iter().position(|s| *s == span)?;
+        self.spans.splice(at..=at, halves.iter().copied());
+        self.clean_polls = 0;
+        Some(halves)
+    }
+
+    /// Tells how the work ended. `answered`: the device said anything at all; `clean`: and no
+    /// request failed.
+    pub fn end(&mut self, answered: bool, clean: bool, now: Mono) {
+        if !answered {
+            self.failures = self.failures.saturating_add(1);
+            return;
+        }
+        if self.is_dormant() {
+            self.next = now;
+        }
+        self.failures = 0;
+        self.probe_after = FIRST_PROBE_AFTER;
+        self.clean_polls = if clean { self.clean_polls + 1 } else { 0 };
+        if self.clean_polls >= self.regroup_after {
+            let original = group(&self.items, self.link);
+            if original != self.spans {
+                self.spans = original;
+                self.regroup_after = self.regroup_after.saturating_mul(2);
+            }
+            self.clean_polls = 0;
+        }
+    }
+}
+
+/// The fewest requests that cover all items without splitting one. Left to right is optimal:
+/// starting a request later than at the first uncovered item cannot cover it.
+fn group(items: &[Span], link: Link) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for item in items {
+        let joined = spans.last().copied().and_then(|last| {
+            let reach = if link.bridge { u32::MAX } else { last.end() };
+            let count = item.end().max(last.end()) - u32::from(last.address);
+            let fits =
+                last.register == item.register && u32::from(item.address) <= reach && count <= u32::from(link.max_span);
+            let count = u16::try_from(count).ok()?;
+            fits.then_some(Span { count, ..last })
+        });
+        match (joined, spans.last_mut()) {
+            (Some(joined), Some(last)) => *last = joined,
+            _ => spans.push(*item),
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const INPUT: RegisterKind = RegisterKind::Input;
+
+    fn span(address: u16, count: u16) -> Span {
+        Span { register: INPUT, address, count }
+    }
+
+    fn link(max_span: u16, bridge: bool) -> Link {
+        Link { max_span, bridge, gap_ms: 0, timeout_ms: 500 }
+    }
+
+    fn profile(addresses: &str) -> Profile {
+        let text = format!(
+            "name='x'\nclass='pdu'\ndescribes='d'\nsource='s'\nvalidated='v'\n[probe]\nregister='input'\naddress=0\n\
+             [[point]]\nsignal='pdu_power_watts'\nregister='input'\ntype='u16'\ncombine='sum'\naddresses={addresses}\n"
+        );
+        Profile::parse("x", &text).unwrap()
+    }
+
+    #[test]
+    fn neighbours_share_a_request_and_gaps_are_bridged_only_where_allowed() {
+        let items = [span(0, 2), span(2, 2), span(8, 1), span(200, 1)];
+        assert_eq!(group(&items, link(125, true)), vec![span(0, 9), span(200, 1)]);
+        assert_eq!(group(&items, link(125, false)), vec![span(0, 4), span(8, 1), span(200, 1)]);
+        assert_eq!(group(&items, link(3, true)), vec![span(0, 2), span(2, 2), span(8, 1), span(200, 1)]);
+    }
+
+    #[test]
+    fn a_silent_device_goes_dormant_and_comes_back() {
+        let period = Duration::from_millis(500);
+        let mut s = Schedule::new(&profile("[1]"), period, Mono::from_ms(0));
+        for _ in 0..3 {
+            assert!(matches!(s.begin(s.due()), Work::Poll(_)));
+            s.end(false, false, s.due());
+        }
+        assert!(s.is_dormant());
+        let first = s.due();
+        assert!(matches!(s.begin(first), Work::Probe(_)));
+        s.end(false, false, first);
+        assert_eq!(s.due(), first.after(Duration::from_secs(1)));
+        let now = s.due();
+        assert!(matches!(s.begin(now), Work::Probe(_)));
+        s.end(true, true, now);
+        assert!(!s.is_dormant());
+        assert_eq!(s.due(), now, "a device that is back is polled at once");
+    }
+
+    #[test]
+    fn polls_do_not_drift_and_missed_ones_are_skipped() {
+        let mut s = Schedule::new(&profile("[1]"), Duration::from_millis(500), Mono::from_ms(100));
+        s.begin(Mono::from_ms(130));
+        assert_eq!(s.due(), Mono::from_ms(600));
+        s.begin(Mono::from_ms(5000));
+        assert_eq!(s.due(), Mono::from_ms(5500));
+    }
+
+    #[test]
+    fn a_refused_request_is_split_until_the_missing_register_stands_alone() {
+        let mut s = Schedule::new(&profile("[1, 2, 3, 4]"), Duration::from_millis(500), Mono::from_ms(0));
+        assert_eq!(s.split(span(1, 4)), Some(vec![span(1, 2), span(3, 2)]));
+        assert_eq!(s.split(span(3, 2)), Some(vec![span(3, 1), span(4, 1)]));
+        assert_eq!(s.split(span(4, 1)), None);
+        assert_eq!(s.begin(Mono::from_ms(500)), Work::Poll(vec![span(1, 2), span(3, 1), span(4, 1)]));
+    }
+
+    #[test]
+    fn after_many_clean_polls_the_original_grouping_returns() {
+        let mut s = Schedule::new(&profile("[1, 2]"), Duration::from_millis(500), Mono::from_ms(0));
+        s.split(span(1, 2)).unwrap();
+        for _ in 0..FIRST_REGROUP_AFTER {
+            s.end(true, true, Mono::from_ms(0));
+        }
+        assert_eq!(s.begin(Mono::from_ms(500)), Work::Poll(vec![span(1, 2)]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_item_is_covered_whole_and_no_request_is_too_long(
+            starts in prop::collection::btree_set(0_u16..600, 1..40), max_span in 2_u16..125, bridge: bool
+        ) {
+            let items: Vec<Span> = starts.iter().map(|a| span(*a, 1 + a % 2)).collect();
+            let spans = group(&items, link(max_span, bridge));
+            for item in &items {
+                prop_assert!(spans.iter().any(|s| s.address <= item.address && s.end() >= item.end()));
+            }
+            for s in &spans {
+                prop_assert!(s.count <= max_span);
+            }
+        }
+    }
+}

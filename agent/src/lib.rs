@@ -1,1 +1,117 @@
-//! The per-rack agent: reads devices truthfully, acts on Orders, fails safe.
+//! The per-rack agent: reads devices truthfully, acts on Orders, fails safe. This is the shell:
+//! sockets, drivers, threads and files. All judgement is in `headroom-agent-core`.
+
+pub mod actuator;
+pub mod board;
+mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+mod link;
+mod mqtt;
+mod probe;
+pub mod profiles;
+mod run;
+mod safe_share;
+mod serve;
+pub mod source;
+
+pub use cli::{Cli, Command, ConfigFile};
+
+use config::Config;
+use headroom_agent_core::document::Mistake;
+use std::path::Path;
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const BAD_CONFIG: u8 = 2;
+
+/// Does what the command line asks for.
+pub fn run(cli: Cli) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    match cli.command {
+        Command::Profiles => list_profiles(),
+        Command::Check { config } => with_config(&config.path, |config| {
+            println!("{}: {} in site {}", config.rack, summary(&config), config.site);
+            ExitCode::SUCCESS
+        }),
+        Command::Run { config, port_file } => {
+            with_config(&config.path, |config| in_runtime(|| run::run(config, port_file.as_deref())))
+        }
+        Command::Probe { config } => with_config(&config.path, |config| {
+            in_runtime(|| async move {
+                let (table, all_answered) = probe::run(&config).await;
+                print!("{table}");
+                anyhow::ensure!(all_answered, "not every device answered");
+                Ok(())
+            })
+        }),
+        Command::SafeShare { config } => with_config(&config.path, |config| match safe_share::run(&config) {
+            Ok(gpus) => {
+                println!("{}: {gpus} GPUs at the safe share", config.rack);
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        }),
+    }
+}
+
+fn with_config(path: &Path, act: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::load(path) {
+        Ok(config) => act(config),
+        Err(mistakes) => refused(&mistakes),
+    }
+}
+
+fn refused(mistakes: &[Mistake]) -> ExitCode {
+    for mistake in mistakes {
+        eprintln!("{mistake}");
+    }
+    eprintln!("{} mistake{}", mistakes.len(), if mistakes.len() == 1 { "" } else { "s" });
+    ExitCode::from(BAD_CONFIG)
+}
+
+fn in_runtime<F: Future<Output = anyhow::Result<()>>>(work: impl FnOnce() -> F) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let result = runtime.block_on(work());
+    // A driver call that hangs must not keep the agent from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    tracing::error!("{error:#}");
+    ExitCode::from(FAILED)
+}
+
+fn summary(config: &Config) -> String {
+    let devices: Vec<_> = config
+        .modbus
+        .iter()
+        .map(|d| format!("{} ({})", d.device, d.profile.name))
+        .chain(config.dsx.iter().map(|d| format!("{} (DSX)", d.device)))
+        .collect();
+    let acts =
+        if config.control.enabled { format!("safe share {}", config.control.safe_gpu) } else { "watching only".into() };
+    let guard = config.control.breaker.filter(|_| config.control.enabled);
+    let guard = guard.map_or("guard off".to_owned(), |b| format!("guard at {b} per phase"));
+    format!("{} devices [{}], {acts}, {guard}", devices.len(), devices.join(", "))
+}
+
+fn list_profiles() -> ExitCode {
+    match profiles::load(None) {
+        Ok(profiles) => {
+            for profile in profiles.values() {
+                println!("{}: {}", profile.name, profile.describes);
+                println!("    {} signals; source: {}", profile.points.len(), profile.source);
+                println!("    validated {}", profile.validated);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(mistakes) => refused(&mistakes),
+    }
+}

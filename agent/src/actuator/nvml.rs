@@ -1,0 +1,78 @@
+//! The lever of an NVIDIA GPU: `nvmlDeviceSetPowerManagementLimit` and the locked SM clock.
+
+use super::Lever;
+use headroom_agent_core::failsafe::Bounds;
+use headroom_rack::{DeviceId, Refusal, Watts};
+use nvml_wrapper::enums::device::GpuLockedClocksSetting;
+use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device, Nvml};
+use std::sync::Arc;
+
+/// Acts through one loaded NVML library.
+#[derive(Debug, Clone)]
+pub struct NvmlLever {
+    nvml: Arc<Nvml>,
+}
+
+impl NvmlLever {
+    /// A lever on all GPUs of the library.
+    pub fn new(nvml: Arc<Nvml>) -> Self {
+        Self { nvml }
+    }
+
+    fn device(&self, device: &DeviceId) -> Result<Device<'_>, Refusal> {
+        let index = device.gpu_index().ok_or(Refusal::UnknownDevice)?;
+        self.nvml.device_by_index(index).map_err(|e| refusal(&e))
+    }
+
+    /// What the board accepts.
+    ///
+    /// # Errors
+    /// Why it cannot be told; such a GPU is never set.
+    pub fn bounds(&self, device: &DeviceId) -> Result<Bounds, Refusal> {
+        let limits = self.device(device)?.power_management_limit_constraints().map_err(|e| refusal(&e))?;
+        Ok(Bounds { min: watts(limits.min_limit), max: watts(limits.max_limit) })
+    }
+}
+
+impl Lever for NvmlLever {
+    fn set_limit(&self, device: &DeviceId, limit: Watts) -> Result<(), Refusal> {
+        let bounds = self.bounds(device)?;
+        let held = limit.clamp(bounds.min, bounds.max);
+        self.device(device)?.set_power_management_limit(milliwatts(held)).map_err(|e| refusal(&e))
+    }
+
+    fn enforced(&self, device: &DeviceId) -> Result<Watts, Refusal> {
+        self.device(device)?.enforced_power_limit().map(watts).map_err(|e| refusal(&e))
+    }
+
+    fn set_clock_ceiling(&self, device: &DeviceId, mhz: u32) -> Result<(), Refusal> {
+        let mut device = self.device(device)?;
+        let done = if mhz == 0 {
+            device.reset_gpu_locked_clocks()
+        } else {
+            // The driver raises a lower bound of 0 to the lowest clock the board has.
+            device.set_gpu_locked_clocks(GpuLockedClocksSetting::Numeric { min_clock_mhz: 0, max_clock_mhz: mhz })
+        };
+        done.map_err(|e| refusal(&e))
+    }
+}
+
+fn watts(milliwatts: u32) -> Watts {
+    Watts::new(f64::from(milliwatts) / 1000.0)
+}
+
+fn milliwatts(watts: Watts) -> u32 {
+    // Saturates; bounds were applied before.
+    (watts.get() * 1000.0).round() as u32
+}
+
+fn refusal(error: &NvmlError) -> Refusal {
+    match error {
+        NvmlError::NoPermission => Refusal::PermissionDenied,
+        NvmlError::NotSupported | NvmlError::FunctionNotFound | NvmlError::FailedToLoadSymbol(_) => {
+            Refusal::NotSupported
+        }
+        _ => Refusal::DeviceFailed,
+    }
+}

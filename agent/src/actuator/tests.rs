@@ -1,0 +1,85 @@
+//! The actuator against a driver that obeys, one that holds lower, and one that refuses.
+
+use super::*;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+struct Driver {
+    limit: Mutex<f64>,
+    holds_at: Option<f64>,
+    refuses: bool,
+    writes: AtomicU32,
+}
+
+fn driver() -> Driver {
+    Driver { limit: Mutex::new(700.0), holds_at: None, refuses: false, writes: AtomicU32::new(0) }
+}
+
+impl Lever for Driver {
+    fn set_limit(&self, _: &DeviceId, limit: Watts) -> Result<(), Refusal> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        if self.refuses {
+            return Err(Refusal::PermissionDenied);
+        }
+        *self.limit.lock().unwrap() = limit.get();
+        Ok(())
+    }
+    fn enforced(&self, _: &DeviceId) -> Result<Watts, Refusal> {
+        let limit = *self.limit.lock().unwrap();
+        Ok(Watts::new(self.holds_at.map_or(limit, |h| h.min(limit))))
+    }
+    fn set_clock_ceiling(&self, _: &DeviceId, _: u32) -> Result<(), Refusal> {
+        Err(Refusal::NotSupported)
+    }
+}
+
+fn wish(watts: f64, counter: u64) -> Wishes {
+    let generation = Some(Generation { epoch: 1, counter });
+    let wish = Wish { limit: Watts::new(watts), clock_ceiling_mhz: 0, generation, clamp: None };
+    BTreeMap::from([(DeviceId::gpu(0), wish)])
+}
+
+fn carry_out(driver: &Driver, all: Vec<Wishes>) -> Vec<Outcome> {
+    let handoff = Arc::new(Handoff::default());
+    let mut outcomes = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for wishes in all {
+                handoff.wish(wishes);
+                assert!(handoff.wait_idle(Duration::from_secs(5)));
+            }
+            handoff.close();
+        });
+        run(driver, &handoff, |_, _, outcome| outcomes.push(outcome));
+    });
+    outcomes
+}
+
+#[test]
+fn an_order_in_force_is_applied_and_written_only_once() {
+    let driver = driver();
+    assert_eq!(carry_out(&driver, vec![wish(500.0, 1), wish(500.0, 2)]), vec![Outcome::Applied; 2]);
+    assert_eq!(driver.writes.load(Ordering::Relaxed), 1);
+    assert_eq!(*driver.limit.lock().unwrap(), 500.0);
+}
+
+#[test]
+fn a_lower_limit_from_elsewhere_is_told_as_read_back() {
+    let driver = Driver { holds_at: Some(350.0), ..driver() };
+    let to = Watts::new(350.0);
+    assert_eq!(carry_out(&driver, vec![wish(500.0, 1)]), vec![Outcome::Clamped { to, why: Clamp::ReadBack }]);
+}
+
+#[test]
+fn a_driver_that_denies_is_told_as_refused() {
+    let driver = Driver { refuses: true, ..driver() };
+    let denied = Outcome::Refused(Refusal::PermissionDenied);
+    assert_eq!(carry_out(&driver, vec![wish(500.0, 1)]), vec![denied]);
+}
+
+#[test]
+fn a_clock_that_cannot_be_locked_is_refused_but_releasing_it_is_not() {
+    let mut locked = wish(500.0, 1);
+    locked.values_mut().for_each(|w| w.clock_ceiling_mhz = 1200);
+    let outcomes = carry_out(&driver(), vec![locked, wish(500.0, 2)]);
+    assert_eq!(outcomes, vec![Outcome::Refused(Refusal::NotSupported), Outcome::Applied]);
+}

@@ -1,0 +1,139 @@
+//! What the threads and tasks of one agent share: the latest Readings, the boards' bounds and the
+//! agent's own state for `/metrics`. Locks are short and never held across a wait.
+
+use crate::clock::Clock;
+use headroom_agent_core::assemble::Latest;
+use headroom_agent_core::failsafe::Bounds;
+use headroom_rack::{DeviceId, Mono, RackId, Reading, Receipt, Signal, SignalPath, Snapshot};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// How a device's last poll went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeviceState {
+    /// It answered.
+    pub up: bool,
+    /// How long the poll took.
+    pub poll_seconds: f64,
+}
+
+/// The agent's own state.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// Every device with its last poll.
+    pub devices: BTreeMap<DeviceId, DeviceState>,
+    /// The guard holds the rack down.
+    pub guard_active: bool,
+    /// Time left on the lease.
+    pub lease_left: Duration,
+    /// Snapshots not known to be stored.
+    pub spooled: usize,
+    /// Snapshots dropped from a full spool.
+    pub dropped: u64,
+    /// The MQTT session stands.
+    pub link_up: bool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    latest: Latest,
+    gpus: BTreeMap<DeviceId, Bounds>,
+    own: Own,
+    last: Option<(Arc<Snapshot>, Mono)>,
+}
+
+/// The shared state of one agent.
+#[derive(Debug)]
+pub struct Board {
+    clock: Clock,
+    inner: Mutex<Inner>,
+}
+
+impl Board {
+    /// An empty board; the clock's wall time now becomes the `boot` of all Snapshots.
+    pub fn new(rack: RackId, clock: Clock) -> Self {
+        let latest = Latest::new(rack, clock.wall().get());
+        let inner = Inner { latest, gpus: BTreeMap::new(), own: Own::default(), last: None };
+        Self { clock, inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A thread that panicked while holding it has at worst left one Reading out.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The agent's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Announces signals of a device that were not read yet.
+    pub fn declare(&self, device: &DeviceId, signals: impl IntoIterator<Item = Signal>, stale_after: Duration) {
+        let (now, at) = (self.clock.now(), self.clock.wall());
+        let mut inner = self.lock();
+        for signal in signals {
+            inner.latest.declare(SignalPath::new(device.clone(), signal), stale_after, now, at);
+        }
+        inner.own.devices.entry(device.clone()).or_default();
+    }
+
+    /// Stores what one poll of a device brought.
+    pub fn put(&self, device: &DeviceId, readings: impl IntoIterator<Item = (Signal, Reading)>) {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        for (signal, reading) in readings {
+            inner.latest.put(&SignalPath::new(device.clone(), signal), reading, now);
+        }
+    }
+
+    /// Notes how a poll went.
+    pub fn polled(&self, device: &DeviceId, state: DeviceState) {
+        self.lock().own.devices.insert(device.clone(), state);
+    }
+
+    /// A value with its age, unless it is absent or stale.
+    pub fn value(&self, device: &DeviceId, signal: Signal) -> Option<(f64, Duration)> {
+        self.lock().latest.value(device, signal, self.clock.now())
+    }
+
+    /// Announces a GPU that can be limited.
+    pub fn set_bounds(&self, device: &DeviceId, bounds: Bounds) {
+        self.lock().gpus.insert(device.clone(), bounds);
+    }
+
+    /// The GPUs that can be limited.
+    pub fn bounds(&self) -> BTreeMap<DeviceId, Bounds> {
+        self.lock().gpus.clone()
+    }
+
+    /// Adds a Receipt to the next Snapshot.
+    pub fn receipt(&self, receipt: Receipt) {
+        self.lock().latest.receipt(receipt);
+    }
+
+    /// Makes the next Snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let (now, at) = (self.clock.now(), self.clock.wall());
+        let mut inner = self.lock();
+        let snapshot = Arc::new(inner.latest.snapshot(now, at));
+        inner.last = Some((snapshot.clone(), now));
+        snapshot
+    }
+
+    /// The last Snapshot with its age.
+    pub fn last(&self) -> Option<(Arc<Snapshot>, Duration)> {
+        let now = self.clock.now();
+        self.lock().last.as_ref().map(|(snapshot, made)| (snapshot.clone(), now.since(*made)))
+    }
+
+    /// Changes the agent's own state.
+    pub fn own(&self, change: impl FnOnce(&mut Own)) {
+        change(&mut self.lock().own);
+    }
+
+    /// A copy of the agent's own state.
+    pub fn own_now(&self) -> Own {
+        self.lock().own.clone()
+    }
+}

@@ -1,0 +1,154 @@
+//! The agent's config file: TOML in, checked values out, or every mistake at once with its line
+//! and what would be right. Nothing here opens a device.
+
+mod parse;
+
+use crate::profiles::{self, Profiles};
+use headroom_agent_core::document::Mistake;
+use headroom_agent_core::profile::Profile;
+use headroom_rack::{Amperes, DeviceId, RackId, Watts};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything an agent is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Sparkplug group.
+    pub site: String,
+    /// The rack this agent serves.
+    pub rack: RackId,
+    /// Where Snapshots go.
+    pub broker: Broker,
+    /// The GPUs.
+    pub nvml: Nvml,
+    /// Devices read over Modbus TCP.
+    pub modbus: Vec<ModbusDevice>,
+    /// Devices read from DSX topics.
+    pub dsx: Vec<DsxDevice>,
+    /// Whether and how the agent acts.
+    pub control: Control,
+    /// Address for `/metrics` and `/healthz`; none: not served.
+    pub listen: Option<String>,
+    /// Snapshots kept until the record has stored them.
+    pub spool_snapshots: usize,
+}
+
+/// An MQTT broker.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User name and password.
+    pub credentials: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broker({}:{})", self.host, self.port)
+    }
+}
+
+/// How GPUs are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nvml {
+    /// Whether there are GPUs at all.
+    pub enabled: bool,
+    /// Path of libnvidia-ml; none: the system's.
+    pub library: Option<PathBuf>,
+}
+
+/// A device on Modbus TCP.
+#[derive(Debug, Clone)]
+pub struct ModbusDevice {
+    /// Its id in the rack.
+    pub device: DeviceId,
+    /// Its register map.
+    pub profile: Arc<Profile>,
+    /// `host:port`.
+    pub address: String,
+    /// Modbus unit id.
+    pub unit: u8,
+    /// Time from poll to poll.
+    pub poll: Duration,
+    /// Time-out of one request.
+    pub timeout: Duration,
+}
+
+impl ModbusDevice {
+    /// A value older than this is stale: three polls and two time-outs, at least 2 s.
+    pub fn stale_after(&self) -> Duration {
+        (self.poll * 3 + self.timeout * 2).max(Duration::from_secs(2))
+    }
+}
+
+/// A device read from DSX Exchange topics.
+#[derive(Debug, Clone)]
+pub struct DsxDevice {
+    /// Its id in the rack.
+    pub device: DeviceId,
+    /// Broker, when it is another one than the uplink's.
+    pub broker: Broker,
+    /// Beginning of the tag path, `site/row/rack/unit`.
+    pub topic_prefix: String,
+    /// A value older than this is stale.
+    pub stale_after: Duration,
+}
+
+/// Whether and how the agent acts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Control {
+    /// False: the agent only watches and never sets anything.
+    pub enabled: bool,
+    /// Power limit per GPU without a valid Order.
+    pub safe_gpu: Watts,
+    /// Rating per phase of the breaker behind each of the rack's PDUs; none: no guard.
+    pub breaker: Option<Amperes>,
+    /// Tick of the guard.
+    pub guard_period: Duration,
+}
+
+impl Config {
+    /// Reads the config file and the profiles it names.
+    ///
+    /// # Errors
+    /// Every mistake of every file, with file and line.
+    pub fn load(path: &Path) -> Result<Self, Vec<Mistake>> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            vec![Mistake {
+                file: file.clone(),
+                line: 1,
+                problem: format!("the config cannot be read: {error}"),
+                remedy: "give the path of a readable file with --config".to_owned(),
+            }]
+        })?;
+        Self::parse(&file, &text, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Reads config text; relative paths in it start at `base`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(file: &str, text: &str, base: &Path) -> Result<Self, Vec<Mistake>> {
+        let mut of_profiles = Vec::new();
+        let load = |dir: Option<&Path>| -> Profiles {
+            profiles::load(dir).unwrap_or_else(|found| {
+                of_profiles.extend(found);
+                // Devices are then checked against the shipped ones, so that all mistakes show.
+                profiles::load(None).unwrap_or_default()
+            })
+        };
+        let parsed = parse::config(file, text, base, load);
+        match (parsed, of_profiles.is_empty()) {
+            (Ok(config), true) => Ok(config),
+            (Ok(_), false) => Err(of_profiles),
+            (Err(mut found), _) => {
+                found.extend(of_profiles);
+                Err(found)
+            }
+        }
+    }
+}

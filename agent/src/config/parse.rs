@@ -1,0 +1,265 @@
+//! From TOML text to a [`Config`]. All mistakes at once.
+
+use super::{Broker, Config, Control, DsxDevice, ModbusDevice, Nvml};
+use crate::profiles::Profiles;
+use headroom_agent_core::document::{self, Mistake, Mistakes, Table};
+use headroom_rack::{Amperes, DeviceId, NodeId, RackId, Watts};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const ID_REMEDY: &str = "use 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter or digit";
+
+pub(super) fn config(
+    file: &str,
+    text: &str,
+    base: &Path,
+    profiles: impl FnOnce(Option<&Path>) -> Profiles,
+) -> Result<Config, Vec<Mistake>> {
+    document::read(file, text, |t, m| root(t, m, base, profiles))
+}
+
+fn root(
+    t: &mut Table<'_>,
+    m: &mut Mistakes,
+    base: &Path,
+    profiles: impl FnOnce(Option<&Path>) -> Profiles,
+) -> Option<Config> {
+    let site = t.need_text(m, "site", "site = \"demo\"").map(str::to_owned);
+    if let Some(site) = site.as_deref().filter(|s| NodeId::new(*s).is_err()) {
+        m.add(t.place("site"), format!("`site` is {site:?}"), ID_REMEDY);
+    }
+    let rack = t.need_text(m, "rack", "rack = \"rack-1\"").map(str::to_owned);
+    let rack = rack.and_then(|text| {
+        RackId::new(text.as_str()).map_err(|_| m.add(t.place("rack"), format!("`rack` is {text:?}"), ID_REMEDY)).ok()
+    });
+    let dir = t.text(m, "profiles_dir").map(|d| base.join(d));
+    let profiles = profiles(dir.as_deref());
+    if !t.has("broker") {
+        t.missing(m, "broker", "[broker] with url = \"mqtt://127.0.0.1:1883\"");
+    }
+    let broker = t.table(m, "broker", broker);
+    let nvml = t.table(m, "nvml", |t, m| {
+        let enabled = t.flag(m, "enabled").unwrap_or(true);
+        Some(Nvml { enabled, library: t.text(m, "library").map(PathBuf::from) })
+    });
+    let mut taken = Vec::new();
+    let modbus = t.tables(m, "modbus", |t, m| modbus(t, m, &profiles, &mut taken));
+    let dsx = t.tables(m, "dsx", |t, m| dsx(t, m, broker.as_ref(), &mut taken));
+    let control = t.table(m, "control", control);
+    let listen = t.table(m, "serve", |t, m| {
+        let listen = t.need_text(m, "listen", "listen = \"127.0.0.1:9100\"")?.to_owned();
+        if host_and_port(&listen).is_none() {
+            m.add(
+                t.place("listen"),
+                format!("`serve.listen` is {listen:?}"),
+                "write host:port, such as 127.0.0.1:9100",
+            );
+        }
+        Some(listen)
+    });
+    let spool = t.table(m, "spool", |t, m| t.whole(m, "snapshots", 1, 100_000));
+    let watches_only =
+        Control { enabled: false, safe_gpu: Watts::ZERO, breaker: None, guard_period: Duration::from_millis(100) };
+    Some(Config {
+        site: site?,
+        rack: rack?,
+        broker: broker?,
+        nvml: nvml.unwrap_or(Nvml { enabled: true, library: None }),
+        modbus,
+        dsx,
+        control: control.unwrap_or(watches_only),
+        listen,
+        spool_snapshots: usize::try_from(spool.unwrap_or(600)).ok()?,
+    })
+}
+
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    (!host.is_empty() && !host.contains(['/', ' '])).then_some((host, port))
+}
+
+fn broker_url(t: &mut Table<'_>, m: &mut Mistakes) -> Option<(String, u16)> {
+    let url = t.text(m, "url")?;
+    let found = url.strip_prefix("mqtt://").map(|rest| rest.trim_end_matches('/')).and_then(|rest| {
+        let with_port = if rest.contains(':') { rest.to_owned() } else { format!("{rest}:1883") };
+        host_and_port(&with_port).filter(|(_, port)| *port > 0).map(|(host, port)| (host.to_owned(), port))
+    });
+    if found.is_none() {
+        m.add(t.place("url"), format!("`url` is {url:?}"), "write mqtt://host:port, such as mqtt://127.0.0.1:1883");
+    }
+    found
+}
+
+fn broker(t: &mut Table<'_>, m: &mut Mistakes) -> Option<Broker> {
+    if !t.has("url") {
+        t.missing(m, "url", "url = \"mqtt://127.0.0.1:1883\"");
+    }
+    let address = broker_url(t, m);
+    let username = t.text(m, "username").map(str::to_owned);
+    let password_file = t.text(m, "password_file").map(PathBuf::from);
+    let credentials = match (username, password_file) {
+        (Some(username), Some(file)) => match std::fs::read_to_string(&file) {
+            Ok(password) => Some((username, password.trim_end().to_owned())),
+            Err(error) => {
+                let problem = format!("{} cannot be read: {error}", file.display());
+                m.add(t.place("password_file"), problem, "let it be a readable file that holds the password alone");
+                None
+            }
+        },
+        (None, None) => None,
+        _ => {
+            let remedy = "give both `username` and `password_file`, or neither";
+            m.add(t.at(), "only half of the credentials are there", remedy);
+            None
+        }
+    };
+    let (host, port) = address?;
+    Some(Broker { host, port, credentials })
+}
+
+fn device(t: &mut Table<'_>, m: &mut Mistakes, taken: &mut Vec<DeviceId>) -> Option<DeviceId> {
+    let text = t.need_text(m, "device", "device = \"pdu-a\"")?.to_owned();
+    let Ok(device) = DeviceId::new(text.as_str()) else {
+        m.add(t.place("device"), format!("`device` is {text:?}"), ID_REMEDY);
+        return None;
+    };
+    if device.gpu_index().is_some() {
+        m.add(t.place("device"), format!("{device} would be a GPU"), "names of the form gpu-N belong to the GPUs");
+    }
+    if taken.contains(&device) {
+        m.add(t.place("device"), format!("{device} is named twice"), "give each device a name of its own");
+    }
+    taken.push(device.clone());
+    Some(device)
+}
+
+fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec<DeviceId>) -> Option<ModbusDevice> {
+    let device = device(t, m, taken);
+    let name = t.need_text(m, "profile", "profile = \"eastron-sdm630\"");
+    let profile = name.and_then(|n| known.get(n).cloned());
+    if let (Some(name), None) = (name, &profile) {
+        let names: Vec<_> = known.keys().map(String::as_str).collect();
+        let remedy = format!("the profiles are: {}; more come from profiles_dir", names.join(", "));
+        m.add(t.place("profile"), format!("no profile is named {name:?}"), remedy);
+    }
+    let address = t.need_text(m, "address", "address = \"10.0.0.5:502\"").map(str::to_owned);
+    if let Some(text) = address.as_deref().filter(|a| host_and_port(a).is_none_or(|(_, port)| port == 0)) {
+        m.add(t.place("address"), format!("`address` is {text:?}"), "write host:port, such as 10.0.0.5:502");
+    }
+    let unit = t.whole(m, "unit", 0, 255).unwrap_or(1);
+    let poll_ms = t.whole(m, "poll_ms", 50, 60_000).unwrap_or(500);
+    let timeout_ms = t.whole(m, "timeout_ms", 10, 10_000);
+    let profile = profile?;
+    Some(ModbusDevice {
+        device: device?,
+        address: address?,
+        unit: u8::try_from(unit).ok()?,
+        poll: Duration::from_millis(poll_ms),
+        timeout: Duration::from_millis(timeout_ms.unwrap_or(profile.link.timeout_ms)),
+        profile,
+    })
+}
+
+fn dsx(t: &mut Table<'_>, m: &mut Mistakes, uplink: Option<&Broker>, taken: &mut Vec<DeviceId>) -> Option<DsxDevice> {
+    let device = device(t, m, taken);
+    let topic_prefix = t.need_text(m, "topic_prefix", "topic_prefix = \"site/row/rack/unit\"").map(str::to_owned);
+    if let Some(prefix) = topic_prefix.as_deref() {
+        if prefix.is_empty() || prefix.contains(['+', '#']) || prefix.starts_with('/') || prefix.ends_with('/') {
+            let remedy = "write the beginning of the tag path without wildcards, such as site/row-1/rack-1/cooling";
+            m.add(t.place("topic_prefix"), format!("`topic_prefix` is {prefix:?}"), remedy);
+        }
+    }
+    let own = t.has("url").then(|| broker_url(t, m)).flatten();
+    // DSX repeats an unchanged value every 100 s.
+    let stale_ms = t.whole(m, "stale_ms", 1000, 3_600_000).unwrap_or(250_000);
+    let broker = match own {
+        Some((host, port)) => Some(Broker { host, port, credentials: None }),
+        None => uplink.cloned(),
+    };
+    Some(DsxDevice {
+        device: device?,
+        broker: broker?,
+        topic_prefix: topic_prefix?,
+        stale_after: Duration::from_millis(stale_ms),
+    })
+}
+
+fn control(t: &mut Table<'_>, m: &mut Mistakes) -> Option<Control> {
+    let enabled = t.flag(m, "enabled").unwrap_or(false);
+    if enabled && !t.has("safe_gpu_watts") {
+        t.missing(m, "safe_gpu_watts", "safe_gpu_watts = the limit per GPU that is safe without a controller");
+    }
+    let safe = t.number(m, "safe_gpu_watts", 1.0, 3000.0);
+    let breaker = t.number(m, "breaker_amperes", 0.1, 10_000.0);
+    let guard_ms = t.whole(m, "guard_period_ms", 20, 1000).unwrap_or(100);
+    Some(Control {
+        enabled,
+        safe_gpu: Watts::new(safe.unwrap_or(0.0)),
+        breaker: breaker.map(Amperes::new),
+        guard_period: Duration::from_millis(guard_ms),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+site = "demo"
+rack = "rack-1"
+[broker]
+url = "mqtt://127.0.0.1:1883"
+[nvml]
+library = "/lib/x.so"
+[[modbus]]
+device = "pdu-a"
+profile = "eastron-sdm630"
+address = "127.0.0.1:502"
+unit = 1
+poll_ms = 500
+timeout_ms = 500
+[[dsx]]
+device = "cooling-dsx"
+topic_prefix = "demo/row-1/rack-1/cooling"
+[control]
+enabled = true
+safe_gpu_watts = 400
+breaker_amperes = 25.0
+guard_period_ms = 100
+[serve]
+listen = "127.0.0.1:0"
+"#;
+
+    fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
+        Config::parse("agent.toml", text, Path::new(""))
+    }
+
+    #[test]
+    fn the_documented_config_loads() {
+        let config = parse(GOOD).unwrap();
+        assert_eq!(config.modbus[0].profile.name, "eastron-sdm630");
+        assert_eq!(config.control.safe_gpu, Watts::new(400.0));
+        assert_eq!(config.broker.port, 1883);
+        assert_eq!(config.dsx[0].broker.port, 1883);
+    }
+
+    #[test]
+    fn without_a_control_section_the_agent_only_watches() {
+        let config = parse("site='s'\nrack='r'\n[broker]\nurl='mqtt://h'\n").unwrap();
+        assert!(!config.control.enabled);
+    }
+
+    #[test]
+    fn a_device_named_twice_or_like_a_gpu_is_a_mistake() {
+        let twice = GOOD.replace("cooling-dsx", "pdu-a");
+        assert!(parse(&twice).unwrap_err()[0].problem.contains("twice"));
+        assert!(parse(&GOOD.replace("\"pdu-a\"", "\"gpu-3\"")).unwrap_err()[0].problem.contains("GPU"));
+    }
+
+    #[test]
+    fn control_without_a_safe_share_is_refused() {
+        let found = parse(&GOOD.replace("safe_gpu_watts = 400\n", "")).unwrap_err();
+        assert!(found[0].problem.contains("`control.safe_gpu_watts` is missing"), "{}", found[0]);
+    }
+}

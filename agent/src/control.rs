@@ -1,0 +1,175 @@
+//! The agent's own loop on a thread of its own: each guard period Orders in, guard asked, wishes
+//! to the actuator. All judgement is in the core (`failsafe`, `guard`); here are only the hands.
+
+use crate::actuator::{Handoff, Wish, Wishes};
+use crate::board::Board;
+use crate::config::Control;
+use headroom_agent_core::failsafe::{Bounds, Effective, Failsafe};
+use headroom_agent_core::guard::{GpuInput, Guard, PduInput, Verdict};
+use headroom_rack::{Amperes, DeviceId, Mono, Order, Outcome, Receipt, Signal, Volts, Watts};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Orders of a few Plans of a large rack; a full queue drops, the next Plan comes in a second.
+const QUEUE: usize = 1024;
+/// What stopping may take: settling of all boards and one slow driver call.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+/// Orders with the moment they arrived: the lease runs from there.
+pub type Inbox = SyncSender<(Order, Mono)>;
+
+/// The running loop.
+#[derive(Debug)]
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    handoff: Arc<Handoff>,
+    acts: bool,
+}
+
+impl Running {
+    /// Sets the safe share and ends the loop. False: it could not be confirmed in time.
+    pub fn stop(self) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.join().is_ok();
+        let idle = !self.acts || self.handoff.wait_idle(STOP_WITHIN);
+        self.handoff.close();
+        ended && idle
+    }
+}
+
+/// Starts the loop. `pdus`: the meters whose breakers the guard watches.
+pub fn start(
+    control: Control,
+    pdus: Vec<DeviceId>,
+    board: Arc<Board>,
+    handoff: Arc<Handoff>,
+) -> std::io::Result<(Running, Inbox)> {
+    let (inbox, orders) = sync_channel(QUEUE);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut keeper = Keeper {
+        failsafe: Failsafe::new(control.safe_gpu, control.enabled),
+        guard: control.breaker.map(Guard::new).filter(|_| control.enabled && !pdus.is_empty()),
+        enabled: control.enabled,
+        pdus,
+        board: board.clone(),
+        handoff: handoff.clone(),
+        wished: Wishes::new(),
+        held_by_guard: false,
+    };
+    let (period, stopping) = (control.guard_period, stop.clone());
+    let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
+        let clock = board.clock();
+        let mut deadline = clock.now();
+        while !stopping.load(Ordering::Relaxed) {
+            keeper.tick(&orders);
+            deadline = deadline.after(period).max(clock.now());
+            std::thread::sleep(deadline.since(clock.now()));
+        }
+        keeper.failsafe.stop();
+        keeper.tick(&orders);
+    })?;
+    Ok((Running { stop, thread, handoff, acts: control.enabled }, inbox))
+}
+
+struct Keeper {
+    failsafe: Failsafe,
+    guard: Option<Guard>,
+    enabled: bool,
+    pdus: Vec<DeviceId>,
+    board: Arc<Board>,
+    handoff: Arc<Handoff>,
+    wished: Wishes,
+    held_by_guard: bool,
+}
+
+impl Keeper {
+    fn tick(&mut self, orders: &Receiver<(Order, Mono)>) {
+        let now = self.board.clock().now();
+        let bounds = self.board.bounds();
+        for (order, arrived) in orders.try_iter() {
+            if let Err(refused) = self.failsafe.accept(&order, &bounds, arrived) {
+                self.tell(refused.device, refused.generation, Outcome::Refused(refused.why));
+            }
+        }
+        let expired = self.failsafe.expire(now);
+        if !expired.is_empty() {
+            tracing::warn!(gpus = expired.len(), "the lease ran out; back to the safe share");
+        }
+        for (device, generation) in expired {
+            self.tell(device, generation, Outcome::Expired);
+        }
+        let verdict = self.guard(now, &bounds);
+        let lease_left = self.failsafe.lease_left(now);
+        self.board.own(|own| {
+            own.guard_active = !verdict.ceilings.is_empty();
+            own.lease_left = lease_left;
+        });
+        if self.enabled {
+            self.wish(now, &bounds, &verdict);
+        }
+    }
+
+    fn tell(&self, device: DeviceId, generation: headroom_rack::Generation, outcome: Outcome) {
+        self.board.receipt(Receipt { device, generation, outcome, at: self.board.clock().wall() });
+    }
+
+    fn wish(&mut self, now: Mono, bounds: &BTreeMap<DeviceId, Bounds>, verdict: &Verdict) {
+        let wishes: Wishes = bounds
+            .iter()
+            .map(|(device, b)| {
+                let e = self.failsafe.effective(device, *b, verdict.ceilings.get(device).copied(), now);
+                let Effective { limit, clock_ceiling_mhz, generation, clamp } = e;
+                (device.clone(), Wish { limit, clock_ceiling_mhz, generation, clamp })
+            })
+            .collect();
+        if wishes != self.wished {
+            self.wished = wishes.clone();
+            self.handoff.wish(wishes);
+        }
+    }
+
+    fn guard(&mut self, now: Mono, bounds: &BTreeMap<DeviceId, Bounds>) -> Verdict {
+        let Some(guard) = &mut self.guard else { return Verdict::default() };
+        let board = &self.board;
+        let pdus: Vec<_> = self.pdus.iter().map(|device| pdu_input(board, device)).collect();
+        let gpus: Vec<_> = bounds.iter().map(|(device, b)| gpu_input(board, device, *b)).collect();
+        let verdict = guard.step(now, &pdus, &gpus);
+        let holds = !verdict.ceilings.is_empty();
+        if holds != self.held_by_guard {
+            let pdu = verdict.worst.as_ref().map_or("", DeviceId::as_str);
+            let left = verdict.seconds_left.map_or(-1.0, |s| (s * 10.0).round() / 10.0);
+            if holds {
+                let ceiling = verdict.ceilings.values().copied().fold(Watts::ZERO, Watts::max);
+                tracing::warn!(pdu, seconds_left = left, %ceiling, "the guard holds the rack under its breaker");
+            } else {
+                tracing::info!("the guard lets go");
+            }
+            self.held_by_guard = holds;
+        }
+        verdict
+    }
+}
+
+fn pdu_input(board: &Board, device: &DeviceId) -> PduInput {
+    let read = |signal| board.value(device, signal);
+    let phases = [Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3].map(read);
+    let volts = [Signal::PduVoltageL1, Signal::PduVoltageL2, Signal::PduVoltageL3].map(read);
+    let known: Vec<f64> = volts.iter().flatten().map(|(v, _)| *v).collect();
+    let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
+    PduInput {
+        device: device.clone(),
+        currents: phases.map(|p| p.map(|(amperes, _)| Amperes::new(amperes))),
+        volts: (!known.is_empty()).then(|| Volts::new(mean)),
+        age: phases.iter().flatten().map(|(_, age)| *age).max(),
+    }
+}
+
+fn gpu_input(board: &Board, device: &DeviceId, bounds: Bounds) -> GpuInput {
+    let power = [Signal::GpuPowerInstant, Signal::GpuPower].into_iter().find_map(|s| board.value(device, s));
+    GpuInput { device: device.clone(), power: power.map(|(w, _)| Watts::new(w)), min: bounds.min, max: bounds.max }
+}

@@ -1,0 +1,131 @@
+//! One MQTT session: connect, hear, say, and end with the first error. Reconnecting is the
+//! caller's: a new session has a new will. Nothing here knows what the payloads mean.
+
+use crate::config::Broker;
+use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, PublishOptions, QoS};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Snapshots of a large rack are some 10 KiB; births several times that.
+const MAX_PACKET_BYTES: usize = 4 << 20;
+const KEEP_ALIVE_S: u16 = 5;
+const QUEUE: usize = 128;
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What happens in a session.
+#[derive(Debug)]
+pub enum Happening {
+    /// The broker has accepted the connection.
+    Connected,
+    /// A message.
+    Message {
+        /// Its topic.
+        topic: String,
+        /// Its payload.
+        payload: Vec<u8>,
+    },
+    /// The session is over.
+    Lost(String),
+}
+
+/// A session in progress.
+#[derive(Debug)]
+pub struct Session {
+    client: AsyncClient,
+    happenings: mpsc::Receiver<Happening>,
+    pump: JoinHandle<()>,
+}
+
+impl Session {
+    /// Begins to connect.
+    pub fn open(broker: &Broker, client_id: &str, will: Option<(String, Vec<u8>)>) -> Self {
+        let mut options = MqttOptions::new(client_id, (broker.host.clone(), broker.port));
+        options.set_keep_alive(KEEP_ALIVE_S).set_clean_session(true);
+        options.set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
+        if let Some((user, password)) = &broker.credentials {
+            options.set_credentials(user.clone(), password.clone().into_bytes());
+        }
+        if let Some((topic, payload)) = will {
+            options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, false));
+        }
+        let (client, mut eventloop) = AsyncClient::builder(options).capacity(QUEUE).build();
+        let (tell, happenings) = mpsc::channel(QUEUE);
+        // The event loop runs in a task of its own: dropping a half-done poll could tear a packet.
+        let pump = tokio::spawn(async move {
+            loop {
+                let happening = match eventloop.poll().await {
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => Happening::Connected,
+                    Ok(Event::Incoming(Packet::Publish(p))) => match std::str::from_utf8(&p.topic) {
+                        Ok(topic) => Happening::Message { topic: topic.to_owned(), payload: p.payload.to_vec() },
+                        Err(_) => continue,
+                    },
+                    Ok(_) => continue,
+                    Err(error) => Happening::Lost(error.to_string()),
+                };
+                let over = matches!(happening, Happening::Lost(_));
+                if tell.send(happening).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        Self { client, happenings, pump }
+    }
+
+    /// The next happening. Safe to drop while waiting.
+    pub async fn next(&mut self) -> Happening {
+        self.happenings.recv().await.unwrap_or_else(|| Happening::Lost("the session ended".to_owned()))
+    }
+
+    /// Asks for messages. False: the queue is full or the session over.
+    pub fn subscribe(&self, filter: &str) -> bool {
+        self.client.try_subscribe(filter, QoS::AtLeastOnce).is_ok()
+    }
+
+    /// Sends a message with QoS 0. False: the queue is full or the session over.
+    pub fn publish(&self, topic: &str, payload: Vec<u8>) -> bool {
+        self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtMostOnce)).is_ok()
+    }
+
+    /// Sends what is queued, then DISCONNECT.
+    pub async fn close(mut self, within: Duration) {
+        if self.client.try_disconnect().is_ok() {
+            let _ =
+                tokio::time::timeout(within, async { while !matches!(self.next().await, Happening::Lost(_)) {} }).await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+/// How long to wait before the next session.
+#[derive(Debug)]
+pub struct BackOff {
+    wait: Duration,
+    spread: f64,
+}
+
+impl BackOff {
+    /// Waits that double from 0.2 s to 5 s, stretched by up to a half so that the agents of a row
+    /// do not come back all at once. `name` decides by how much: nothing here is random.
+    pub fn new(name: &str) -> Self {
+        let hash = name.bytes().fold(0_u32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+        Self { wait: FIRST_WAIT, spread: 1.0 + f64::from(hash % 100) / 200.0 }
+    }
+
+    /// Waits, longer each time.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.wait.mul_f64(self.spread)).await;
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+    }
+
+    /// The connection stood: start anew.
+    pub fn reset(&mut self) {
+        self.wait = FIRST_WAIT;
+    }
+}

@@ -1,0 +1,149 @@
+//! Devices on Modbus TCP: one task per address. Which registers and when is the core's schedule;
+//! what they mean is the core's `decode`. How a bus is spoken to is in `modbus/bus.rs`.
+
+pub mod bus;
+
+use crate::board::{Board, DeviceState};
+use crate::config::ModbusDevice;
+use bus::{RegisterBus, Request, TcpBus};
+use headroom_agent_core::decode::{Registers, decode};
+use headroom_agent_core::schedule::{Schedule, Span, Work};
+use headroom_rack::{NoData, Reading, Signal};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Modbus exceptions that speak about one register rather than about the device (application
+/// protocol v1.1b3, chapter 7).
+const ILLEGAL_ADDRESS: u8 = 2;
+const ILLEGAL_VALUE: u8 = 3;
+
+/// Announces all signals and starts one task per address. The tasks end with the runtime.
+pub fn start(devices: &[ModbusDevice], board: &Arc<Board>) {
+    let mut buses: BTreeMap<String, Vec<ModbusDevice>> = BTreeMap::new();
+    for device in devices {
+        board.declare(&device.device, device.profile.points.iter().map(|p| p.signal), device.stale_after());
+        buses.entry(device.address.clone()).or_default().push(device.clone());
+    }
+    for (address, devices) in buses {
+        tokio::spawn(serve(TcpBus::new(address), devices, board.clone()));
+    }
+}
+
+async fn serve(mut bus: impl RegisterBus, devices: Vec<ModbusDevice>, board: Arc<Board>) {
+    let clock = board.clock();
+    let mut scheduled: Vec<(ModbusDevice, Schedule)> = devices
+        .into_iter()
+        .map(|d| {
+            let s = Schedule::new(&d.profile, d.poll, clock.now());
+            (d, s)
+        })
+        .collect();
+    loop {
+        let Some((device, schedule)) = scheduled.iter_mut().min_by_key(|(_, s)| s.due()) else { return };
+        tokio::time::sleep_until(clock.instant(schedule.due()).into()).await;
+        let was_dormant = schedule.is_dormant();
+        let began = Instant::now();
+        let outcome = match schedule.begin(clock.now()) {
+            Work::Poll(spans) => poll(&mut bus, device, Some(&mut *schedule), spans, &board).await,
+            Work::Probe(span) => probe(&mut bus, device, span, &board).await,
+        };
+        schedule.end(outcome.answered, outcome.clean, clock.now());
+        let state = DeviceState { up: outcome.answered, poll_seconds: began.elapsed().as_secs_f64() };
+        board.polled(&device.device, state);
+        match (was_dormant, schedule.is_dormant()) {
+            (false, true) => {
+                let reason = outcome.reason.unwrap_or(NoData::Timeout);
+                tracing::warn!(device = %device.device, address = %device.address, %reason, "does not answer; asking less often");
+            }
+            (true, false) => tracing::info!(device = %device.device, "answers again"),
+            _ => {}
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    answered: bool,
+    clean: bool,
+    reason: Option<NoData>,
+}
+
+/// Reads a device once, outside any schedule: for the `probe` command.
+pub async fn read_once(device: &ModbusDevice, board: &Board) -> bool {
+    let mut schedule = Schedule::new(&device.profile, device.poll, board.clock().now());
+    let Work::Poll(spans) = schedule.begin(board.clock().now()) else { return false };
+    let mut bus = TcpBus::new(device.address.clone());
+    poll(&mut bus, device, Some(&mut schedule), spans, board).await.answered
+}
+
+async fn poll(
+    bus: &mut impl RegisterBus,
+    device: &ModbusDevice,
+    mut schedule: Option<&mut Schedule>,
+    spans: Vec<Span>,
+    board: &Board,
+) -> Outcome {
+    let mut registers = Registers::new();
+    let mut outcome = Outcome { clean: true, ..Outcome::default() };
+    let mut queue = VecDeque::from(spans);
+    let mut silent = None;
+    while let Some(span) = queue.pop_front() {
+        let failed = match silent {
+            Some(reason) => reason,
+            None => match bus.read(request(device, span)).await {
+                Ok(words) => {
+                    outcome.answered = true;
+                    registers.answer(span.register, span.address, span.count, &words);
+                    pause(device).await;
+                    continue;
+                }
+                Err(NoData::Exception(code @ (ILLEGAL_ADDRESS | ILLEGAL_VALUE))) => {
+                    outcome.answered = true;
+                    pause(device).await;
+                    if let Some(halves) = schedule.as_mut().and_then(|s| s.split(span)) {
+                        halves.into_iter().rev().for_each(|half| queue.push_front(half));
+                        continue;
+                    }
+                    NoData::Exception(code)
+                }
+                Err(reason) => reason,
+            },
+        };
+        match failed {
+            // Nobody there: the other requests of this poll would only wait as long again.
+            NoData::Timeout | NoData::Disconnected => silent = Some(failed),
+            NoData::Exception(_) => outcome.answered = true,
+            _ => {}
+        }
+        outcome.clean = false;
+        outcome.reason = Some(failed);
+        registers.fail(span.register, span.address, span.count, failed);
+    }
+    let at = board.clock().wall();
+    board.put(&device.device, device.profile.points.iter().map(|p| (p.signal, decode(p, &registers, at))));
+    outcome
+}
+
+async fn probe(bus: &mut impl RegisterBus, device: &ModbusDevice, span: Span, board: &Board) -> Outcome {
+    match bus.read(request(device, span)).await {
+        Ok(_) | Err(NoData::Exception(_)) => Outcome { answered: true, clean: true, reason: None },
+        Err(reason) => {
+            let none = Reading::none(reason, board.clock().wall());
+            let signals: Vec<Signal> = device.profile.points.iter().map(|p| p.signal).collect();
+            board.put(&device.device, signals.into_iter().map(|s| (s, none)));
+            Outcome { answered: false, clean: false, reason: Some(reason) }
+        }
+    }
+}
+
+fn request(device: &ModbusDevice, span: Span) -> Request {
+    Request { unit: device.unit, span, timeout: device.timeout }
+}
+
+async fn pause(device: &ModbusDevice) {
+    let gap = std::time::Duration::from_millis(device.profile.link.gap_ms);
+    if !gap.is_zero() {
+        tokio::time::sleep(gap).await;
+    }
+}

@@ -1,1 +1,3 @@
 //! The other side of the cable: plant physics, device firmware, servers, scenarios, faults.
+
+pub mod plant;

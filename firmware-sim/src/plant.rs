@@ -1,0 +1,177 @@
+//! The physics of a row: racks on two feeds. Pure: `step(dt)` knows no clock, disk or network, and
+//! the same spec and requests give the same run. Registers, servers and time are elsewhere.
+//!
+//! Direction of power: UPS -> breaker -> rack PDU -> host and GPUs; cooling units hang on a breaker
+//! of their own feed. With one feed dead the other carries the whole rack.
+
+pub mod breaker;
+pub mod chance;
+pub mod cooling;
+pub mod event;
+pub mod feed;
+pub mod gpu;
+pub mod host;
+pub mod mean;
+pub mod pdu;
+pub mod rack;
+pub mod spec;
+pub mod tally;
+pub mod ups;
+pub mod view;
+pub mod workload;
+
+use event::Event;
+use feed::Feed;
+use gpu::Requests;
+use rack::Rack;
+use spec::PlantSpec;
+use tally::Tally;
+use view::{FeedView, PlantView};
+
+/// Names of the two feeds, in order.
+pub const FEEDS: [&str; 2] = ["a", "b"];
+
+/// A row of racks on two feeds.
+#[derive(Debug, Clone)]
+pub struct Plant {
+    spec: PlantSpec,
+    time_s: f64,
+    racks: Vec<Rack>,
+    feeds: [Feed; 2],
+    tally: Tally,
+    events: Vec<Event>,
+}
+
+impl Plant {
+    /// A cold row at the start of its workloads.
+    pub fn new(spec: &PlantSpec) -> Self {
+        let racks = spec.racks.iter().enumerate().map(|(i, rack)| Rack::new(spec, rack, i)).collect();
+        Self {
+            racks,
+            feeds: [Feed::new(spec), Feed::new(spec)],
+            tally: Tally::default(),
+            time_s: 0.0,
+            events: Vec::new(),
+            spec: spec.clone(),
+        }
+    }
+
+    /// What it was built from.
+    pub fn spec(&self) -> &PlantSpec {
+        &self.spec
+    }
+
+    /// Seconds since the start.
+    pub fn time_s(&self) -> f64 {
+        self.time_s
+    }
+
+    /// The racks.
+    pub fn racks(&self) -> &[Rack] {
+        &self.racks
+    }
+
+    /// The racks, to set requests and faults.
+    pub fn racks_mut(&mut self) -> &mut [Rack] {
+        &mut self.racks
+    }
+
+    /// The feeds, a and b.
+    pub fn feeds(&self) -> &[Feed; 2] {
+        &self.feeds
+    }
+
+    /// The feeds, to set faults.
+    pub fn feeds_mut(&mut self) -> &mut [Feed; 2] {
+        &mut self.feeds
+    }
+
+    /// What was counted.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Asks the driver of one GPU for a limit and clocks. Unknown GPUs are ignored.
+    pub fn request(&mut self, rack: usize, gpu: usize, requests: Requests) {
+        if let Some(gpu) = self.racks.get_mut(rack).and_then(|r| r.gpus.get_mut(gpu)) {
+            gpu.request(requests);
+        }
+    }
+
+    /// What happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Advances by `dt` seconds (0.02 in a run; stable up to 0.1).
+    pub fn step(&mut self, dt: f64) {
+        self.time_s += dt;
+        let energised = [self.feeds[0].energised(), self.feeds[1].energised()];
+        for rack in &mut self.racks {
+            rack.step(dt, self.time_s, energised, &self.spec, &mut self.events);
+        }
+        for f in 0..2 {
+            let mut watts = [0.0; 3];
+            let mut va = [0.0; 3];
+            for rack in &self.racks {
+                let pdu = &rack.pdus[f];
+                let pdu_va = pdu.phase_va();
+                let cooling = if rack.cooling_feed() == f { rack.cooling.readout.power_watts / 3.0 } else { 0.0 };
+                for p in 0..3 {
+                    watts[p] += pdu.phase_watts[p] + cooling;
+                    va[p] += pdu_va[p] + cooling / 0.98;
+                }
+            }
+            let implied = self.implied_ratio(f, watts.iter().sum());
+            let name = FEEDS[f];
+            self.feeds[f].step(dt, watts, va, &self.spec);
+            let overload = self.feeds[f].load_ratio();
+            self.tally.feed(f, dt, self.time_s, overload, overload * implied, &self.feeds[f], name, &mut self.events);
+        }
+        self.tally.seconds = self.time_s;
+        self.tally.lost_work_gpu_seconds = self.racks.iter().flat_map(|r| &r.gpus).map(|g| g.lost_work_s).sum();
+        self.tally.energy_joules = self.feeds.iter().map(|f| f.ups.readout.output_energy_joules).sum();
+    }
+
+    /// Power a feed would carry if every GPU drew the lesser of its demand and its limit, as a
+    /// share of what it carries now.
+    fn implied_ratio(&self, feed: usize, now_watts: f64) -> f64 {
+        if now_watts <= 0.0 {
+            return 0.0;
+        }
+        let other_alive = self.feeds[1 - feed].energised();
+        let implied: f64 = self
+            .racks
+            .iter()
+            .map(|rack| {
+                let share = if other_alive { 0.5 } else { 1.0 };
+                let cooling = if rack.cooling_feed() == feed { rack.cooling.readout.power_watts } else { 0.0 };
+                rack.implied_watts() * share / (1.0 - self.spec.pdu_loss_ratio) + cooling
+            })
+            .sum();
+        implied / now_watts
+    }
+
+    /// Everything that can be read from the plant now.
+    pub fn view(&self) -> PlantView {
+        PlantView {
+            time_s: self.time_s,
+            racks: self.racks.iter().map(Rack::view).collect(),
+            feeds: std::array::from_fn(|f| {
+                let feed = &self.feeds[f];
+                FeedView {
+                    ups: feed.ups.readout.clone(),
+                    breaker_amperes: feed.amperes().iter().copied().fold(0.0, f64::max),
+                    breaker_watts: feed.watts().iter().sum(),
+                    breaker_tripped: feed.breaker.tripped().is_some(),
+                    breaker_heat_ratio: feed.breaker.heat_ratio(),
+                    utility: feed.utility,
+                }
+            }),
+            tally: self.tally.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

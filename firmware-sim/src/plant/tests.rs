@@ -1,0 +1,160 @@
+//! Conservation and behaviour of the whole row.
+
+use super::spec::*;
+use super::*;
+
+const DT: f64 = 0.02;
+
+fn spec() -> PlantSpec {
+    let rack = |i: usize, workload| RackSpec {
+        id: format!("rack-{}", i + 1),
+        gpus: 8,
+        overhead_watts: 1700.0,
+        cooling_watts: 250.0,
+        cooling_feed: i % 2,
+        workload,
+        envelope: EnvelopeSpec { points: vec![(0.0, 0.1), (10.0, 0.1), (25.0, 1.0)], repeat_from_s: None },
+    };
+    PlantSpec {
+        site: "test".into(),
+        seed: 1,
+        volts: 240.0,
+        frequency_hz: 50.0,
+        gpu: GpuSpec::h100(),
+        pdu_loss_ratio: 0.02,
+        breaker: BreakerSpec { rating_amperes: 16.0, bimetal_s: 28.0, instantaneous_ratio: 5.0, ambient_celsius: 30.0 },
+        ups: UpsSpec { rating_watts: 30_000.0, battery_minutes: 6.0, battery_health_ratio: 1.0 },
+        racks: vec![
+            rack(0, WorkloadSpec::Training(TrainingSpec::typical())),
+            rack(1, WorkloadSpec::Training(TrainingSpec::typical())),
+            rack(2, WorkloadSpec::Inference(InferenceSpec::typical())),
+            rack(3, WorkloadSpec::Batch(BatchSpec::typical())),
+        ],
+    }
+}
+
+fn run(plant: &mut Plant, seconds: f64) {
+    for _ in 0..(seconds / DT).round() as usize {
+        plant.step(DT);
+        conserves(plant);
+    }
+}
+
+/// Power is neither made nor lost on the way from the UPS to the chips.
+fn conserves(plant: &Plant) {
+    for rack in plant.racks() {
+        let consumed: f64 = rack.gpus.iter().map(|g| g.readout.power_instant_watts).sum::<f64>() + rack.host_watts();
+        let delivered: f64 = rack.pdus.iter().map(|p| p.output_watts).sum();
+        let lost: f64 = rack.pdus.iter().map(|p| p.power_watts - p.output_watts).sum();
+        assert!((delivered - consumed).abs() < 1e-6, "{} at {}", rack.spec().id, plant.time_s());
+        assert!((lost - 0.02 * rack.inlet_watts()).abs() < 1e-6);
+    }
+    for (f, feed) in plant.feeds().iter().enumerate() {
+        let pdus: f64 = plant.racks().iter().map(|r| r.pdus[f].power_watts).sum();
+        let cooling: f64 =
+            plant.racks().iter().filter(|r| r.cooling_feed() == f).map(|r| r.cooling.readout.power_watts).sum();
+        let ups: f64 = feed.ups.readout.output_phase_watts.iter().sum();
+        assert!((ups - pdus - cooling).abs() < 1e-6, "feed {f}: {ups} != {pdus} + {cooling}");
+    }
+}
+
+#[test]
+fn power_and_energy_are_conserved_from_the_ups_to_the_chips() {
+    let mut plant = Plant::new(&spec());
+    run(&mut plant, 40.0);
+    let racks: f64 = plant.racks().iter().flat_map(|r| &r.pdus).map(|p| p.energy_joules).sum();
+    let cooling: f64 = plant.racks().iter().map(|r| r.cooling.readout.energy_joules).sum();
+    let ups = plant.tally().energy_joules;
+    assert!(((racks + cooling) / ups - 1.0).abs() < 1e-9, "{racks} + {cooling} != {ups}");
+}
+
+#[test]
+fn without_control_the_first_ramp_trips_both_breakers_within_the_minute() {
+    let mut plant = Plant::new(&spec());
+    run(&mut plant, 70.0);
+    let trips = &plant.tally().trips;
+    assert_eq!(trips.len(), 2, "{trips:?}");
+    assert!((45.0..60.0).contains(&trips[0].at_s), "{trips:?}");
+    assert!(plant.tally().peak_load_ratio[0] > 1.25);
+    assert!(plant.racks().iter().all(|r| r.gpus.iter().all(|g| g.readout.lost)), "dark racks do not answer");
+    assert!(plant.take_events().iter().any(|e| e.kind == "trip"));
+}
+
+#[test]
+fn with_every_gpu_at_400_watts_nothing_ever_trips() {
+    let mut plant = Plant::new(&spec());
+    for rack in 0..4 {
+        for gpu in 0..8 {
+            plant.request(rack, gpu, Requests { limit_watts: 400.0, locked_mhz: None });
+        }
+    }
+    run(&mut plant, 60.0);
+    let (mut peak, mut peak_second) = (0.0_f64, 0.0_f64);
+    for _ in 0..240 {
+        let mut second = 0.0;
+        for _ in 0..50 {
+            run(&mut plant, DT);
+            let now = plant.feeds().iter().map(Feed::load_ratio).fold(0.0, f64::max);
+            second += now / 50.0;
+            peak = peak.max(now);
+        }
+        peak_second = peak_second.max(second);
+    }
+    assert!(peak_second < 0.95 && peak_second > 0.85, "{peak_second}, peak {peak}");
+    assert!(peak < 1.0, "even the excursions of 20 ms stay below the rating: {peak}");
+    assert!(plant.tally().trips.is_empty() && plant.feeds()[0].breaker.heat_ratio() < 0.8);
+}
+
+#[test]
+fn with_one_feed_gone_the_other_carries_both() {
+    let mut plant = Plant::new(&spec());
+    run(&mut plant, 5.0);
+    let before: f64 = plant.racks().iter().map(Rack::inlet_watts).sum();
+    plant.feeds_mut()[0].breaker.step(DT, [headroom_rack::units::Amperes::new(500.0); 3]);
+    run(&mut plant, 1.0);
+    let rack = &plant.racks()[0];
+    assert_eq!(rack.pdus[0].power_watts, 0.0);
+    let after: f64 = plant.racks().iter().map(|r| r.pdus[1].power_watts).sum();
+    assert!((after / before - 1.0).abs() < 0.1, "{before} {after}");
+}
+
+#[test]
+fn a_cap_in_time_ends_the_overload_and_its_time_is_counted() {
+    let mut plant = Plant::new(&spec());
+    while plant.tally().overloads == 0 {
+        run(&mut plant, DT);
+    }
+    let began = plant.time_s();
+    run(&mut plant, 2.0);
+    for rack in 0..4 {
+        for gpu in 0..8 {
+            plant.request(rack, gpu, Requests { limit_watts: 350.0, locked_mhz: None });
+        }
+    }
+    run(&mut plant, 10.0);
+    let to_cap = &plant.tally().overload_to_cap_ms;
+    assert!(!to_cap.is_empty() && (to_cap[0] - 2000.0).abs() < 100.0, "began {began}: {to_cap:?}");
+    assert!(plant.tally().trips.is_empty());
+}
+
+#[test]
+fn utility_lost_puts_the_ups_on_battery_and_the_racks_do_not_notice() {
+    let mut plant = Plant::new(&spec());
+    run(&mut plant, 2.0);
+    plant.feeds_mut()[0].utility = false;
+    run(&mut plant, 5.0);
+    let ups = &plant.feeds()[0].ups.readout;
+    assert!(ups.on_battery && ups.input_volts == 0.0 && ups.battery_charge_ratio < 1.0 && ups.battery_amperes < 0.0);
+    assert!(plant.racks()[0].pdus[0].energised);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let (mut one, mut two) = (Plant::new(&spec()), Plant::new(&spec()));
+    run(&mut one, 20.0);
+    run(&mut two, 20.0);
+    assert_eq!(one.racks()[2].inlet_watts(), two.racks()[2].inlet_watts());
+    let mut three = Plant::new(&PlantSpec { seed: 2, ..spec() });
+    run(&mut three, 20.0);
+    assert_ne!(one.racks()[2].inlet_watts(), three.racks()[2].inlet_watts());
+}

@@ -1,0 +1,54 @@
+//! An immutable picture of the plant at one step: what servers answer from.
+
+use super::cooling::CoolingReadout;
+use super::gpu::GpuReadout;
+use super::pdu::PduReadout;
+use super::tally::Tally;
+use super::ups::UpsReadout;
+
+/// One rack.
+#[derive(Debug, Clone)]
+pub struct RackView {
+    /// Its name.
+    pub id: String,
+    /// What runs on it.
+    pub workload: &'static str,
+    /// Power of everything that is not a GPU.
+    pub host_watts: f64,
+    /// Its GPUs.
+    pub gpus: Vec<GpuReadout>,
+    /// PDU a and PDU b.
+    pub pdus: [PduReadout; 2],
+    /// Its cooling unit.
+    pub cooling: CoolingReadout,
+}
+
+/// One feed.
+#[derive(Debug, Clone)]
+pub struct FeedView {
+    /// Its UPS.
+    pub ups: UpsReadout,
+    /// Current of the breaker's fullest pole.
+    pub breaker_amperes: f64,
+    /// Power through the breaker.
+    pub breaker_watts: f64,
+    /// The breaker is open.
+    pub breaker_tripped: bool,
+    /// How near the bimetal is to its release, 0 to 1.
+    pub breaker_heat_ratio: f64,
+    /// The utility is there.
+    pub utility: bool,
+}
+
+/// The whole plant at one step.
+#[derive(Debug, Clone)]
+pub struct PlantView {
+    /// Seconds since the start.
+    pub time_s: f64,
+    /// The racks.
+    pub racks: Vec<RackView>,
+    /// Feed a and feed b.
+    pub feeds: [FeedView; 2],
+    /// What was counted.
+    pub tally: Tally,
+}

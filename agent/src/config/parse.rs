@@ -164,11 +164,10 @@ fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec
 fn dsx(t: &mut Table<'_>, m: &mut Mistakes, uplink: Option<&Broker>, taken: &mut Vec<DeviceId>) -> Option<DsxDevice> {
     let device = device(t, m, taken);
     let topic_prefix = t.need_text(m, "topic_prefix", "topic_prefix = \"site/row/rack/unit\"").map(str::to_owned);
-    if let Some(prefix) = topic_prefix.as_deref() {
-        if prefix.is_empty() || prefix.contains(['+', '#']) || prefix.starts_with('/') || prefix.ends_with('/') {
-            let remedy = "write the beginning of the tag path without wildcards, such as site/row-1/rack-1/cooling";
-            m.add(t.place("topic_prefix"), format!("`topic_prefix` is {prefix:?}"), remedy);
-        }
+    let unfit = |p: &&str| p.is_empty() || p.contains(['+', '#']) || p.starts_with('/') || p.ends_with('/');
+    if let Some(prefix) = topic_prefix.as_deref().filter(unfit) {
+        let remedy = "write the beginning of the tag path without wildcards, such as site/row-1/rack-1/cooling";
+        m.add(t.place("topic_prefix"), format!("`topic_prefix` is {prefix:?}"), remedy);
     }
     let own = t.has("url").then(|| broker_url(t, m)).flatten();
     // DSX repeats an unchanged value every 100 s.

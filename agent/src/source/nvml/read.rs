@@ -133,19 +133,19 @@ fn fields(device: &Device<'_>, wanted: &[(Signal, u32, f64)]) -> BTreeMap<Signal
 }
 
 fn call<T: Counted>(result: Result<T, NvmlError>) -> Value {
-    result.map(T::as_f64).map_err(|e| no_data(&e))
+    result.map(T::into_f64).map_err(|e| no_data(&e))
 }
 
 trait Counted {
-    fn as_f64(self) -> f64;
+    fn into_f64(self) -> f64;
 }
 impl Counted for u32 {
-    fn as_f64(self) -> f64 {
+    fn into_f64(self) -> f64 {
         self.into()
     }
 }
 impl Counted for u64 {
-    fn as_f64(self) -> f64 {
+    fn into_f64(self) -> f64 {
         self as f64
     }
 }

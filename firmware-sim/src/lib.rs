@@ -1,3 +1,9 @@
 //! The other side of the cable: plant physics, device firmware, servers, scenarios, faults.
 
+mod cli;
+pub mod fault;
 pub mod plant;
+pub mod scenario;
+pub mod trace;
+
+pub use cli::{Cli, run};

@@ -25,7 +25,7 @@ use feed::Feed;
 use gpu::Requests;
 use rack::Rack;
 use spec::PlantSpec;
-use tally::Tally;
+use tally::{Step, Tally};
 use view::{FeedView, PlantView};
 
 /// Names of the two feeds, in order.
@@ -123,10 +123,10 @@ impl Plant {
                 }
             }
             let implied = self.implied_ratio(f, watts.iter().sum());
-            let name = FEEDS[f];
             self.feeds[f].step(dt, watts, va, &self.spec);
-            let overload = self.feeds[f].load_ratio();
-            self.tally.feed(f, dt, self.time_s, overload, overload * implied, &self.feeds[f], name, &mut self.events);
+            let state = &self.feeds[f];
+            let step = Step { feed: f, dt, now_s: self.time_s, implied_ratio: state.load_ratio() * implied, state };
+            self.tally.count(step, &mut self.events);
         }
         self.tally.seconds = self.time_s;
         self.tally.lost_work_gpu_seconds = self.racks.iter().flat_map(|r| &r.gpus).map(|g| g.lost_work_s).sum();

@@ -12,12 +12,12 @@ impl Chance {
         let hash =
             label.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let mut chance = Self(seed ^ hash);
-        chance.next();
+        chance.bits();
         chance
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -26,7 +26,7 @@ impl Chance {
 
     /// Uniform in `[0, 1)`.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Uniform in `[low, high)`.
@@ -63,8 +63,8 @@ mod tests {
     #[test]
     fn the_same_seed_and_label_give_the_same_numbers() {
         let (mut a, mut b, mut c) = (Chance::new(7, "x"), Chance::new(7, "x"), Chance::new(7, "y"));
-        assert_eq!(a.next(), b.next());
-        assert_ne!(a.next(), c.next());
+        assert_eq!(a.bits(), b.bits());
+        assert_ne!(a.bits(), c.bits());
     }
 
     #[test]

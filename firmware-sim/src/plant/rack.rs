@@ -5,7 +5,7 @@ use super::cooling::Cooling;
 use super::event::Event;
 use super::gpu::{Demand, Gpu};
 use super::host::Host;
-use super::pdu::{PduReadout, phase_weights};
+use super::pdu::{PduReadout, Supply, phase_weights};
 use super::spec::{PlantSpec, RackSpec};
 use super::view::RackView;
 use super::workload::Workload;
@@ -88,7 +88,13 @@ impl Rack {
                 (true, false) => 1.0,
             };
             let output = (heat + self.host_watts) * share;
-            self.pdus[f].step(dt, energised[f], output, weights, plant.pdu_loss_ratio, plant.volts, plant.frequency_hz);
+            let supply = Supply {
+                energised: energised[f],
+                volts: plant.volts,
+                frequency_hz: plant.frequency_hz,
+                loss_ratio: plant.pdu_loss_ratio,
+            };
+            self.pdus[f].step(dt, supply, output, weights);
         }
         self.cooling.step(dt, energised[self.spec.cooling_feed], heat);
     }

@@ -1,0 +1,117 @@
+//! The command line of `headroom-sim`, and what each command does at its surface.
+
+use crate::scenario::{self, Scenario};
+use crate::trace;
+use clap::{Parser, Subcommand};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// A simulated row of GPU racks: power meters, UPSs and cooling units on Modbus TCP, cooling also
+/// on DSX Exchange topics (MQTT), GPUs behind a library that looks like NVML.
+///
+/// Exit codes: 0 done, 1 failed while running, 2 wrong scenario or usage.
+#[derive(Debug, Parser)]
+#[command(name = "headroom-sim", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a scenario file and print every mistake with its line.
+    Check {
+        /// The scenario; the embedded one when absent.
+        #[arg(long, value_name = "FILE")]
+        scenario: Option<PathBuf>,
+    },
+    /// Write training data for the forecaster: random workloads under random limits, no network.
+    Trace {
+        /// Hours of plant time.
+        #[arg(long)]
+        hours: f64,
+        /// Seed of all chance: the same seed gives the same file.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The CSV file: time_s,rack,power_watts,limit_watts,utilization_ratio at 1 Hz.
+        #[arg(long, value_name = "FILE.csv")]
+        out: PathBuf,
+        /// Racks and ratings; the embedded scenario when absent.
+        #[arg(long, value_name = "FILE")]
+        scenario: Option<PathBuf>,
+    },
+    /// Print the embedded scenario.
+    DefaultScenario,
+}
+
+/// Runs a command to its end.
+pub fn run(cli: Cli) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    match cli.command {
+        Command::Check { scenario } => check(scenario.as_deref()),
+        Command::Trace { hours, seed, out, scenario } => write_trace(hours, seed, &out, scenario.as_deref()),
+        Command::DefaultScenario => match std::io::stdout().write_all(scenario::DEFAULT.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+    }
+}
+
+/// Loads a scenario or says why not: then the exit code is 2.
+fn load(file: Option<&Path>) -> Result<Scenario, ExitCode> {
+    Scenario::load(file).map_err(|error| {
+        match std::error::Error::source(&error) {
+            Some(cause) => eprintln!("{error}: {cause}"),
+            None => eprintln!("{error}"),
+        }
+        ExitCode::from(2)
+    })
+}
+
+fn check(file: Option<&Path>) -> ExitCode {
+    match load(file) {
+        Err(code) => code,
+        Ok(scenario) => {
+            let gpus: usize = scenario.plant.racks.iter().map(|r| r.gpus).sum();
+            let (racks, faults) = (scenario.plant.racks.len(), scenario.faults.len());
+            println!("scenario is good: {racks} racks, {gpus} GPUs, {faults} faults on schedule");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn write_trace(hours: f64, seed: u64, out: &Path, file: Option<&Path>) -> ExitCode {
+    if !(hours > 0.0 && hours <= 10_000.0) {
+        eprintln!("--hours {hours} is out of range; give a number above 0, at most 10000");
+        return ExitCode::from(2);
+    }
+    let scenario = match load(file) {
+        Ok(scenario) => scenario,
+        Err(code) => return code,
+    };
+    let seconds = (hours * 3600.0).round().max(1.0) as u64;
+    let began = Instant::now();
+    let written =
+        File::create(out).and_then(|file| trace::write(&scenario.plant, seed, seconds, &mut BufWriter::new(file)));
+    match written {
+        Ok(()) => {
+            let racks = scenario.plant.racks.len();
+            tracing::info!(
+                "{} lines for {racks} racks in {:.1} s",
+                seconds * racks as u64,
+                began.elapsed().as_secs_f64()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}: cannot be written: {error}", out.display());
+            ExitCode::FAILURE
+        }
+    }
+}

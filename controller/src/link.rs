@@ -1,0 +1,270 @@
+//! The link to the racks over MQTT 3.1.1: Sparkplug messages up become Snapshots, Orders go down,
+//! the controller's presence is a retained STATE with a will. Malformed messages are counted and
+//! dropped. Reconnects by itself; nothing is queued while the broker is away.
+
+mod inbox;
+
+pub use inbox::{Drops, LinkEvent};
+
+use crate::clock::Clock;
+use crate::http;
+use crate::stop::Stop;
+use headroom_rack::{Generation, RackId};
+use headroom_wire::{Downlink, Kind, topic};
+use inbox::Inbox;
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PublishOptions, QoS,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Events that may wait for the run loop.
+const QUEUE: usize = 4096;
+/// Largest message taken or sent.
+const MAX_PACKET_BYTES: usize = 1 << 20;
+
+/// Where to connect, and as whom.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Broker's host name or address.
+    pub host: String,
+    /// Broker's port.
+    pub port: u16,
+    /// User and password, if the broker asks for them.
+    pub login: Option<Login>,
+    /// Sparkplug group.
+    pub site: String,
+    /// Host application id: the controller's name.
+    pub name: String,
+    /// The racks this controller knows.
+    pub racks: Vec<RackId>,
+}
+
+/// A login. The password is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Login({}, ..)", self.user)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    connected: AtomicBool,
+    /// Messages down that found no room or no connection.
+    unsent: AtomicU64,
+    drops: Drops,
+}
+
+/// The sending end; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Link {
+    client: AsyncClient,
+    site: String,
+    shared: Arc<Shared>,
+}
+
+impl Link {
+    /// Connects in the background. The task ends after `stop`, having said goodbye.
+    pub fn start(options: Options, clock: Clock, stop: Stop) -> (Self, mpsc::Receiver<LinkEvent>, JoinHandle<()>) {
+        let (events, receiver) = mpsc::channel(QUEUE);
+        let state_topic = topic::state(&options.name);
+        let since = clock.unix();
+        let presence = |online: bool| format!(r#"{{"online":{online},"timestamp":{}}}"#, since.get());
+        let mut mqtt = MqttOptions::new(
+            format!("headroom-{}-{}", options.site, options.name),
+            (options.host.clone(), options.port),
+        );
+        mqtt.set_keep_alive(5)
+            .set_clean_session(true)
+            .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
+            .set_last_will(LastWill::new(state_topic.clone(), presence(false), QoS::AtLeastOnce, true));
+        if let Some(login) = &options.login {
+            mqtt.set_credentials(login.user.clone(), login.password.clone());
+        }
+        let capacity = 64 + 4 * options.racks.len();
+        let (client, eventloop) = AsyncClient::builder(mqtt).capacity(capacity).build();
+        let shared = Arc::new(Shared::default());
+        let link = Self { client, site: options.site.clone(), shared: Arc::clone(&shared) };
+        let inbox = Inbox::new(&options.site, &options.name, &options.racks);
+        let task = Session {
+            link: link.clone(),
+            eventloop,
+            inbox,
+            events,
+            clock,
+            stop,
+            subscriptions: vec![topic::site_filter(&options.site), state_topic.clone()],
+            state_topic,
+            online: presence(true),
+            offline: presence(false),
+        };
+        let join = tokio::spawn(task.run());
+        (link, receiver, join)
+    }
+
+    /// Sends one message to one rack. False if it did not go out: the next period repeats it.
+    pub fn send(&self, rack: &RackId, message: &Downlink) -> bool {
+        // Without a connection a message would wait in the client and arrive late.
+        let sent = self.is_connected()
+            && self
+                .client
+                .try_publish(
+                    topic::node(&self.site, Kind::Command, rack),
+                    message.encode(),
+                    PublishOptions::at_most_once(),
+                )
+                .is_ok();
+        if !sent {
+            self.shared.unsent.fetch_add(1, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    /// Whether the broker is there.
+    pub fn is_connected(&self) -> bool {
+        self.shared.connected.load(Ordering::Relaxed)
+    }
+
+    /// Messages that did not go out.
+    pub fn unsent(&self) -> u64 {
+        self.shared.unsent.load(Ordering::Relaxed)
+    }
+
+    /// Frames dropped, by reason.
+    pub fn drops(&self) -> Vec<(&'static str, u64)> {
+        self.shared.drops.counts()
+    }
+
+    fn ask_rebirth(&self, rack: &RackId) {
+        let message = Downlink {
+            generation: Generation::default(),
+            lease_ms: 0,
+            stored: None,
+            orders: Vec::new(),
+            rebirth: true,
+        };
+        self.send(rack, &message);
+    }
+}
+
+struct Session {
+    link: Link,
+    eventloop: EventLoop,
+    inbox: Inbox,
+    events: mpsc::Sender<LinkEvent>,
+    clock: Clock,
+    stop: Stop,
+    subscriptions: Vec<String>,
+    state_topic: String,
+    online: String,
+    offline: String,
+}
+
+impl Session {
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let polled = tokio::select! {
+                polled = self.eventloop.poll() => polled,
+                () = self.stop.requested() => break,
+            };
+            match polled {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    failures = 0;
+                    self.connected();
+                }
+                Ok(Event::Incoming(Packet::Publish(message))) => {
+                    let name = String::from_utf8_lossy(&message.topic).into_owned();
+                    self.received(&name, &message.payload);
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    failures += 1;
+                    self.lost(&why, failures);
+                    let pause = http::pause(failures, Duration::from_millis(100), Duration::from_secs(5));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.stop.requested() => break,
+                    }
+                }
+            }
+        }
+        self.goodbye().await;
+    }
+
+    fn connected(&mut self) {
+        tracing::info!("connected to the broker");
+        self.link.shared.connected.store(true, Ordering::Relaxed);
+        for filter in &self.subscriptions {
+            if let Err(why) = self.link.client.try_subscribe(filter.clone(), QoS::AtLeastOnce) {
+                tracing::error!(filter, %why, "cannot subscribe");
+            }
+        }
+        self.say(self.online.clone());
+        self.tell(LinkEvent::Connected);
+    }
+
+    fn lost(&mut self, why: &ConnectionError, failures: u32) {
+        if self.link.shared.connected.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%why, "the broker is gone");
+            self.tell(LinkEvent::Disconnected);
+        } else if failures == 1 || failures.is_multiple_of(20) {
+            tracing::warn!(%why, failures, "the broker cannot be reached; trying again");
+        }
+    }
+
+    fn received(&mut self, name: &str, payload: &[u8]) {
+        if name == self.state_topic {
+            // The will of our own earlier connection may arrive after our birth.
+            if payload == self.offline.as_bytes() || payload.windows(14).any(|w| w == b"\"online\":false") {
+                self.say(self.online.clone());
+            }
+            return;
+        }
+        let now = self.clock.now();
+        let (event, rebirth) = self.inbox.take(name, payload, now, &self.link.shared.drops);
+        if let Some(rack) = rebirth {
+            self.link.ask_rebirth(&rack);
+        }
+        if let Some(event) = event {
+            self.tell(event);
+        }
+    }
+
+    fn say(&self, presence: String) {
+        let options = PublishOptions::at_least_once().retained();
+        if let Err(why) = self.link.client.try_publish(self.state_topic.clone(), presence, options) {
+            tracing::warn!(%why, "cannot announce this controller");
+        }
+    }
+
+    fn tell(&self, event: LinkEvent) {
+        if self.events.try_send(event).is_err() {
+            self.link.shared.drops.count("queue_full");
+        }
+    }
+
+    /// Says that we are gone, so that the will is not needed, and leaves.
+    async fn goodbye(mut self) {
+        if !self.link.is_connected() {
+            return;
+        }
+        self.say(self.offline.clone());
+        if self.link.client.try_disconnect().is_err() {
+            return;
+        }
+        let leave = async { while self.eventloop.poll().await.is_ok() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(2), leave).await;
+    }
+}

@@ -1,0 +1,178 @@
+//! The record: what was seen, expected, decided and found, append-only in segment files. One
+//! thread writes; entries become durable together once per second, and only then do the stored
+//! marks move. What an entry looks like in bytes is `headroom_rack::record`.
+
+mod marks;
+mod ranges;
+mod segment;
+mod writer;
+
+pub use marks::Marks;
+pub use ranges::Ranges;
+pub use segment::{End, Segment, list, walk};
+
+use crate::clock::Clock;
+use headroom_rack::record::Entry;
+use headroom_rack::{Generation, RackId};
+use headroom_wire::Stored;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Entries that may wait for the writer: some minutes of a large site.
+const QUEUE: usize = 16_384;
+
+/// Why the record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file system said no.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process writes there.
+    #[error("the record in {} is in use by another controller; give each its own [record] dir", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// Where and how to keep the record.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Directory of the segments; made if missing.
+    pub dir: PathBuf,
+    /// A segment is closed when it is longer than this.
+    pub segment_bytes: u64,
+    /// The oldest segment is dropped while all together are longer than this.
+    pub max_bytes: u64,
+    /// How long entries may wait to become durable.
+    pub sync_every: Duration,
+    /// How long a missing Snapshot is waited for, see [`Marks::new`].
+    pub patience: Duration,
+}
+
+impl Options {
+    /// The defaults: 64 MiB segments, 4 GiB in all, durable within 1 s, holes given up after 2 min.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: 64 << 20,
+            max_bytes: 4 << 30,
+            sync_every: Duration::from_secs(1),
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What was found when the record was opened.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recovery {
+    /// Generation of the newest Plan.
+    pub last_generation: Option<Generation>,
+    /// Bytes of an unfinished write that were cut off.
+    pub torn_bytes: u64,
+    /// One line per segment that is damaged.
+    pub damaged: Vec<String>,
+    /// Snapshots found.
+    pub snapshots: u64,
+}
+
+/// What the record did since it was opened. Counts are of durable things only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Stats {
+    /// Entries of any kind.
+    pub entries: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Readings in them.
+    pub readings: u64,
+    /// Readings without a value.
+    pub no_data: u64,
+    /// Readings with a value.
+    pub points: u64,
+    /// Bytes of all segments on disk.
+    pub bytes: u64,
+    /// Snapshots that came again and were not stored again.
+    pub duplicates: u64,
+    /// Entries lost because the writer could not keep up or the disk failed for long.
+    pub dropped: u64,
+    /// Snapshots that never came.
+    pub given_up: u64,
+    /// Writes that failed and were tried again.
+    pub failures: u64,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    stats: Stats,
+    stored: BTreeMap<RackId, Stored>,
+}
+
+type Shared = Arc<Mutex<Seen>>;
+
+/// The open record.
+#[derive(Debug)]
+pub struct Record {
+    sender: SyncSender<Entry>,
+    shared: Shared,
+    thread: JoinHandle<()>,
+}
+
+impl Record {
+    /// Opens or makes the record, repairs the end of the last segment and starts the writer.
+    ///
+    /// # Errors
+    /// [`RecordError`] if the directory cannot be used or another process uses it.
+    pub fn open(options: Options, clock: Clock) -> Result<(Self, Recovery), RecordError> {
+        let (writer, recovery) = writer::Writer::open(options, clock)?;
+        let (sender, receiver) = sync_channel(QUEUE);
+        let shared = writer.shared();
+        let path = writer.dir().to_owned();
+        let thread = std::thread::Builder::new()
+            .name("record".into())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|source| RecordError::Io { doing: "start the writer of", path, source })?;
+        Ok((Self { sender, shared, thread }, recovery))
+    }
+
+    /// Hands over one entry without waiting. A full queue drops it and counts that.
+    pub fn append(&self, entry: Entry) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.sender.try_send(entry) {
+            lock(&self.shared).stats.dropped += 1;
+        }
+    }
+
+    /// How far each agent's Snapshots are durable.
+    pub fn stored(&self) -> BTreeMap<RackId, Stored> {
+        lock(&self.shared).stored.clone()
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        lock(&self.shared).stats
+    }
+
+    /// Makes everything durable and stops the writer.
+    pub fn close(self) -> Stats {
+        drop(self.sender);
+        if self.thread.join().is_err() {
+            tracing::error!("the writer of the record ended by a panic");
+        }
+        let stats = lock(&self.shared).stats;
+        stats
+    }
+}
+
+fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, Seen> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

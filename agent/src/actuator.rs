@@ -54,11 +54,18 @@ pub struct Wish {
 /// Wishes for all GPUs.
 pub type Wishes = BTreeMap<DeviceId, Wish>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     wishes: Option<Wishes>,
+    /// Nothing wished for is still to be done.
     idle: bool,
     closed: bool,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self { wishes: None, idle: true, closed: false }
+    }
 }
 
 /// Hands wishes to the actuator's thread: the newest replace those not yet taken.

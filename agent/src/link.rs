@@ -28,7 +28,7 @@ pub async fn run(
     let mut bd_seq = (board.clock().wall().get() / 1000) as u8;
     let spool = Spool::new(config.spool_snapshots);
     let mut back_off = BackOff::new(&client_id);
-    let mut link = Link { config, board, inbox, snapshots, spool, connected: false, told: false };
+    let mut link = Link { config, board, inbox, snapshots, spool, connected: false, birth_due: true, told: false };
     loop {
         let mut uplink = Uplink::new(bd_seq);
         let will = (topic::node(&link.config.site, Kind::Death, &link.config.rack), uplink.death());
@@ -63,6 +63,8 @@ struct Link {
     snapshots: mpsc::Receiver<Arc<Snapshot>>,
     spool: Spool,
     connected: bool,
+    /// The next live Snapshot goes out as a birth: so each Snapshot is sent once, births too.
+    birth_due: bool,
     told: bool,
 }
 
@@ -77,12 +79,10 @@ impl Link {
                     Happening::Connected => {
                         let commands = topic::node(&self.config.site, Kind::Command, &self.config.rack);
                         session.subscribe(&commands);
-                        self.connected = true;
-                        self.told = false;
+                        (self.connected, self.birth_due, self.told) = (true, true, false);
                         tracing::info!(broker = ?self.config.broker, "connected");
-                        self.birth(&session, uplink);
                     }
-                    Happening::Message { payload, .. } => self.command(&session, uplink, &payload),
+                    Happening::Message { payload, .. } => self.command(&payload),
                     Happening::Lost(why) => {
                         if !std::mem::replace(&mut self.told, true) {
                             tracing::warn!(broker = ?self.config.broker, why, "no connection to the broker; trying again");
@@ -94,7 +94,7 @@ impl Link {
                     Some(snapshot) => self.live(&session, uplink, &snapshot),
                     None => return true,
                 },
-                _ = backfill.tick(), if self.connected => {
+                _ = backfill.tick(), if self.connected && !self.birth_due => {
                     if let Some(old) = self.spool.backfill(self.board.clock().now()) {
                         self.send(&session, uplink, &old);
                     }
@@ -115,21 +115,15 @@ impl Link {
         }
     }
 
-    fn birth(&mut self, session: &Session, uplink: &mut Uplink) {
-        if let Some((last, _)) = self.board.last() {
-            let birth = topic::node(&self.config.site, Kind::Birth, &self.config.rack);
-            session.publish(&birth, uplink.birth(&last));
-        }
-    }
-
     fn live(&mut self, session: &Session, uplink: &mut Uplink, snapshot: &Snapshot) {
         let sent = self.connected && self.send(session, uplink, snapshot);
         let now = self.board.clock().now();
         self.spool.keep(snapshot.clone(), sent.then_some(now));
     }
 
-    fn send(&self, session: &Session, uplink: &mut Uplink, snapshot: &Snapshot) -> bool {
+    fn send(&mut self, session: &Session, uplink: &mut Uplink, snapshot: &Snapshot) -> bool {
         let (kind, bytes) = match uplink.data(snapshot) {
+            _ if self.birth_due && !snapshot.historical => (Kind::Birth, uplink.birth(snapshot)),
             Ok(bytes) => (Kind::Data, bytes),
             // A signal has appeared since the last birth (GPUs found later). Old Snapshots never
             // hold one the newest lacks, so only a live one may give birth.
@@ -139,10 +133,12 @@ impl Link {
                 return false;
             }
         };
-        session.publish(&topic::node(&self.config.site, kind, &self.config.rack), bytes)
+        let sent = session.publish(&topic::node(&self.config.site, kind, &self.config.rack), bytes);
+        self.birth_due &= !(sent && kind == Kind::Birth);
+        sent
     }
 
-    fn command(&mut self, session: &Session, uplink: &mut Uplink, payload: &[u8]) {
+    fn command(&mut self, payload: &[u8]) {
         let now = self.board.clock().now();
         let downlink = match Downlink::decode(payload) {
             Ok(downlink) => downlink,
@@ -160,9 +156,7 @@ impl Link {
         if let Some(stored) = downlink.stored {
             self.spool.stored(stored.boot, stored.seq, now);
         }
-        if downlink.rebirth {
-            self.birth(session, uplink);
-        }
+        self.birth_due |= downlink.rebirth;
     }
 
     /// Between two sessions: Snapshots go on being made.

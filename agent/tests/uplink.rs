@@ -202,9 +202,8 @@ async fn what_was_seen_without_a_broker_is_filled_in_and_forgotten_only_when_sto
     while history < 3 || (1..=newest).any(|seq| !seqs.contains(&seq)) {
         assert!(Instant::now() < until + PATIENCE, "still missing: {seqs:?}");
         let snapshot = match host.next().await {
-            // A birth names signals; its values come again as data.
-            Uplinked::Data { snapshot, .. } => snapshot,
-            _ => continue,
+            Uplinked::Data { snapshot, .. } | Uplinked::Birth(snapshot) => snapshot,
+            Uplinked::Death { .. } => continue,
         };
         // As the controller does; what was lost before this host listened is sent again for it.
         let stored = Some(Stored { boot: snapshot.boot, seq: 0 });

@@ -11,11 +11,21 @@ pub const BACKFILL_PER_SECOND: u32 = 20;
 /// How long the record may take to store a Snapshot before it counts as lost on the way: the
 /// record groups its commits by the second and tells with each Order.
 const LOST_AFTER: Duration = Duration::from_secs(10);
+const MOST_DOUBLINGS: u32 = 4;
 
 #[derive(Debug, Clone)]
 struct Kept {
     snapshot: Snapshot,
     sent: Option<Mono>,
+    /// How often it was sent again: each time the patience doubles, so that a hole the record
+    /// cannot get filled does not keep the line busy.
+    again: u32,
+}
+
+impl Kept {
+    fn is_lost(&self, now: Mono) -> bool {
+        self.sent.is_some_and(|sent| now.since(sent) > LOST_AFTER * (1 << self.again.min(MOST_DOUBLINGS)))
+    }
 }
 
 /// The spool of one run of the agent.
@@ -39,7 +49,7 @@ impl Spool {
             self.kept.pop_front();
             self.dropped += 1;
         }
-        self.kept.push_back(Kept { snapshot, sent });
+        self.kept.push_back(Kept { snapshot, sent, again: 0 });
     }
 
     /// The record holds everything of run `boot` up to and including `seq`. What was sent long
@@ -47,8 +57,9 @@ impl Spool {
     pub fn stored(&mut self, boot: u64, seq: u64, now: Mono) {
         self.kept.retain(|k| k.snapshot.boot != boot || k.snapshot.seq > seq);
         for kept in &mut self.kept {
-            if kept.sent.is_some_and(|sent| now.since(sent) > LOST_AFTER) {
+            if kept.is_lost(now) {
                 kept.sent = None;
+                kept.again += 1;
             }
         }
     }
@@ -153,6 +164,10 @@ mod tests {
         assert!(spool.backfill(Mono::from_ms(9_000)).is_none());
         spool.stored(1, 0, Mono::from_ms(10_001));
         assert_eq!(spool.backfill(Mono::from_ms(10_001)).map(|s| s.seq), Some(1));
+        spool.stored(1, 0, Mono::from_ms(25_000));
+        assert!(spool.backfill(Mono::from_ms(25_000)).is_none(), "the second time it waits twice as long");
+        spool.stored(1, 0, Mono::from_ms(30_002));
+        assert!(spool.backfill(Mono::from_ms(30_002)).is_some());
     }
 
     #[test]

@@ -63,7 +63,7 @@ async fn the_safe_share_stands_at_the_start_after_a_lost_lease_and_at_the_end() 
     assert_eq!(set_so_far(&log), ["0 400", "1 400"]);
 
     let any = |_: &Outcome| true;
-    host.until(|u| live(u)).await;
+    host.until(live).await;
     host.command(&order(550.0, 2, 2500)).await;
     assert_eq!(outcome(&mut host, 2, any).await, Outcome::Applied);
     host.command(&order(700.0, 1, 2500)).await;

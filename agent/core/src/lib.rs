@@ -2,6 +2,8 @@
 //! bad input becomes a `NoData`, a `Refusal` or a `Mistake`, never a panic. What touches the world
 //! is the shell's (`headroom-agent`).
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod assemble;
 pub mod decode;
 pub mod document;

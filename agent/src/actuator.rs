@@ -1,12 +1,16 @@
 //! The only place that writes to a device, and only typed settings: a power limit and a clock
-//! ceiling of a GPU, inside the board's own bounds, read back after settling. A thread of its own
-//! takes the newest wishes; older ones that were not acted upon yet are forgotten, never queued.
+//! ceiling of a GPU, inside the board's own bounds, read back after settling. Each GPU has a thread
+//! of its own (`actuator/crew.rs`), so that one that hangs its driver call does not keep the others
+//! uncapped. A thread takes the newest wish; an older one not yet acted upon is forgotten.
 
+mod crew;
 pub mod nvml;
+
+pub use crew::Crew;
 
 use headroom_rack::{Clamp, DeviceId, Generation, Outcome, Refusal, Watts};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A limit counts as in force when it is read back within this: some boards round to the watt.
@@ -56,7 +60,7 @@ pub type Wishes = BTreeMap<DeviceId, Wish>;
 
 #[derive(Debug)]
 struct Slot {
-    wishes: Option<Wishes>,
+    wish: Option<Wish>,
     /// Nothing wished for is still to be done.
     idle: bool,
     closed: bool,
@@ -64,11 +68,11 @@ struct Slot {
 
 impl Default for Slot {
     fn default() -> Self {
-        Self { wishes: None, idle: true, closed: false }
+        Self { wish: None, idle: true, closed: false }
     }
 }
 
-/// Hands wishes to the actuator's thread: the newest replace those not yet taken.
+/// Hands wishes to one GPU's thread: the newest replaces one not yet taken.
 #[derive(Debug, Default)]
 pub struct Handoff {
     slot: Mutex<Slot>,
@@ -77,9 +81,9 @@ pub struct Handoff {
 
 impl Handoff {
     /// Replaces what was wished for.
-    pub fn wish(&self, wishes: Wishes) {
+    pub fn wish(&self, wish: Wish) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.wishes = Some(wishes);
+        slot.wish = Some(wish);
         slot.idle = false;
         self.changed.notify_all();
     }
@@ -90,35 +94,33 @@ impl Handoff {
         self.changed.notify_all();
     }
 
-    /// Waits until everything wished for is in force or has failed. False: it took too long.
+    /// Waits until what is wished for is in force or has failed. False: it took too long.
     pub fn wait_idle(&self, timeout: Duration) -> bool {
         let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(slot, timeout, |s| !s.idle);
         waited.map_or_else(|e| e.into_inner().0.idle, |(slot, _)| slot.idle)
     }
 
-    fn take(&self, busy: bool) -> (Option<Wishes>, bool) {
+    fn take(&self, busy: bool) -> (Option<Wish>, bool) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.idle = !busy && slot.wishes.is_none();
+        slot.idle = !busy && slot.wish.is_none();
         if slot.idle {
             self.changed.notify_all();
         }
-        if slot.wishes.is_none() && !slot.closed {
+        if slot.wish.is_none() && !slot.closed {
             let wait = if busy { TICK } else { Duration::from_secs(1) };
-            slot = match self.changed.wait_timeout_while(slot, wait, |s| s.wishes.is_none() && !s.closed) {
+            slot = match self.changed.wait_timeout_while(slot, wait, |s| s.wish.is_none() && !s.closed) {
                 Ok((slot, _)) => slot,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        let wishes = slot.wishes.take();
-        if wishes.is_some() {
-            slot.idle = false;
-        }
-        (wishes, slot.closed)
+        let wish = slot.wish.take();
+        slot.idle &= wish.is_none();
+        (wish, slot.closed)
     }
 }
 
-/// What was last written to a GPU.
+/// What was last written to the GPU.
 #[derive(Debug, Clone, Copy)]
 struct Written {
     limit: Watts,
@@ -126,47 +128,61 @@ struct Written {
     at: Instant,
 }
 
-/// Runs until the hand-off is closed. `report` hears what became of each Order, once.
-pub fn run(lever: &impl Lever, handoff: &Arc<Handoff>, mut report: impl FnMut(&DeviceId, Generation, Outcome)) {
-    let mut written: BTreeMap<DeviceId, Written> = BTreeMap::new();
-    let mut pending: BTreeMap<DeviceId, (Wish, Instant)> = BTreeMap::new();
+/// Serves one GPU until the hand-off is closed. `report` hears what became of each Order, once,
+/// however often the same wish is repeated.
+pub fn run(
+    lever: &(impl Lever + ?Sized),
+    device: &DeviceId,
+    handoff: &Handoff,
+    mut report: impl FnMut(Generation, Outcome),
+) {
+    let mut written: Option<Written> = None;
+    let mut settling: Option<(Wish, Instant)> = None;
+    let mut told: Option<Generation> = None;
+    let mut complained = false;
+    let mut tell = |wish: &Wish, outcome: Outcome| {
+        let untold = wish.generation.filter(|g| told != Some(*g));
+        if let Some(generation) = untold {
+            told = untold;
+            report(generation, outcome);
+        }
+    };
     loop {
-        let (wishes, closed) = handoff.take(!pending.is_empty());
-        for (device, wish) in wishes.into_iter().flatten() {
-            let mut tell = |outcome| {
-                if let Some(generation) = wish.generation {
-                    report(&device, generation, outcome);
+        let (wish, closed) = handoff.take(settling.is_some());
+        if let Some(wish) = wish {
+            settling = match act(lever, device, wish, &mut written) {
+                Ok(()) => Some((wish, Instant::now() + SETTLING)),
+                Err(refusal) => {
+                    if wish.generation.is_none() && !std::mem::replace(&mut complained, true) {
+                        tracing::warn!(%device, why = ?refusal, "the safe share cannot be set");
+                    }
+                    tell(&wish, Outcome::Refused(refusal));
+                    None
                 }
             };
-            match act(lever, &device, wish, &mut written) {
-                Ok(()) => {
-                    // An Order overtaken before it settled was still carried out as the newer one.
-                    pending.insert(device, (wish, Instant::now() + SETTLING));
+        }
+        if let Some((wish, deadline)) = settling {
+            let enforced = lever.enforced(device);
+            let holds = enforced.as_ref().is_ok_and(|e| is_near(*e, wish.limit));
+            if holds || Instant::now() >= deadline {
+                if holds {
+                    complained = false;
+                } else if wish.generation.is_none() && !std::mem::replace(&mut complained, true) {
+                    tracing::warn!(%device, wished = %wish.limit, in_force = ?enforced, "the safe share is not in force");
                 }
-                Err(refusal) => {
-                    pending.remove(&device);
-                    tell(Outcome::Refused(refusal));
-                }
+                tell(&wish, outcome(wish, enforced, holds));
+                settling = None;
             }
         }
-        pending.retain(|device, (wish, deadline)| {
-            let enforced = lever.enforced(device);
-            let holds = enforced.as_ref().is_ok_and(|e| (e.get() - wish.limit.get()).abs() <= TOLERANCE.get());
-            if !holds && Instant::now() < *deadline {
-                return true;
-            }
-            if let Some(generation) = wish.generation {
-                report(device, generation, outcome(*wish, enforced, holds));
-            } else if !holds {
-                tracing::warn!(%device, wished = %wish.limit, in_force = ?enforced, "the safe share is not in force");
-            }
-            false
-        });
-        if closed && pending.is_empty() {
+        if closed && settling.is_none() {
             handoff.take(false);
             return;
         }
     }
+}
+
+fn is_near(enforced: Watts, wished: Watts) -> bool {
+    (enforced.get() - wished.get()).abs() <= TOLERANCE.get()
 }
 
 fn outcome(wish: Wish, enforced: Result<Watts, Refusal>, holds: bool) -> Outcome {
@@ -179,31 +195,29 @@ fn outcome(wish: Wish, enforced: Result<Watts, Refusal>, holds: bool) -> Outcome
 }
 
 fn act(
-    lever: &impl Lever,
+    lever: &(impl Lever + ?Sized),
     device: &DeviceId,
     wish: Wish,
-    written: &mut BTreeMap<DeviceId, Written>,
+    written: &mut Option<Written>,
 ) -> Result<(), Refusal> {
-    let before = written.get(device).copied();
-    let same_limit = before.is_some_and(|w| w.limit == wish.limit);
+    let before = *written;
     // Another hand may have changed it since (driver reload, a person): then write again, but
     // not for ever against a limiter that is stronger.
-    let in_force = || lever.enforced(device).is_ok_and(|e| (e.get() - wish.limit.get()).abs() <= TOLERANCE.get());
-    let recent = before.is_some_and(|w| w.at.elapsed() < RETRY);
-    if !(same_limit && (recent || in_force())) {
+    let in_force = || lever.enforced(device).is_ok_and(|e| is_near(e, wish.limit));
+    let stands = before.is_some_and(|w| w.limit == wish.limit && (w.at.elapsed() < RETRY || in_force()));
+    if !stands {
         lever.set_limit(device, wish.limit)?;
-        let clock_ceiling_mhz = before.map_or(0, |w| w.clock_ceiling_mhz);
-        written.insert(device.clone(), Written { limit: wish.limit, clock_ceiling_mhz, at: Instant::now() });
+        // Never a clock this process locked: the first wish releases what another left behind.
+        let clock_ceiling_mhz = before.map_or(u32::MAX, |w| w.clock_ceiling_mhz);
+        *written = Some(Written { limit: wish.limit, clock_ceiling_mhz, at: Instant::now() });
     }
-    if before.is_none_or(|w| w.clock_ceiling_mhz != wish.clock_ceiling_mhz) {
+    if let Some(w) = written.as_mut().filter(|w| w.clock_ceiling_mhz != wish.clock_ceiling_mhz) {
         match lever.set_clock_ceiling(device, wish.clock_ceiling_mhz) {
             // Releasing what could never be locked is no failure.
             Err(Refusal::NotSupported | Refusal::PermissionDenied) if wish.clock_ceiling_mhz == 0 => {}
             other => other?,
         }
-        if let Some(w) = written.get_mut(device) {
-            w.clock_ceiling_mhz = wish.clock_ceiling_mhz;
-        }
+        w.clock_ceiling_mhz = wish.clock_ceiling_mhz;
     }
     Ok(())
 }

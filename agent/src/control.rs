@@ -1,7 +1,7 @@
 //! The agent's own loop on a thread of its own: each guard period Orders in, guard asked, wishes
 //! to the actuator. All judgement is in the core (`failsafe`, `guard`); here are only the hands.
 
-use crate::actuator::{Handoff, Wish, Wishes};
+use crate::actuator::{Crew, Wish, Wishes};
 use crate::board::Board;
 use crate::config::Control;
 use headroom_agent_core::failsafe::{Bounds, Effective, Failsafe};
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Orders of a few Plans of a large rack; a full queue drops, the next Plan comes in a second.
 const QUEUE: usize = 1024;
+/// Wishes are repeated this often.
+const REPEAT: Duration = Duration::from_secs(1);
 /// What stopping may take: settling of all boards and one slow driver call.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -23,22 +25,23 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 pub type Inbox = SyncSender<(Order, Mono)>;
 
 /// The running loop.
-#[derive(Debug)]
 pub struct Running {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
-    handoff: Arc<Handoff>,
-    acts: bool,
+    crew: Arc<Crew>,
 }
 
 impl Running {
-    /// Sets the safe share and ends the loop. False: it could not be confirmed in time.
-    pub fn stop(self) -> bool {
+    /// Sets the safe share and ends the loop.
+    ///
+    /// # Errors
+    /// The GPUs whose driver did not answer in time.
+    pub fn stop(self) -> Result<(), Vec<DeviceId>> {
         self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.join().is_ok();
-        let idle = !self.acts || self.handoff.wait_idle(STOP_WITHIN);
-        self.handoff.close();
-        ended && idle
+        // The loop ends by itself; if it panicked, the safe share is systemd's to set.
+        let _ = self.thread.join();
+        let late = self.crew.wait_idle(STOP_WITHIN);
+        if late.is_empty() { Ok(()) } else { Err(late) }
     }
 }
 
@@ -47,7 +50,7 @@ pub fn start(
     control: Control,
     pdus: Vec<DeviceId>,
     board: Arc<Board>,
-    handoff: Arc<Handoff>,
+    crew: Arc<Crew>,
 ) -> std::io::Result<(Running, Inbox)> {
     let (inbox, orders) = sync_channel(QUEUE);
     let stop = Arc::new(AtomicBool::new(false));
@@ -57,8 +60,9 @@ pub fn start(
         enabled: control.enabled,
         pdus,
         board: board.clone(),
-        handoff: handoff.clone(),
+        crew: crew.clone(),
         wished: Wishes::new(),
+        wished_at: None,
         held_by_guard: false,
     };
     let (period, stopping) = (control.guard_period, stop.clone());
@@ -73,7 +77,7 @@ pub fn start(
         keeper.failsafe.stop();
         keeper.tick(&orders);
     })?;
-    Ok((Running { stop, thread, handoff, acts: control.enabled }, inbox))
+    Ok((Running { stop, thread, crew }, inbox))
 }
 
 struct Keeper {
@@ -82,8 +86,9 @@ struct Keeper {
     enabled: bool,
     pdus: Vec<DeviceId>,
     board: Arc<Board>,
-    handoff: Arc<Handoff>,
+    crew: Arc<Crew>,
     wished: Wishes,
+    wished_at: Option<Mono>,
     held_by_guard: bool,
 }
 
@@ -127,9 +132,11 @@ impl Keeper {
                 (device.clone(), Wish { limit, clock_ceiling_mhz, generation, clamp })
             })
             .collect();
-        if wishes != self.wished {
-            self.wished = wishes.clone();
-            self.handoff.wish(wishes);
+        // Repeated, because a driver that was reloaded has forgotten the limit.
+        if wishes != self.wished || self.wished_at.is_none_or(|at| now.since(at) >= REPEAT) {
+            self.crew.wish(&wishes);
+            self.wished = wishes;
+            self.wished_at = Some(now);
         }
     }
 

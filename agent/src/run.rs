@@ -1,7 +1,7 @@
 //! `run`: puts the sources, the control loop and the link together, makes a Snapshot each second,
 //! and on SIGTERM or SIGINT ends with the safe share.
 
-use crate::actuator::{self, Handoff, nvml::NvmlLever};
+use crate::actuator::{Crew, nvml::NvmlLever};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -42,21 +42,21 @@ pub async fn run(config: Config, port_file: Option<&Path>) -> anyhow::Result<()>
     tell(&config);
     source::modbus::start(&config.modbus, &board);
     source::dsx::start(&config.dsx, &format!("headroom-agent-dsx-{}-{}", config.site, config.rack), &board);
-    let handoff = Arc::new(Handoff::default());
+    let receipts = board.clone();
+    let crew = Arc::new(Crew::new(move |device, generation, outcome| {
+        receipts.receipt(Receipt { device: device.clone(), generation, outcome, at: receipts.clock().wall() });
+    }));
     let stop_sources = Arc::new(AtomicBool::new(false));
     if config.nvml.enabled {
-        let (act_board, act_handoff) = (board.clone(), handoff.clone());
-        let acts = config.control.enabled;
+        let to_equip = crew.clone();
         source::nvml::start(&config.nvml, board.clone(), stop_sources.clone(), move |nvml| {
-            if acts {
-                start_actuator(NvmlLever::new(nvml), act_handoff, act_board);
-            }
+            to_equip.equip(Arc::new(NvmlLever::new(nvml)));
         })
         .context("no thread for NVML")?;
     }
     let pdus = config.modbus.iter().filter(|d| d.profile.class == Class::Pdu).map(|d| d.device.clone()).collect();
     let (running, inbox) =
-        control::start(config.control, pdus, board.clone(), handoff).context("no thread for the control loop")?;
+        control::start(config.control, pdus, board.clone(), crew).context("no thread for the control loop")?;
     let (snapshots, to_link) = mpsc::channel(SNAPSHOT_QUEUE);
     let (stop, stopping) = watch::channel(false);
     let link = tokio::spawn(link::run(config.clone(), board.clone(), inbox, to_link, stopping));
@@ -75,25 +75,17 @@ pub async fn run(config: Config, port_file: Option<&Path>) -> anyhow::Result<()>
         }
     }
     tracing::info!("stopping");
-    let safe = tokio::task::spawn_blocking(move || running.stop()).await.unwrap_or(false);
+    let safe = tokio::task::spawn_blocking(move || running.stop()).await.context("stopping panicked")?;
     let _ = snapshots.try_send(board.snapshot());
     let _ = stop.send(true);
     let _ = link.await;
     stop_sources.store(true, Ordering::Relaxed);
-    anyhow::ensure!(safe, "the safe share could not be confirmed in time");
+    if let Err(late) = safe {
+        let names: Vec<_> = late.iter().map(ToString::to_string).collect();
+        anyhow::bail!("the safe share could not be confirmed in time for {}", names.join(", "));
+    }
     tracing::info!(safe_gpu = %config.control.safe_gpu, acted = config.control.enabled, "stopped");
     Ok(())
-}
-
-fn start_actuator(lever: NvmlLever, handoff: Arc<Handoff>, board: Arc<Board>) {
-    let spawned = std::thread::Builder::new().name("actuator".into()).spawn(move || {
-        actuator::run(&lever, &handoff, |device, generation, outcome| {
-            board.receipt(Receipt { device: device.clone(), generation, outcome, at: board.clock().wall() });
-        });
-    });
-    if let Err(error) = spawned {
-        tracing::error!(%error, "no thread for the actuator: nothing will be set");
-    }
 }
 
 fn tell(config: &Config) {

@@ -32,24 +32,23 @@ impl Lever for Driver {
     }
 }
 
-fn wish(watts: f64, counter: u64) -> Wishes {
+fn wish(watts: f64, counter: u64) -> Wish {
     let generation = Some(Generation { epoch: 1, counter });
-    let wish = Wish { limit: Watts::new(watts), clock_ceiling_mhz: 0, generation, clamp: None };
-    BTreeMap::from([(DeviceId::gpu(0), wish)])
+    Wish { limit: Watts::new(watts), clock_ceiling_mhz: 0, generation, clamp: None }
 }
 
-fn carry_out(driver: &Driver, all: Vec<Wishes>) -> Vec<Outcome> {
-    let handoff = Arc::new(Handoff::default());
+fn carry_out(driver: &Driver, all: Vec<Wish>) -> Vec<Outcome> {
+    let handoff = Handoff::default();
     let mut outcomes = Vec::new();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for wishes in all {
-                handoff.wish(wishes);
+            for wish in all {
+                handoff.wish(wish);
                 assert!(handoff.wait_idle(Duration::from_secs(5)));
             }
             handoff.close();
         });
-        run(driver, &handoff, |_, _, outcome| outcomes.push(outcome));
+        run(driver, &DeviceId::gpu(0), &handoff, |_, outcome| outcomes.push(outcome));
     });
     outcomes
 }
@@ -78,8 +77,40 @@ fn a_driver_that_denies_is_told_as_refused() {
 
 #[test]
 fn a_clock_that_cannot_be_locked_is_refused_but_releasing_it_is_not() {
-    let mut locked = wish(500.0, 1);
-    locked.values_mut().for_each(|w| w.clock_ceiling_mhz = 1200);
+    let locked = Wish { clock_ceiling_mhz: 1200, ..wish(500.0, 1) };
     let outcomes = carry_out(&driver(), vec![locked, wish(500.0, 2)]);
     assert_eq!(outcomes, vec![Outcome::Refused(Refusal::NotSupported), Outcome::Applied]);
+}
+
+#[test]
+fn a_repeated_wish_is_told_once() {
+    assert_eq!(carry_out(&driver(), vec![wish(500.0, 1), wish(500.0, 1)]), vec![Outcome::Applied]);
+}
+
+/// GPU 0 never returns from the driver.
+struct Hung(Driver);
+
+impl Lever for Hung {
+    fn set_limit(&self, device: &DeviceId, limit: Watts) -> Result<(), Refusal> {
+        while *device == DeviceId::gpu(0) {
+            std::thread::park();
+        }
+        self.0.set_limit(device, limit)
+    }
+    fn enforced(&self, device: &DeviceId) -> Result<Watts, Refusal> {
+        self.0.enforced(device)
+    }
+    fn set_clock_ceiling(&self, device: &DeviceId, mhz: u32) -> Result<(), Refusal> {
+        self.0.set_clock_ceiling(device, mhz)
+    }
+}
+
+#[test]
+fn a_gpu_that_hangs_the_driver_does_not_keep_the_others_uncapped() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let crew = Crew::new(move |device, _, outcome| drop(tell.send((device.clone(), outcome))));
+    crew.equip(std::sync::Arc::new(Hung(driver())));
+    crew.wish(&BTreeMap::from([(DeviceId::gpu(0), wish(500.0, 1)), (DeviceId::gpu(1), wish(500.0, 1))]));
+    assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok((DeviceId::gpu(1), Outcome::Applied)));
+    assert_eq!(crew.wait_idle(Duration::from_millis(100)), vec![DeviceId::gpu(0)]);
 }

@@ -1,5 +1,5 @@
 //! GPUs through NVML. The library is loaded here (and tried again while it is missing), each GPU
-//! is read on a thread of its own clockwork, and Xid events are awaited on another. What the
+//! is read on a thread of its own, and Xid events are awaited on another. What the
 //! calls return is told in `nvml/read.rs`. Nothing here sets anything: that is the actuator's.
 
 mod read;
@@ -54,8 +54,8 @@ pub fn start(
     std::thread::Builder::new().name("nvml".into()).spawn(move || {
         let Some(nvml) = load_patiently(library.as_deref(), &stop) else { return };
         let nvml = Arc::new(nvml);
-        let count = announce(&nvml, &board);
         loaded(nvml.clone());
+        let count = announce(&nvml, &board);
         let (events_nvml, events_board, events_stop) = (nvml.clone(), board.clone(), stop.clone());
         let events = std::thread::Builder::new()
             .name("nvml-events".into())
@@ -63,7 +63,14 @@ pub fn start(
         if let Err(error) = events {
             tracing::error!(%error, "no thread for GPU events");
         }
-        poll(&nvml, count, &board, &stop);
+        for index in 0..count {
+            let (nvml, board, stop) = (nvml.clone(), board.clone(), stop.clone());
+            let name = format!("nvml-{index}");
+            if let Err(error) = std::thread::Builder::new().name(name).spawn(move || poll(&nvml, index, &board, &stop))
+            {
+                tracing::error!(gpu = index, %error, "no thread to read it");
+            }
+        }
     })?;
     Ok(())
 }
@@ -106,40 +113,28 @@ fn announce(nvml: &Arc<Nvml>, board: &Board) -> u32 {
     count
 }
 
-fn poll(nvml: &Nvml, count: u32, board: &Board, stop: &AtomicBool) {
-    let mut handles: Vec<Option<Device<'_>>> = (0..count).map(|_| None).collect();
+/// Reads one GPU for ever: each has its thread, because a driver call can hang.
+fn poll(nvml: &Nvml, index: u32, board: &Board, stop: &AtomicBool) {
+    let id = DeviceId::gpu(index);
+    let mut handle: Option<Device<'_>> = None;
     let mut deadline = Instant::now();
     let mut tick = 0_u32;
     while !stop.load(Ordering::Relaxed) {
-        let full = tick.is_multiple_of(FULL_EVERY);
-        for (handle, index) in handles.iter_mut().zip(0_u32..) {
-            let id = DeviceId::gpu(index);
-            let began = Instant::now();
-            if handle.is_none() && full {
-                *handle = nvml.device_by_index(index).ok();
-            }
-            let at = board.clock().wall();
-            let lost = match handle {
-                Some(device) if full => {
-                    let readings = readings(device, at);
-                    let lost = readings.iter().all(|(_, r)| r.value == Err(NoData::DeviceLost));
-                    board.put(&id, readings);
-                    lost
-                }
-                Some(device) => {
-                    board.put(&id, [(Signal::GpuPowerInstant, read::instant_power(device, at))]);
-                    continue;
-                }
-                None if full => {
-                    board.put(&id, SIGNALS.iter().map(|s| (*s, Reading::none(NoData::DeviceLost, at))));
-                    true
-                }
-                None => continue,
+        let (began, at) = (Instant::now(), board.clock().wall());
+        if tick.is_multiple_of(FULL_EVERY) {
+            handle = handle.or_else(|| nvml.device_by_index(index).ok());
+            let readings = match &handle {
+                Some(device) => readings(device, at),
+                None => SIGNALS.iter().map(|s| (*s, Reading::none(NoData::DeviceLost, at))).collect(),
             };
-            if lost {
-                *handle = None;
-            }
+            let lost = readings.iter().all(|(_, r)| r.value == Err(NoData::DeviceLost));
+            board.put(&id, readings);
             board.polled(&id, DeviceState { up: !lost, poll_seconds: began.elapsed().as_secs_f64() });
+            if lost {
+                handle = None;
+            }
+        } else if let Some(device) = &handle {
+            board.put(&id, [(Signal::GpuPowerInstant, read::instant_power(device, at))]);
         }
         tick = tick.wrapping_add(1);
         deadline = (deadline + FAST).max(Instant::now());

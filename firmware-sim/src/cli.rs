@@ -1,13 +1,17 @@
 //! The command line of `headroom-sim`, and what each command does at its surface.
 
 use crate::scenario::{self, Scenario};
+use crate::serve::{self, Options};
 use crate::trace;
 use clap::{Parser, Subcommand};
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// A simulated row of GPU racks: power meters, UPSs and cooling units on Modbus TCP, cooling also
 /// on DSX Exchange topics (MQTT), GPUs behind a library that looks like NVML.
@@ -24,6 +28,26 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the row in real time until SIGTERM or SIGINT: Modbus TCP, NVML state, HTTP, and DSX
+    /// topics when a broker is given. When everything listens, DIR/inventory.json says where.
+    #[command(after_long_help = format!("Kinds of faults (scenario files and POST /fault):\n{}", scenario::fault_help()))]
+    Run {
+        /// The scenario; the embedded one when absent.
+        #[arg(long, value_name = "FILE")]
+        scenario: Option<PathBuf>,
+        /// Where inventory.json, the NVML states and plant-summary.json go; created when absent.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// MQTT broker for the DSX topics of the cooling units.
+        #[arg(long, value_name = "HOST:PORT", value_parser = broker)]
+        broker: Option<(String, u16)>,
+        /// HTTP address; the Modbus servers take its IP and a free port each.
+        #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Seed of all chance, instead of the scenario's.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Check a scenario file and print every mistake with its line.
     Check {
         /// The scenario; the embedded one when absent.
@@ -54,12 +78,59 @@ pub fn run(cli: Cli) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     match cli.command {
+        Command::Run { scenario, dir, broker, listen, seed } => match load(scenario.as_deref()) {
+            Err(code) => code,
+            Ok(mut scenario) => {
+                scenario.plant.seed = seed.unwrap_or(scenario.plant.seed);
+                simulate(Options { scenario, dir, broker, listen })
+            }
+        },
         Command::Check { scenario } => check(scenario.as_deref()),
         Command::Trace { hours, seed, out, scenario } => write_trace(hours, seed, &out, scenario.as_deref()),
         Command::DefaultScenario => match std::io::stdout().write_all(scenario::DEFAULT.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
+    }
+}
+
+fn broker(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    parts
+        .filter(|(host, _)| !host.is_empty())
+        .map(|(host, port)| (host.to_owned(), port))
+        .ok_or_else(|| "give HOST:PORT, for example 127.0.0.1:1883".to_owned())
+}
+
+fn simulate(options: Options) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("no asynchronous runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        let (sender, stop) = watch::channel(false);
+        let mut terminate = signal(SignalKind::terminate()).map_err(anyhow::Error::from)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(anyhow::Error::from)?;
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping");
+            let _ = sender.send(true);
+        });
+        serve::run(options, stop).await.map_err(anyhow::Error::from)
+    });
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headroom-sim: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod cli;
 pub mod fault;
+pub mod firmware;
 pub mod plant;
 pub mod scenario;
+pub mod serve;
 pub mod trace;
 
 pub use cli::{Cli, run};

@@ -107,11 +107,11 @@ fn read(root: &mut Section<'_, '_>) -> Scenario {
         pdu_loss_ratio = s.number("pdu_loss_ratio", (0.0, 0.3), Some(0.02));
     });
     let mut breaker =
-        BreakerSpec { rating_amperes: 16.0, bimetal_s: 28.0, instantaneous_ratio: 5.0, ambient_celsius: 30.0 };
+        BreakerSpec { rating_amperes: 16.0, bimetal_s: 26.5, instantaneous_ratio: 5.0, ambient_celsius: 30.0 };
     root.section("breaker", |s| {
         breaker = BreakerSpec {
             rating_amperes: s.number("rating_amperes", (1.0, 125.0), Some(16.0)),
-            bimetal_s: s.number("bimetal_s", (5.0, 3600.0), Some(28.0)),
+            bimetal_s: s.number("bimetal_s", (5.0, 3600.0), Some(26.5)),
             instantaneous_ratio: s.number("instantaneous_ratio", (3.0, 20.0), Some(5.0)),
             ambient_celsius: s.number("ambient_celsius", (-25.0, 70.0), Some(30.0)),
         };

@@ -9,6 +9,8 @@ pub struct CoolingReadout {
     pub return_celsius: f64,
     /// Coolant flow.
     pub flow_lpm: f64,
+    /// Coolant flow it is to hold.
+    pub flow_target_lpm: f64,
     /// Pressure at the outlet to the rack.
     pub supply_kpa: f64,
     /// Pressure at the inlet from the rack.
@@ -86,6 +88,8 @@ impl Cooling {
                 pump_ratio: NOMINAL_DRIVE,
                 pump_rpm: [NOMINAL_DRIVE * FULL_RPM; 2],
                 flow_lpm: LPM_PER_KW * kilowatts,
+                flow_target_lpm: LPM_PER_KW * kilowatts,
+                powered: true,
                 ..CoolingReadout::default()
             },
         }

@@ -1,36 +1,13 @@
-//! Conservation and behaviour of the whole row.
+//! Conservation and behaviour of the whole row, in the embedded scenario.
 
-use super::spec::*;
+use super::spec::PlantSpec;
 use super::*;
+use crate::scenario::Scenario;
 
 const DT: f64 = 0.02;
 
 fn spec() -> PlantSpec {
-    let rack = |i: usize, workload| RackSpec {
-        id: format!("rack-{}", i + 1),
-        gpus: 8,
-        overhead_watts: 1700.0,
-        cooling_watts: 250.0,
-        cooling_feed: i % 2,
-        workload,
-        envelope: EnvelopeSpec { points: vec![(0.0, 0.1), (10.0, 0.1), (25.0, 1.0)], repeat_from_s: None },
-    };
-    PlantSpec {
-        site: "test".into(),
-        seed: 1,
-        volts: 240.0,
-        frequency_hz: 50.0,
-        gpu: GpuSpec::h100(),
-        pdu_loss_ratio: 0.02,
-        breaker: BreakerSpec { rating_amperes: 16.0, bimetal_s: 28.0, instantaneous_ratio: 5.0, ambient_celsius: 30.0 },
-        ups: UpsSpec { rating_watts: 30_000.0, battery_minutes: 6.0, battery_health_ratio: 1.0 },
-        racks: vec![
-            rack(0, WorkloadSpec::Training(TrainingSpec::typical())),
-            rack(1, WorkloadSpec::Training(TrainingSpec::typical())),
-            rack(2, WorkloadSpec::Inference(InferenceSpec::typical())),
-            rack(3, WorkloadSpec::Batch(BatchSpec::typical())),
-        ],
-    }
+    Scenario::load(None).expect("the embedded scenario is valid").plant
 }
 
 fn run(plant: &mut Plant, seconds: f64) {

@@ -21,6 +21,10 @@ pub struct UpsReadout {
     pub output_phase_amperes: [f64; 3],
     /// Rated active power.
     pub rating_watts: f64,
+    /// Rated voltage, phase to neutral, in and out.
+    pub rated_volts: f64,
+    /// Rated frequency.
+    pub rated_hz: f64,
     /// Load of the fullest phase as a share of its third of the rating.
     pub load_ratio: f64,
     /// State of charge, 0 to 1 of what the battery can hold now.
@@ -88,6 +92,8 @@ impl Ups {
             overload_used: 0.0,
             readout: UpsReadout {
                 rating_watts: spec.rating_watts,
+                rated_volts: volts,
+                rated_hz: frequency_hz,
                 battery_celsius: 25.0,
                 output_on: true,
                 ..UpsReadout::default()

@@ -1,0 +1,60 @@
+//! `inventory.json`: where everything of this run can be reached.
+
+use super::ServeError;
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// One Modbus device.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModbusEntry {
+    /// Its id within the rack.
+    pub device: String,
+    /// The kind of device.
+    pub profile: &'static str,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its Modbus unit.
+    pub unit: u8,
+}
+
+/// One rack.
+#[derive(Debug, Clone, Serialize)]
+pub struct RackEntry {
+    /// Its name.
+    pub id: String,
+    /// Number of GPUs.
+    pub gpus: usize,
+    /// Its devices.
+    pub modbus: Vec<ModbusEntry>,
+}
+
+/// Everything.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inventory {
+    /// The racks.
+    pub racks: Vec<RackEntry>,
+    /// The HTTP server.
+    pub http: SocketAddr,
+}
+
+impl Inventory {
+    /// Writes it so that a reader sees all of it or nothing.
+    ///
+    /// # Errors
+    /// [`ServeError::Write`].
+    pub fn write(&self, path: &Path) -> Result<(), ServeError> {
+        write_json(path, self)
+    }
+}
+
+/// Writes JSON beside `path` and renames it into place.
+///
+/// # Errors
+/// [`ServeError::Write`].
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ServeError> {
+    let failed = |source| ServeError::Write { path: path.to_owned(), source };
+    let text = serde_json::to_vec_pretty(value).map_err(|e| failed(e.into()))?;
+    let beside: PathBuf = path.with_extension(format!("json.{}.tmp", std::process::id()));
+    std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path)).map_err(failed)
+}

@@ -1,1 +1,20 @@
-//! Pure parts of the controller: fleet, electrical tree, trip curves, decide, allocation, health.
+//! Pure parts of the controller: the electrical tree, trip curves, what is believed of the fleet,
+//! the decision, health and the story told to people. No clock, disk, network, thread or chance:
+//! `now` is an argument, and nothing here can fail.
+
+pub mod allocate;
+pub mod decide;
+pub mod demand;
+pub mod fleet;
+pub mod health;
+pub mod policy;
+pub mod story;
+pub mod topology;
+pub mod trip;
+
+pub use decide::Decider;
+pub use fleet::Fleet;
+pub use health::Health;
+pub use policy::Policy;
+pub use story::{Event, Story};
+pub use topology::{FeedShare, MeterRef, NodeKind, NodeSpec, RackSpec, Topology, TopologyError};

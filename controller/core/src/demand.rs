@@ -1,0 +1,52 @@
+//! How much a rack wants, had nobody capped it. A GPU pressed against its limit may want all it
+//! can get; one below it wants what it draws and some room to grow. Demand rises at once and
+//! falls slowly, so that synchronous training steps do not make two racks trade power for ever.
+
+use crate::fleet::RackBelief;
+use crate::topology::RackSpec;
+use headroom_rack::Watts;
+
+/// A GPU above this share of its limit counts as held by it: the driver regulates to a mean a few
+/// per cent below the limit.
+const AT_LIMIT: f64 = 0.92;
+/// Room to grow for a GPU below its limit.
+const GROWTH: f64 = 1.25;
+const GROWTH_WATTS: f64 = 30.0;
+/// Demand falls by this share of the nameplate in a second.
+const DECAY_PER_S: f64 = 0.02;
+
+/// Demand of a rack from its GPUs, without memory.
+pub fn now(belief: &RackBelief, spec: &RackSpec) -> Watts {
+    let overhead = overhead(belief, spec);
+    let gpus: Watts = belief
+        .gpus
+        .iter()
+        .map(|gpu| match (gpu.power, gpu.limit) {
+            (Ok(power), Some(limit)) if power < limit * AT_LIMIT => {
+                (power * GROWTH + Watts::new(GROWTH_WATTS)).min(spec.gpu_max)
+            }
+            _ => spec.gpu_max,
+        })
+        .sum();
+    overhead + gpus
+}
+
+/// Power of everything in the rack but its GPUs: measured where both are known, never below half
+/// of what the configuration says nor above twice that.
+pub fn overhead(belief: &RackBelief, spec: &RackSpec) -> Watts {
+    match (belief.metered(), belief.gpu_power()) {
+        (Some(metered), Some(gpus)) if !belief.contradicts(spec) => {
+            // PDU and GPU readings are up to a second apart on a ramp: never trust a fall below spec.
+            (metered - gpus).clamp(spec.overhead, spec.overhead * 2.0)
+        }
+        _ => spec.overhead,
+    }
+}
+
+/// Demand with memory: up at once, down slowly.
+pub fn hold(previous: Option<Watts>, now: Watts, spec: &RackSpec, dt_s: f64) -> Watts {
+    match previous {
+        Some(previous) => now.max(previous - spec.nameplate() * (DECAY_PER_S * dt_s)),
+        None => now,
+    }
+}

@@ -1,0 +1,266 @@
+//! Equipment that is about to fail, by drift against what the same device did before; meters that
+//! contradict what hangs below them; agents that fell silent. Findings, never actions.
+
+use crate::fleet::{Fleet, SILENT};
+use crate::topology::Topology;
+use headroom_rack::{DeviceId, Finding, Mono, RackId, Severity, Signal, Snapshot, UnixMs};
+use std::collections::BTreeMap;
+
+/// Readings that make up a baseline.
+const LEARN: u32 = 12;
+/// A figure of merit below this share of its baseline is drift. A VRLA battery counts as worn at
+/// 80 % of its capacity (IEEE 1188, clause 8); the warning comes before.
+const DRIFT: f64 = 0.85;
+/// Share of the newest value in the moving mean.
+const BLEND: f64 = 0.2;
+/// Consecutive Snapshots a contradiction must last: meter and GPUs are read a second apart.
+const PATIENCE: u32 = 5;
+
+/// A learned figure of merit: first a mean, then compared with itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Merit {
+    seen: u32,
+    baseline: f64,
+    recent: f64,
+}
+
+impl Merit {
+    fn fold(&mut self, value: f64) {
+        if self.seen < LEARN {
+            self.seen += 1;
+            self.baseline += (value - self.baseline) / f64::from(self.seen);
+            self.recent = self.baseline;
+        } else {
+            self.recent += (value - self.recent) * BLEND;
+        }
+    }
+
+    fn share(&self) -> Option<f64> {
+        (self.seen >= LEARN && self.baseline > 0.0).then(|| self.recent / self.baseline)
+    }
+}
+
+/// What is known of each device's condition.
+#[derive(Debug, Clone)]
+pub struct Health {
+    fleet: Fleet,
+    topology: Topology,
+    battery: BTreeMap<(RackId, DeviceId), Merit>,
+    pump: BTreeMap<(RackId, DeviceId), Merit>,
+    contradicted: BTreeMap<RackId, u32>,
+    weak: BTreeMap<(RackId, DeviceId), bool>,
+    newest: Mono,
+    open: BTreeMap<String, Finding>,
+}
+
+impl Health {
+    /// Nothing learned yet.
+    pub fn new(topology: &Topology) -> Self {
+        Self {
+            fleet: Fleet::new(topology),
+            topology: topology.clone(),
+            battery: BTreeMap::new(),
+            pump: BTreeMap::new(),
+            contradicted: BTreeMap::new(),
+            weak: BTreeMap::new(),
+            newest: Mono::default(),
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in one live Snapshot.
+    pub fn fold(&mut self, snapshot: &Snapshot, arrived: Mono) {
+        if snapshot.historical {
+            return;
+        }
+        self.newest = self.newest.max(arrived);
+        self.fleet.fold(snapshot, arrived);
+        self.fleet.take_receipts();
+        for device in snapshot.devices() {
+            let key = (snapshot.rack.clone(), device.clone());
+            if let Some(energy) = battery_energy(snapshot, device) {
+                self.battery.entry(key.clone()).or_default().fold(energy);
+            }
+            if let Some(yielded) = flow_per_turn(snapshot, device) {
+                self.pump.entry(key.clone()).or_default().fold(yielded);
+            }
+            if let Some(weak) = snapshot.value(device, Signal::UpsBatteryWeak) {
+                self.weak.insert(key, weak > 0.5);
+            }
+        }
+        let contradicts = self
+            .topology
+            .rack(&snapshot.rack)
+            .zip(self.fleet.rack(&snapshot.rack))
+            .is_some_and(|(spec, belief)| belief.contradicts(spec));
+        let count = self.contradicted.entry(snapshot.rack.clone()).or_default();
+        *count = if contradicts { *count + 1 } else { 0 };
+        self.review(snapshot.at);
+    }
+
+    /// What is open now, in the order of keys.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.open.values().cloned().collect()
+    }
+
+    fn review(&mut self, at: UnixMs) {
+        let mut now = Vec::new();
+        for ((rack, device), merit) in &self.battery {
+            if let Some(share) = merit.share().filter(|s| *s < DRIFT) {
+                now.push(finding(
+                    "ups_battery_drift",
+                    &format!("{rack}/{device}"),
+                    Severity::Warning,
+                    format!("battery of {device} holds {:.0} % of what it held", share * 100.0),
+                    format!(
+                        "runtime times load fell from {:.0} kJ to {:.0} kJ at full charge; test the battery and plan its replacement",
+                        merit.baseline / 1e3,
+                        merit.recent / 1e3
+                    ),
+                ));
+            }
+        }
+        for ((rack, device), _) in self.weak.iter().filter(|(_, weak)| **weak) {
+            now.push(finding(
+                "ups_battery_weak",
+                &format!("{rack}/{device}"),
+                Severity::Warning,
+                format!("{device} calls its own battery weak"),
+                "the UPS reports battery condition weak or replace; plan its replacement".to_owned(),
+            ));
+        }
+        for ((rack, device), merit) in &self.pump {
+            if let Some(share) = merit.share().filter(|s| *s < DRIFT) {
+                now.push(finding(
+                    "pump_drift",
+                    &format!("{rack}/{device}"),
+                    Severity::Warning,
+                    format!("pump of {rack} moves {:.0} % of the coolant it moved per turn", share * 100.0),
+                    format!(
+                        "flow per pump turn fell from {:.2} ml to {:.2} ml; look for a worn impeller, a clogged filter or air",
+                        merit.baseline * 1e3,
+                        merit.recent * 1e3
+                    ),
+                ));
+            }
+        }
+        for (rack, _) in self.contradicted.iter().filter(|(_, n)| **n >= PATIENCE) {
+            now.push(finding(
+                "meter_contradiction",
+                rack.as_str(),
+                Severity::Warning,
+                format!("the PDUs of {rack} show less than its GPUs draw"),
+                "the larger is believed; check the meters for a frozen register or a wrong transformer ratio"
+                    .to_owned(),
+            ));
+        }
+        for spec in self.topology.racks() {
+            let silent = self.fleet.rack(&spec.id).is_some_and(|b| b.age(self.newest) > SILENT);
+            if silent {
+                now.push(finding(
+                    "agent_silent",
+                    spec.id.as_str(),
+                    Severity::Critical,
+                    format!("the agent of {} is silent", spec.id),
+                    "its GPUs fall to the safe share; see whether the host, the agent or the network is down"
+                        .to_owned(),
+                ));
+            }
+        }
+        let mut open = BTreeMap::new();
+        for mut found in now {
+            found.since = self.open.get(&found.key).map_or(at, |f| f.since);
+            open.insert(found.key.clone(), found);
+        }
+        self.open = open;
+    }
+}
+
+fn finding(kind: &str, subject: &str, severity: Severity, title: String, detail: String) -> Finding {
+    Finding {
+        key: format!("{kind}:{subject}"),
+        kind: kind.to_owned(),
+        subject: subject.to_owned(),
+        severity,
+        title,
+        detail,
+        since: UnixMs::default(),
+    }
+}
+
+/// Energy the UPS says its battery can deliver, J: runtime times load, at full charge only, since
+/// on the way there the estimate moves by itself.
+fn battery_energy(snapshot: &Snapshot, device: &DeviceId) -> Option<f64> {
+    let runtime_s = snapshot.value(device, Signal::UpsBatteryRuntime)?;
+    let charge = snapshot.value(device, Signal::UpsBatteryCharge)?;
+    let load: f64 = [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]
+        .iter()
+        .map(|s| snapshot.value(device, *s))
+        .sum::<Option<f64>>()?;
+    let on_battery = snapshot.value(device, Signal::UpsOnBattery).unwrap_or(0.0) > 0.5;
+    (charge >= 0.97 && load > 0.0 && !on_battery).then_some(runtime_s * load)
+}
+
+/// Litres moved per turn of the pump: falls with wear, clogging and air, not with speed.
+fn flow_per_turn(snapshot: &Snapshot, device: &DeviceId) -> Option<f64> {
+    let flow = snapshot.value(device, Signal::CoolingFlow)?;
+    let rpm = snapshot.value(device, Signal::CoolingPump1Rpm)?;
+    (rpm > 100.0).then(|| flow / rpm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::tests::row;
+    use headroom_rack::{Reading, SignalPath};
+
+    fn fold(health: &mut Health, second: u64, device: &str, values: &[(Signal, f64)]) {
+        let at = UnixMs::new(second * 1000);
+        let device = DeviceId::new(device).unwrap();
+        let readings =
+            values.iter().map(|(s, v)| (SignalPath::new(device.clone(), *s), Reading::new(*v, at))).collect();
+        let rack = RackId::new("rack-1").unwrap();
+        let snapshot = Snapshot { rack, boot: 1, seq: second, at, historical: false, readings, receipts: Vec::new() };
+        health.fold(&snapshot, Mono::from_ms(second * 1000));
+    }
+
+    fn battery(health: &mut Health, second: u64, runtime_s: f64) {
+        fold(
+            health,
+            second,
+            "ups-a",
+            &[
+                (Signal::UpsBatteryRuntime, runtime_s),
+                (Signal::UpsBatteryCharge, 1.0),
+                (Signal::UpsOutputPowerL1, 3000.0),
+                (Signal::UpsOutputPowerL2, 3000.0),
+                (Signal::UpsOutputPowerL3, 3000.0),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_battery_that_holds_less_is_found_and_a_steady_one_is_not() {
+        let mut health = Health::new(&row());
+        (0..40).for_each(|s| battery(&mut health, s, 600.0));
+        assert_eq!(health.findings(), []);
+        (40..70).for_each(|s| battery(&mut health, s, 420.0));
+        let found = health.findings();
+        assert_eq!(found[0].key, "ups_battery_drift:rack-1/ups-a");
+        assert!(found[0].title.contains("70 %"), "{}", found[0].title);
+        assert!(found[0].since >= UnixMs::new(40_000) && found[0].since < UnixMs::new(60_000));
+    }
+
+    #[test]
+    fn a_slower_pump_is_no_worn_pump() {
+        let mut health = Health::new(&row());
+        let turn = |h: &mut Health, s, rpm: f64, flow: f64| {
+            fold(h, s, "cooling", &[(Signal::CoolingPump1Rpm, rpm), (Signal::CoolingFlow, flow)]);
+        };
+        (0..20).for_each(|s| turn(&mut health, s, 3000.0, 30.0));
+        (20..60).for_each(|s| turn(&mut health, s, 1500.0, 15.0));
+        assert_eq!(health.findings(), []);
+        (60..90).for_each(|s| turn(&mut health, s, 3000.0, 21.0));
+        assert_eq!(health.findings()[0].kind, "pump_drift");
+    }
+}

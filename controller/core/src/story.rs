@@ -1,0 +1,177 @@
+//! Lines for people: what changed since the last Plan, once, with numbers and reasons. Compares;
+//! never decides.
+
+use crate::fleet::{Fleet, SILENT};
+use crate::topology::Topology;
+use headroom_rack::{Cap, Finding, Mono, Plan, RackId, Watts};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A limit must move by this much before it is told again, W per GPU.
+const TELL_WATTS: f64 = 50.0;
+/// A ramp is told when a rack's power rose by this share of its nameplate within [`RAMP_MS`].
+const RAMP_SHARE: f64 = 0.25;
+const RAMP_MS: u64 = 8_000;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// `ramp`, `trip_risk`, `cap`, `release`, `agent`, `finding`, `resolved`.
+    pub kind: &'static str,
+    /// Words for people.
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct RackTold {
+    binding: bool,
+    gpu: f64,
+    heard: bool,
+    known: bool,
+    low: f64,
+    low_at: Mono,
+}
+
+/// The memory of what was told.
+#[derive(Debug, Clone)]
+pub struct Story {
+    topology: Topology,
+    racks: BTreeMap<RackId, RackTold>,
+    at_risk: BTreeSet<String>,
+    findings: BTreeMap<String, String>,
+}
+
+impl Story {
+    /// Nothing told yet.
+    pub fn new(topology: &Topology) -> Self {
+        Self { topology: topology.clone(), racks: BTreeMap::new(), at_risk: BTreeSet::new(), findings: BTreeMap::new() }
+    }
+
+    /// The lines of this Plan.
+    pub fn tell(&mut self, plan: &Plan, fleet: &Fleet, findings: &[Finding], now: Mono) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.agents(fleet, now, &mut events);
+        self.ramps(fleet, now, &mut events);
+        self.risks(plan, &mut events);
+        for cap in &plan.caps {
+            self.cap(cap, plan, &mut events);
+        }
+        self.findings(findings, &mut events);
+        events
+    }
+
+    fn agents(&mut self, fleet: &Fleet, now: Mono, events: &mut Vec<Event>) {
+        for spec in self.topology.racks() {
+            let told = self.racks.entry(spec.id.clone()).or_default();
+            let heard = fleet.rack(&spec.id).is_some_and(|b| !b.dead && b.age(now) <= SILENT);
+            if heard == told.heard && (told.known || !heard) {
+                continue;
+            }
+            let text = match (told.known, heard) {
+                (false, true) => format!("{}: agent is there, {} GPUs", spec.id, spec.gpus),
+                (true, true) => format!("{}: agent is back", spec.id),
+                (_, false) => format!(
+                    "{}: agent is silent; its GPUs count with their worst until the lease is over, then {:.0} W each",
+                    spec.id,
+                    spec.safe_gpu.get()
+                ),
+            };
+            told.known |= heard;
+            told.heard = heard;
+            events.push(Event { kind: "agent", text });
+        }
+    }
+
+    fn ramps(&mut self, fleet: &Fleet, now: Mono, events: &mut Vec<Event>) {
+        for spec in self.topology.racks() {
+            let Some(power) = fleet.rack(&spec.id).and_then(|b| b.power(spec)) else { continue };
+            let told = self.racks.entry(spec.id.clone()).or_default();
+            let power = power.get();
+            if told.low <= 0.0 || power <= told.low || now.since(told.low_at).as_millis() as u64 > RAMP_MS {
+                (told.low, told.low_at) = (power, now);
+            } else if power - told.low > RAMP_SHARE * spec.nameplate().get() {
+                let seconds = now.since(told.low_at).as_secs_f64().max(1.0);
+                let text = format!(
+                    "{} ({}) ramps from {:.1} to {:.1} kW in {seconds:.0} s",
+                    spec.id,
+                    spec.priority,
+                    told.low / 1e3,
+                    power / 1e3
+                );
+                events.push(Event { kind: "ramp", text });
+                (told.low, told.low_at) = (power, now);
+            }
+        }
+    }
+
+    fn risks(&mut self, plan: &Plan, events: &mut Vec<Event>) {
+        for node in &plan.nodes {
+            let id = node.node.as_str().to_owned();
+            let ratio = node.power / node.rating;
+            match node.time_to_trip_s {
+                Some(seconds) if self.at_risk.insert(id.clone()) => {
+                    let text = format!(
+                        "{id} would trip in {seconds:.0} s: {:.1} kW is {:.0} % of its rating",
+                        node.power.get() / 1e3,
+                        ratio * 100.0
+                    );
+                    events.push(Event { kind: "trip_risk", text });
+                }
+                None if ratio < 1.0 && self.at_risk.remove(&id) => {
+                    let text = format!("{id} is safe again: {:.1} kW, {:.0} %", node.power.get() / 1e3, ratio * 100.0);
+                    events.push(Event { kind: "safe", text });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn cap(&mut self, cap: &Cap, plan: &Plan, events: &mut Vec<Event>) {
+        let told = self.racks.entry(cap.rack.clone()).or_default();
+        let gpu = cap.gpus.first().map_or(0.0, |g| g.1.get());
+        let moved = (gpu - told.gpu).abs() >= TELL_WATTS;
+        if cap.binding && (!told.binding || moved && gpu < told.gpu) {
+            let node = plan.nodes.iter().find(|n| n.node == cap.bound_by);
+            let would = node.filter(|n| n.expected > n.limit).map_or_else(String::new, |n| {
+                format!(", {:.1} kW expected where {:.1} kW may flow", n.expected.get() / 1e3, n.limit.get() / 1e3)
+            });
+            let text = format!(
+                "{} capped to {gpu:.0} W a GPU ({:.1} of {:.1} kW wanted): {}, {}{would}",
+                cap.rack,
+                cap.budget.get() / 1e3,
+                cap.expected.get() / 1e3,
+                cap.bound_by,
+                cap.kind.words()
+            );
+            events.push(Event { kind: "cap", text });
+            (told.binding, told.gpu) = (true, gpu);
+        } else if told.binding && !cap.binding {
+            let text =
+                format!("{} released: {gpu:.0} W a GPU, {} left at {}", cap.rack, kilowatts(cap.margin), cap.bound_by);
+            events.push(Event { kind: "release", text });
+            (told.binding, told.gpu) = (false, gpu);
+        } else if cap.binding && moved {
+            let text = format!("{} raised to {gpu:.0} W a GPU: room at {}", cap.rack, cap.bound_by);
+            events.push(Event { kind: "release", text });
+            told.gpu = gpu;
+        }
+    }
+
+    fn findings(&mut self, findings: &[Finding], events: &mut Vec<Event>) {
+        for finding in findings {
+            if self.findings.insert(finding.key.clone(), finding.title.clone()).is_none() {
+                let text = format!("{}: {}", finding.severity.word(), finding.title);
+                events.push(Event { kind: "finding", text });
+            }
+        }
+        let open: BTreeSet<&String> = findings.iter().map(|f| &f.key).collect();
+        let gone: Vec<String> = self.findings.keys().filter(|k| !open.contains(k)).cloned().collect();
+        for key in gone {
+            let title = self.findings.remove(&key).unwrap_or_default();
+            events.push(Event { kind: "resolved", text: format!("no longer: {title}") });
+        }
+    }
+}
+
+fn kilowatts(power: Watts) -> String {
+    format!("{:.1} kW", power.get() / 1e3)
+}

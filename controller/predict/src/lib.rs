@@ -1,1 +1,24 @@
-//! The predictor: feature, manifest, net (tract) and baseline; one feature code for training and running.
+//! The predictor: power of one rack over the next half minute as quantiles. One feature code for
+//! training and running ([`feature`]), a network run by tract ([`Predictor`]) and a [`baseline`]
+//! that takes over, with the reason, whenever the network cannot be trusted.
+
+pub mod baseline;
+pub mod feature;
+pub mod history;
+pub mod manifest;
+mod net;
+mod predictor;
+
+pub use feature::{FEATURES, Features, NoFeatures, features};
+pub use history::{History, Sample};
+pub use manifest::{Manifest, schema_hash};
+pub use predictor::{Predictor, Refused};
+
+/// Length of the history a forecast is made from, s, at one sample a second.
+pub const WINDOW_S: usize = 60;
+/// Seconds ahead.
+pub const HORIZONS_S: [u32; 6] = [1, 2, 5, 10, 20, 30];
+/// Probabilities.
+pub const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+/// Numbers the network answers with: horizons times quantiles, quantiles innermost.
+pub const OUTPUTS: usize = HORIZONS_S.len() * QUANTILES.len();

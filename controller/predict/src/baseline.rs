@@ -1,0 +1,82 @@
+//! The reactive baseline: persistence, widened by how much the rack changed over the same span in
+//! the last minute. Needs nothing but the history; knows nothing but the nameplate without it.
+
+use crate::history::History;
+use crate::{HORIZONS_S, QUANTILES};
+use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
+
+/// A change of this share of the nameplate per second may come at any time, whatever the last
+/// minute was like: it keeps the quantiles from collapsing on a quiet rack.
+const UNSEEN_PER_S: f64 = 0.004;
+
+/// The baseline forecast of one rack, with the reason why it is not the network's.
+pub fn forecast(history: &History, rack: &RackId, at: UnixMs, reason: &str) -> Forecast {
+    let nameplate = history.nameplate();
+    let values = match history.last_power(crate::feature::LAST_WITHIN_S) {
+        None => vec![vec![nameplate; QUANTILES.len()]; HORIZONS_S.len()],
+        Some(last) => HORIZONS_S.iter().map(|h| row(history, last, *h)).collect(),
+    };
+    Forecast {
+        rack: rack.clone(),
+        at,
+        horizons_s: HORIZONS_S.to_vec(),
+        quantiles: QUANTILES.to_vec(),
+        values,
+        source: Source::Baseline(reason.to_owned()),
+    }
+}
+
+fn row(history: &History, last: Watts, horizon_s: u32) -> Vec<Watts> {
+    let powers: Vec<Option<Watts>> = history.samples().map(|s| s.power).collect();
+    let span = horizon_s as usize;
+    let mut changes: Vec<f64> = powers
+        .iter()
+        .zip(powers.iter().skip(span))
+        .filter_map(|(from, to)| Some((((*to)?) - (*from)?).get()))
+        .collect();
+    changes.sort_by(f64::total_cmp);
+    let unseen = history.nameplate().get() * UNSEEN_PER_S * f64::from(horizon_s);
+    let top = history.nameplate().max(last);
+    let mut row = vec![last];
+    for quantile in &QUANTILES[1..] {
+        let index = ((changes.len() as f64) * quantile).ceil() as usize;
+        let seen = changes.get(index.saturating_sub(1)).copied().unwrap_or(0.0).max(0.0);
+        let spread = (quantile - 0.5) * 2.0;
+        row.push((last + Watts::new(seen + unseen * spread)).min(top));
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Sample;
+
+    fn rack() -> RackId {
+        RackId::new("rack-1").unwrap()
+    }
+
+    #[test]
+    fn nothing_known_is_the_nameplate() {
+        let f = forecast(&History::new(Watts::new(7300.0)), &rack(), UnixMs::new(0), "no history");
+        assert!(f.values.iter().flatten().all(|w| *w == Watts::new(7300.0)));
+    }
+
+    #[test]
+    fn a_restless_rack_gets_a_wider_band_than_a_quiet_one() {
+        let with = |swing: f64| {
+            let mut history = History::new(Watts::new(7300.0));
+            for t in 0..60 {
+                let power = Some(Watts::new(4000.0 + if t % 10 < 5 { swing } else { 0.0 }));
+                history.push(UnixMs::new(t * 1000), Sample { power, ..Sample::default() });
+            }
+            forecast(&history, &rack(), UnixMs::new(60_000), "test")
+        };
+        let (quiet, restless) = (with(0.0), with(1000.0));
+        assert_eq!(quiet.values[2][0], Watts::new(4000.0));
+        assert!(restless.values[2][2] > quiet.values[2][2] + Watts::new(800.0));
+        for f in [quiet, restless] {
+            assert!(f.values.iter().all(|row| row.windows(2).all(|w| w[0] <= w[1])));
+        }
+    }
+}

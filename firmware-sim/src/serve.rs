@@ -7,6 +7,7 @@ pub mod http;
 pub mod inventory;
 pub mod modbus;
 pub mod noisy;
+pub mod nvml;
 pub mod pace;
 pub mod summary;
 pub mod truth;
@@ -18,6 +19,7 @@ use crate::scenario::Scenario;
 use crate::trace::STEP_S;
 use bench::Bench;
 use inventory::{Inventory, ModbusEntry, RackEntry};
+use nvml::Panel;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -77,6 +79,7 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
     plant.step(STEP_S);
     let bench = Arc::new(Bench::new(&plant));
     let mut racks = Vec::new();
+    let mut panels = Vec::new();
     for (r, rack) in options.scenario.plant.racks.iter().enumerate() {
         let mut modbus = Vec::new();
         for (name, device, target) in devices(r, options.scenario.plant.racks.len()) {
@@ -86,12 +89,15 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
             tokio::spawn(modbus::serve(listener, Arc::clone(&bench), device, target));
             modbus.push(ModbusEntry { device: name, profile: device.profile(), address, unit: device.unit() });
         }
-        racks.push(RackEntry { id: rack.id.clone(), gpus: rack.gpus, modbus });
+        let nvml_state = dir.join(format!("{}.nvml", rack.id));
+        let panel = Panel::create(&nvml_state, r, &plant);
+        panels.push(panel.map_err(|source| ServeError::Write { path: nvml_state.clone(), source })?);
+        racks.push(RackEntry { id: rack.id.clone(), gpus: rack.gpus, nvml_state, modbus });
     }
     let summary_file = dir.join("plant-summary.json");
     let http_listener = listen("http", options.listen.ip(), options.listen.port()).await?;
     let http_address = address_of("http", &http_listener)?;
-    let physics = pace::start(plant, options.scenario.faults.clone(), Arc::clone(&bench));
+    let physics = pace::start(plant, panels, options.scenario.faults.clone(), Arc::clone(&bench));
     tokio::spawn(http::serve(http_listener, Arc::clone(&bench), summary_file.clone()));
     let publisher = options.broker.map(|broker| tokio::spawn(dsx::run(broker, Arc::clone(&bench), stop.clone())));
     Inventory { racks, http: http_address }.write(&dir.join("inventory.json"))?;

@@ -25,6 +25,8 @@ pub struct RackEntry {
     pub id: String,
     /// Number of GPUs.
     pub gpus: usize,
+    /// The state behind the NVML library, for `HEADROOM_NVML_STATE`.
+    pub nvml_state: PathBuf,
     /// Its devices.
     pub modbus: Vec<ModbusEntry>,
 }

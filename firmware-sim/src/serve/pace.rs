@@ -1,6 +1,7 @@
 //! The physics in real time: a thread of its own, steps of 20 ms on absolute deadlines.
 
 use super::bench::Bench;
+use super::nvml::Panel;
 use crate::fault::{Fault, Kind};
 use crate::plant::Plant;
 use crate::plant::event::Event;
@@ -15,10 +16,10 @@ use std::time::{Duration, Instant};
 const BACKLOG: Duration = Duration::from_millis(500);
 
 /// Starts the thread. It ends after [`Bench::stop`].
-pub fn start(plant: Plant, schedule: Vec<ScheduledFault>, bench: Arc<Bench>) -> JoinHandle<()> {
+pub fn start(plant: Plant, panels: Vec<Panel>, schedule: Vec<ScheduledFault>, bench: Arc<Bench>) -> JoinHandle<()> {
     thread::spawn(move || {
         let _farewell = Farewell(Arc::clone(&bench));
-        Pace { plant, schedule: schedule.into(), bench }.run();
+        Pace { plant, panels, schedule: schedule.into(), bench }.run();
     })
 }
 
@@ -33,6 +34,7 @@ impl Drop for Farewell {
 
 struct Pace {
     plant: Plant,
+    panels: Vec<Panel>,
     schedule: VecDeque<ScheduledFault>,
     bench: Arc<Bench>,
 }
@@ -66,10 +68,14 @@ impl Pace {
                     self.fault(&due.fault);
                 }
             }
+            self.panels.iter().for_each(|panel| panel.take_requests(&mut self.plant));
             self.plant.step(STEP_S);
+            self.panels.iter_mut().for_each(|panel| panel.publish(&self.plant));
             for event in self.plant.take_events() {
                 self.bench.note(&event);
             }
+        } else {
+            self.panels.iter().for_each(Panel::beat);
         }
         self.bench.show(self.plant.view());
     }
@@ -78,6 +84,7 @@ impl Pace {
         // On the wire first: a frozen meter shows the last picture before the fault.
         self.bench.act_on_wire(fault);
         fault.act(&mut self.plant);
+        self.panels.iter().for_each(|panel| panel.act(fault));
         let word = fault.kind.word();
         let text = match (fault.kind, fault.value) {
             (Kind::Clear, _) => format!("faults of {} are cleared", fault.name),

@@ -9,20 +9,25 @@ use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
 /// minute was like: it keeps the quantiles from collapsing on a quiet rack.
 const UNSEEN_PER_S: f64 = 0.004;
 
-/// The baseline forecast of one rack, with the reason why it is not the network's.
+/// The baseline forecast of one rack, with the reason why it is not the network's. A rack that has
+/// been silent for longer than [`LAST_WITHIN_S`](crate::feature::LAST_WITHIN_S) is expected to draw
+/// its nameplate.
 pub fn forecast(history: &History, rack: &RackId, at: UnixMs, reason: &str) -> Forecast {
-    let nameplate = history.nameplate();
-    let values = match history.last_power(crate::feature::LAST_WITHIN_S) {
-        None => vec![vec![nameplate; QUANTILES.len()]; HORIZONS_S.len()],
-        Some(last) => HORIZONS_S.iter().map(|h| row(history, last, *h)).collect(),
-    };
     Forecast {
         rack: rack.clone(),
         at,
         horizons_s: HORIZONS_S.to_vec(),
         quantiles: QUANTILES.to_vec(),
-        values,
+        values: values(&history.until(at)),
         source: Source::Baseline(reason.to_owned()),
+    }
+}
+
+/// Power by horizon and quantile, as of the history's end.
+pub fn values(history: &History) -> Vec<Vec<Watts>> {
+    match history.last_power(crate::feature::LAST_WITHIN_S) {
+        None => vec![vec![history.nameplate(); QUANTILES.len()]; HORIZONS_S.len()],
+        Some(last) => HORIZONS_S.iter().map(|h| row(history, last, *h)).collect(),
     }
 }
 
@@ -63,6 +68,14 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_rack_is_expected_at_its_nameplate() {
+        let mut history = History::new(Watts::new(7300.0));
+        history.push(UnixMs::new(0), Sample { power: Some(Watts::new(3000.0)), ..Sample::default() });
+        let at = |ms| forecast(&history, &rack(), UnixMs::new(ms), "test").values[0][0];
+        assert_eq!((at(2_000), at(3_000)), (Watts::new(3000.0), Watts::new(7300.0)));
+    }
+
+    #[test]
     fn a_restless_rack_gets_a_wider_band_than_a_quiet_one() {
         let with = |swing: f64| {
             let mut history = History::new(Watts::new(7300.0));
@@ -70,7 +83,7 @@ mod tests {
                 let power = Some(Watts::new(4000.0 + if t % 10 < 5 { swing } else { 0.0 }));
                 history.push(UnixMs::new(t * 1000), Sample { power, ..Sample::default() });
             }
-            forecast(&history, &rack(), UnixMs::new(60_000), "test")
+            forecast(&history, &rack(), UnixMs::new(59_500), "test")
         };
         let (quiet, restless) = (with(0.0), with(1000.0));
         assert_eq!(quiet.values[2][0], Watts::new(4000.0));

@@ -3,7 +3,7 @@
 //! network answers is a difference to the last value in the same scale.
 
 use crate::history::History;
-use crate::{HORIZONS_S, OUTPUTS, WINDOW_S};
+use crate::{HORIZONS_S, OUTPUTS, QUANTILES, WINDOW_S};
 use headroom_rack::Watts;
 
 /// Channels of the window: power minus last power, headroom under the limit, known or filled.
@@ -17,11 +17,20 @@ pub const LEAST_KNOWN: usize = 20;
 /// The newest power may be this old, s.
 pub const LAST_WITHIN_S: usize = 2;
 
+/// Utilisation while it is unknown.
+const UNKNOWN_UTILIZATION: f64 = 0.5;
+
 /// Describes everything that must agree between training and running; its hash is in the manifest.
-pub const SCHEMA: &str = "headroom rack-power v1; window 60 s at 1 Hz, oldest first; per second: \
-(power-last)/nameplate, (limit-power)/nameplate, known 0|1; gaps and the time before the first sample take the \
-nearest earlier (else first) value; scalars: last/nameplate, limit/nameplate, utilization; unknown limit = nameplate, \
-unknown utilization = 0.5; outputs: (power-last)/nameplate at horizons 1 2 5 10 20 30 s x quantiles 0.5 0.9 0.99";
+/// Raise the version when the code below changes in a way that the other words do not show.
+pub fn schema() -> String {
+    format!(
+        "headroom rack-power v1; window {WINDOW_S} s at 1 Hz, oldest first; per second: (power-last)/nameplate, \
+         (limit-power)/nameplate, known 0|1; gaps and the time before the first sample take the nearest earlier \
+         (else first) value; scalars: last/nameplate, limit/nameplate, utilization; unknown limit = nameplate, \
+         unknown utilization = {UNKNOWN_UTILIZATION}; outputs: (power-last)/nameplate at horizons {HORIZONS_S:?} s x \
+         quantiles {QUANTILES:?}"
+    )
+}
 
 /// A history as the network sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +81,7 @@ pub fn features(history: &History) -> Result<Features, NoFeatures> {
     for _ in 0..before {
         values.extend([((first - last) / nameplate) as f32, ((limit - first) / nameplate) as f32, 0.0]);
     }
-    let mut utilization = 0.5;
+    let mut utilization = UNKNOWN_UTILIZATION;
     for sample in history.samples() {
         power = sample.power.unwrap_or(power);
         limit = sample.limit.unwrap_or(limit);
@@ -90,7 +99,7 @@ impl Features {
     pub fn watts(&self, outputs: &[f32]) -> Vec<Vec<Watts>> {
         debug_assert_eq!(outputs.len(), OUTPUTS);
         outputs
-            .chunks(OUTPUTS / HORIZONS_S.len())
+            .chunks(QUANTILES.len())
             .map(|row| {
                 let mut row: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
                 row.sort_by(f64::total_cmp);
@@ -118,13 +127,19 @@ mod tests {
 
     #[test]
     fn features_are_finite_and_of_the_promised_length() {
-        for seconds in [20, 59, 60, 300] {
-            let f = features(&history(seconds, |t| t % 7 == 3)).map(|f| f.values);
-            if let Ok(values) = f {
-                assert_eq!(values.len(), FEATURES);
-                assert!(values.iter().all(|v| v.is_finite()));
-            }
+        for seconds in [25, 59, 60, 300] {
+            let values = features(&history(seconds, |t| t % 7 == 3)).unwrap().values;
+            assert_eq!(values.len(), FEATURES);
+            assert!(values.iter().all(|v| v.is_finite()));
         }
+    }
+
+    #[test]
+    fn a_short_gap_takes_the_value_before_it_and_says_so_in_the_mask() {
+        let values = features(&history(60, |t| t == 40)).unwrap().values;
+        let second = |t: usize| &values[t * CHANNELS..(t + 1) * CHANNELS];
+        assert_eq!(second(40)[0], second(39)[0]);
+        assert_eq!((second(39)[2], second(40)[2], second(41)[2]), (1.0, 0.0, 1.0));
     }
 
     #[test]

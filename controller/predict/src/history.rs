@@ -3,6 +3,7 @@
 
 use crate::WINDOW_S;
 use headroom_rack::{UnixMs, Watts};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// What is known of a rack in one second.
@@ -30,8 +31,15 @@ impl History {
         Self { nameplate, second: 0, samples: VecDeque::with_capacity(WINDOW_S) }
     }
 
-    /// Adds a sample. A clock that jumps back, or ahead by more than the window, starts anew.
+    /// Adds a sample; numbers no meter can show (not finite, negative, a utilisation above 1) are
+    /// unknown. A clock that jumps back, or ahead by more than the window, starts anew.
     pub fn push(&mut self, at: UnixMs, sample: Sample) {
+        let lawful = |w: &Watts| w.is_finite() && *w >= Watts::ZERO;
+        let sample = Sample {
+            power: sample.power.filter(lawful),
+            limit: sample.limit.filter(lawful),
+            utilization: sample.utilization.filter(|u| (0.0..=1.0).contains(u)),
+        };
         let second = at.get() / 1000;
         let ahead = second.checked_sub(self.second);
         match ahead {
@@ -49,6 +57,16 @@ impl History {
             self.samples.pop_front();
         }
         self.second = second;
+    }
+
+    /// The history as it looks at `at`: the seconds since the newest sample are gaps.
+    pub fn until(&self, at: UnixMs) -> Cow<'_, Self> {
+        if self.samples.is_empty() || at.get() / 1000 <= self.second {
+            return Cow::Borrowed(self);
+        }
+        let mut later = self.clone();
+        later.push(at, Sample::default());
+        Cow::Owned(later)
     }
 
     /// What the rack draws at most.
@@ -86,6 +104,24 @@ mod tests {
         history.push(UnixMs::new(3_100), sample(3.0));
         history.push(UnixMs::new(3_900), sample(4.0));
         assert_eq!(powers(&history), [Some(1.0), None, Some(4.0)]);
+    }
+
+    #[test]
+    fn numbers_no_meter_can_show_are_unknown() {
+        let mut history = History::new(Watts::new(100.0));
+        for (t, power) in [f64::NAN, f64::INFINITY, -1.0, 7.0].into_iter().enumerate() {
+            history.push(UnixMs::new(t as u64 * 1000), sample(power));
+        }
+        assert_eq!(powers(&history), [None, None, None, Some(7.0)]);
+    }
+
+    #[test]
+    fn silence_is_a_gap_even_if_nobody_pushes() {
+        let mut history = History::new(Watts::new(100.0));
+        history.push(UnixMs::new(1_000), sample(1.0));
+        assert_eq!(powers(&history.until(UnixMs::new(1_900))), [Some(1.0)]);
+        assert_eq!(powers(&history.until(UnixMs::new(3_000))), [Some(1.0), None, None]);
+        assert_eq!(powers(&history.until(UnixMs::new(99_000))), [None]);
     }
 
     #[test]

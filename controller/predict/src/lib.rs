@@ -11,7 +11,7 @@ mod predictor;
 
 pub use feature::{FEATURES, Features, NoFeatures, features};
 pub use history::{History, Sample};
-pub use manifest::{Manifest, schema_hash};
+pub use manifest::{Data, Manifest, Measured, Scaling, file_hash, schema_hash};
 pub use predictor::{Predictor, Refused};
 
 /// Length of the history a forecast is made from, s, at one sample a second.

@@ -1,6 +1,7 @@
 //! The network itself: ONNX bytes to a tract plan for one window at a time.
 
 use crate::{FEATURES, OUTPUTS};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::prelude::*;
 
 /// A loaded and optimised network.
@@ -19,7 +20,7 @@ impl Net {
                 .into_optimized()?;
             Ok(Self { plan: model.into_runnable()? })
         };
-        match std::panic::catch_unwind(load) {
+        match catch_unwind(load) {
             Ok(loaded) => loaded.map_err(|e| format!("{e:#}")),
             Err(_) => Err("an operator or shape is not supported".to_owned()),
         }
@@ -33,7 +34,11 @@ impl Net {
             let answer = output[0].to_plain_array_view::<f32>()?.iter().copied().collect();
             Ok(answer)
         };
-        let answer = run().map_err(|e| format!("{e:#}"))?;
+        // The plan is not changed by a run: a panic leaves nothing half done.
+        let answer = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(answer) => answer.map_err(|e| format!("{e:#}"))?,
+            Err(_) => return Err("it panics".to_owned()),
+        };
         if answer.len() != OUTPUTS {
             return Err(format!("it answers {} numbers, {OUTPUTS} are expected", answer.len()));
         }

@@ -10,7 +10,8 @@ use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
 
 /// Features may leave the trained range by this share of it before it counts as outside.
 const RANGE_SLACK: f32 = 0.05;
-/// Outside the trained range the distance of each quantile from the last value is stretched so.
+/// Outside the trained range the upper quantiles rise above the last value by this times as much,
+/// and by no less than the baseline's: the network may be wrong there, so it may not promise calm.
 const WIDEN: f64 = 2.0;
 
 /// Why a model is not used.
@@ -46,7 +47,8 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Checks manifest, hash, shape and a probe input.
+    /// Checks manifest, hashes, operators, shape, and that answers to the middle and to both ends of
+    /// the trained range are numbers. (Quantiles are put in order with every answer.)
     ///
     /// # Errors
     /// [`Refused`] with the reason; the caller uses [`baseline`] then.
@@ -56,14 +58,14 @@ impl Predictor {
         if manifest.schema_hash != expected {
             return Err(Refused::Schema { got: manifest.schema_hash, expected });
         }
-        if manifest.feature_min.len() != FEATURES || manifest.feature_max.len() != FEATURES {
-            return Err(Refused::Manifest(format!("feature_min and feature_max must have {FEATURES} numbers")));
-        }
+        manifest.check().map_err(Refused::Manifest)?;
         if manifest.onnx_sha256 != file_hash(onnx) {
             return Err(Refused::File);
         }
         let net = Net::load(onnx).map_err(Refused::Network)?;
-        net.run(&vec![0.0; FEATURES]).map_err(Refused::Network)?;
+        for probe in [&vec![0.0; FEATURES], &manifest.feature_min, &manifest.feature_max] {
+            net.run(probe).map_err(Refused::Network)?;
+        }
         Ok(Self { net, manifest })
     }
 
@@ -72,15 +74,21 @@ impl Predictor {
     /// # Errors
     /// As [`Predictor::load`].
     pub fn embedded() -> Result<Self, Refused> {
-        Self::load(
-            include_bytes!("../../models/rack-power.onnx"),
-            include_bytes!("../../models/rack-power.manifest.json"),
-        )
+        let onnx: &[u8] = include_bytes!("../../models/rack-power.onnx");
+        if onnx.is_empty() {
+            return Err(Refused::None);
+        }
+        Self::load(onnx, include_bytes!("../../models/rack-power.manifest.json"))
     }
 
     /// The model's name.
     pub fn name(&self) -> &str {
         &self.manifest.name
+    }
+
+    /// What the model says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// The raw answer to one feature vector, for parity tests.
@@ -91,27 +99,38 @@ impl Predictor {
         self.net.run(features)
     }
 
-    /// One Forecast per rack, in the order given.
+    /// One Forecast per rack, in the order given: the model's, or where it has no say the
+    /// baseline's with the reason.
     pub fn forecast(&self, racks: &[(&RackId, &History)], at: UnixMs) -> Vec<Forecast> {
-        racks
-            .iter()
-            .map(|(rack, history)| {
-                let values = features(history)
-                    .map_err(|e| e.to_string())
-                    .and_then(|f| Ok(self.watts(&f, &self.net.run(&f.values)?)));
-                match values {
-                    Ok(values) => Forecast {
-                        rack: (*rack).clone(),
-                        at,
-                        horizons_s: HORIZONS_S.to_vec(),
-                        quantiles: QUANTILES.to_vec(),
-                        values,
-                        source: Source::Model(self.manifest.name.clone()),
-                    },
-                    Err(reason) => baseline::forecast(history, rack, at, &reason),
-                }
-            })
-            .collect()
+        racks.iter().map(|(rack, history)| self.forecast_one(rack, history, at)).collect()
+    }
+
+    fn forecast_one(&self, rack: &RackId, history: &History, at: UnixMs) -> Forecast {
+        let now = history.until(at);
+        match self.values(&now) {
+            Ok(values) => Forecast {
+                rack: rack.clone(),
+                at,
+                horizons_s: HORIZONS_S.to_vec(),
+                quantiles: QUANTILES.to_vec(),
+                values,
+                source: Source::Model(self.manifest.name.clone()),
+            },
+            Err(reason) => baseline::forecast(history, rack, at, &reason),
+        }
+    }
+
+    /// Power by horizon and quantile, as of the history's end.
+    ///
+    /// # Errors
+    /// Why the model has no say.
+    pub fn values(&self, history: &History) -> Result<Vec<Vec<Watts>>, String> {
+        let features = features(history).map_err(|e| e.to_string())?;
+        let mut values = features.watts(&self.net.run(&features.values)?);
+        if self.is_outside(&features) {
+            widen(&mut values, &baseline::values(history), &features);
+        }
+        Ok(values)
     }
 
     /// Whether a feature lies outside what the model was trained on.
@@ -122,17 +141,47 @@ impl Predictor {
             *v < low - slack || *v > high + slack
         })
     }
+}
 
-    fn watts(&self, features: &Features, answer: &[f32]) -> Vec<Vec<Watts>> {
-        let mut values = features.watts(answer);
-        if self.is_outside(features) {
-            let top = features.nameplate.max(features.last);
-            for row in &mut values {
-                for value in row.iter_mut().skip(1) {
-                    *value = (features.last + (*value - features.last).max(Watts::ZERO) * WIDEN).min(top).max(*value);
-                }
-            }
+fn widen(values: &mut [Vec<Watts>], baseline: &[Vec<Watts>], features: &Features) {
+    let top = features.nameplate.max(features.last);
+    for (row, reactive) in values.iter_mut().zip(baseline) {
+        for (value, reactive) in row.iter_mut().zip(reactive).skip(1) {
+            let rise = (*value - features.last).max(Watts::ZERO);
+            *value = (features.last + rise * WIDEN).min(top).max(*value).max(*reactive);
         }
-        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_trained_on_other_features_is_refused_with_the_reason() {
+        let mut manifest: serde_json::Value =
+            serde_json::from_slice(include_bytes!("../../models/rack-power.manifest.json")).unwrap();
+        manifest["schema_hash"] = "0".repeat(64).into();
+        let refused = Predictor::load(b"", manifest.to_string().as_bytes()).unwrap_err();
+        assert!(matches!(refused, Refused::Schema { .. }) && refused.to_string().contains("train it anew"));
+    }
+
+    #[test]
+    fn an_altered_file_and_a_file_that_is_no_network_are_refused() {
+        let manifest = include_bytes!("../../models/rack-power.manifest.json");
+        assert_eq!(Predictor::load(b"not a network", manifest).unwrap_err(), Refused::File);
+        let mut named: serde_json::Value = serde_json::from_slice(manifest).unwrap();
+        named["onnx_sha256"] = file_hash(b"not a network").into();
+        let refused = Predictor::load(b"not a network", named.to_string().as_bytes()).unwrap_err();
+        assert!(matches!(refused, Refused::Network(_)), "{refused}");
+    }
+
+    #[test]
+    fn outside_the_trained_range_the_band_is_wider_than_the_baseline_and_the_model() {
+        let features =
+            Features { values: Vec::new(), last: Watts::new(1000.0), nameplate: Watts::new(7000.0) };
+        let mut values = vec![[900.0, 1100.0, 1500.0].map(Watts::new).to_vec()];
+        widen(&mut values, &[[1000.0, 1400.0, 1600.0].map(Watts::new).to_vec()], &features);
+        assert_eq!(values[0], [900.0, 1400.0, 2000.0].map(Watts::new));
     }
 }

@@ -3,6 +3,7 @@
 mod cli;
 pub mod fault;
 pub mod firmware;
+pub mod nvml_library;
 pub mod nvml_state;
 pub mod plant;
 pub mod scenario;

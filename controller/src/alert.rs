@@ -115,8 +115,7 @@ impl Alerts {
             std::fs::create_dir_all(dir).map_err(at_outbox)?;
         }
         let outbox = Outbox::load(&options.outbox, clock.unix()).map_err(at_outbox)?;
-        let counts =
-            Counts { pending: outbox.pending(), dead: outbox.dead().len() as u64, ..Counts::default() };
+        let counts = Counts { pending: outbox.pending(), dead: outbox.dead().len() as u64, ..Counts::default() };
         let client = http::client(Duration::from_secs(10)).map_err(AlertError::Client)?;
         let inner = Arc::new(Inner {
             options,
@@ -236,7 +235,12 @@ impl Inner {
             let alert = &letter.alert.labels["alertname"];
             if state.outbox.failed(letter.number, why.clone(), self.options.max_tries, due) {
                 state.counts.dead += 1;
-                tracing::error!(alert, why, tries = letter.tries + 1, "an alert could not be delivered and is given up");
+                tracing::error!(
+                    alert,
+                    why,
+                    tries = letter.tries + 1,
+                    "an alert could not be delivered and is given up"
+                );
             } else {
                 state.counts.retried += 1;
                 tracing::warn!(alert, why, tries = letter.tries + 1, "an alert was not taken; it will be sent again");

@@ -52,15 +52,16 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`] if the directory, the files or the address cannot be used.
     pub async fn start(listen: SocketAddr, dir: &Path) -> Result<Self, BrokerError> {
-        std::fs::create_dir_all(dir)
-            .map_err(|source| BrokerError::Directory { path: dir.to_owned(), source })?;
+        std::fs::create_dir_all(dir).map_err(|source| BrokerError::Directory { path: dir.to_owned(), source })?;
         if !listen.ip().is_loopback() {
             tracing::warn!(%listen, "the broker takes anonymous clients from the network: anybody there can send Orders; \
                 use a broker with TLS and access control instead");
         }
         let failed = |source| BrokerError::Start { listen, path: dir.to_owned(), source };
-        let storage =
-            StorageConfig::new().with_backend(StorageBackend::File).with_base_dir(dir.to_owned()).with_persistence(true);
+        let storage = StorageConfig::new()
+            .with_backend(StorageBackend::File)
+            .with_base_dir(dir.to_owned())
+            .with_persistence(true);
         let config = BrokerConfig::new()
             .with_bind_address(listen)
             .with_max_packet_size(MAX_PACKET_BYTES)

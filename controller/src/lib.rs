@@ -2,9 +2,23 @@
 
 pub mod alert;
 pub mod broker;
+mod cli;
 pub mod clock;
+pub mod config;
+pub mod counts;
+pub mod events;
+pub mod forecaster;
+pub mod history;
 pub mod http;
 pub mod influx;
 pub mod link;
+pub mod metrics;
+pub mod observed;
+pub mod picture;
 pub mod record;
+mod run;
+pub mod serve;
 pub mod stop;
+pub mod view;
+
+pub use cli::{Cli, run};

@@ -12,9 +12,7 @@ use crate::stop::Stop;
 use headroom_rack::{Generation, RackId};
 use headroom_wire::{Downlink, Kind, topic};
 use inbox::Inbox;
-use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PublishOptions, QoS,
-};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PublishOptions, QoS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

@@ -13,7 +13,7 @@ pub use segment::{End, Segment, list, walk};
 
 use crate::clock::Clock;
 use headroom_rack::record::Entry;
-use headroom_rack::{Generation, RackId};
+use headroom_rack::{Plan, RackId};
 use headroom_wire::Stored;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -77,8 +77,8 @@ impl Options {
 /// What was found when the record was opened.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recovery {
-    /// Generation of the newest Plan.
-    pub last_generation: Option<Generation>,
+    /// The newest Plan.
+    pub last_plan: Option<Plan>,
     /// Bytes of an unfinished write that were cut off.
     pub torn_bytes: u64,
     /// One line per segment that is damaged.
@@ -168,8 +168,7 @@ impl Record {
         if self.thread.join().is_err() {
             tracing::error!("the writer of the record ended by a panic");
         }
-        let stats = lock(&self.shared).stats;
-        stats
+        lock(&self.shared).stats
     }
 }
 

@@ -1,5 +1,7 @@
 //! Alerts against a real HTTP receiver that fails first, stays away, or refuses for good.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;

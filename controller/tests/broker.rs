@@ -1,6 +1,8 @@
 //! The embedded broker against a client of another house (rumqttc): retained messages, wills,
 //! a restart, and the controller's own link on top of it.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
 use headroom_controller::broker::Broker;
 use headroom_controller::clock::Clock;
 use headroom_controller::link::{Link, LinkEvent, Options};

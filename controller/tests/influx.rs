@@ -1,6 +1,8 @@
 //! The InfluxDB writer against a server that is as strict as the API document: token, gzip,
 //! parameters, every line's form; and that is busy, away, too small or refuses a line.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};

@@ -1,6 +1,8 @@
 //! The record against what disks and processes do: kill -9 while writing, torn tails, damaged
 //! frames, the same Snapshot twice, more data than there is room for.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
 use headroom_controller::clock::Clock;
 use headroom_controller::record::{End, Options, Record, RecordError, list, walk};
 use headroom_rack::record::Entry;
@@ -114,7 +116,7 @@ fn what_was_reported_stored_survives_kill_9() {
         assert_eq!(seqs, expected, "each exactly once and in order, whatever the child sent again");
     }
     let (record, recovery) = Record::open(options(dir.path()), Clock::start()).unwrap();
-    let last = recovery.last_generation.unwrap();
+    let last = recovery.last_plan.unwrap().generation;
     assert!(last.epoch == 7 && last.counter >= before - 1, "{last}");
     assert!(record.stored()[&rack()].seq >= before);
 }

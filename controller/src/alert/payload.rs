@@ -91,12 +91,8 @@ mod tests {
 
     #[test]
     fn a_fingerprint_belongs_to_the_labels_alone() {
-        let alert = Alert {
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            starts_at: UnixMs::new(5),
-            ends_at: None,
-        };
+        let alert =
+            Alert { labels: BTreeMap::new(), annotations: BTreeMap::new(), starts_at: UnixMs::new(5), ends_at: None };
         // The empty label set's signature in prometheus/common is the FNV offset basis.
         assert_eq!(alert.fingerprint(), "cbf29ce484222325");
         assert_eq!(alert.resolved(UnixMs::new(9)).fingerprint(), alert.fingerprint());

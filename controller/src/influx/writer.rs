@@ -15,11 +15,16 @@ use std::time::Duration;
 enum Answer {
     Written,
     /// The server is busy, away, or does not let us in: the same again, later.
-    Later { why: String, asked: Option<Duration> },
+    Later {
+        why: String,
+        asked: Option<Duration>,
+    },
     /// Smaller batches, please.
     TooLarge,
     /// At least one line is wrong.
-    Wrong { why: String },
+    Wrong {
+        why: String,
+    },
 }
 
 struct Writer {
@@ -31,12 +36,7 @@ struct Writer {
     failures: u32,
 }
 
-pub(super) async fn run(
-    options: Options,
-    client: reqwest::Client,
-    shared: Arc<Shared>,
-    mut stopped: Stop,
-) {
+pub(super) async fn run(options: Options, client: reqwest::Client, shared: Arc<Shared>, mut stopped: Stop) {
     let endpoint = format!("{}/api/v2/write", options.url.trim_end_matches('/'));
     let mut writer =
         Writer { options, client, endpoint, shared: Arc::clone(&shared), stopped: stopped.clone(), failures: 0 };
@@ -85,7 +85,10 @@ impl Writer {
                         tracing::warn!(why, "InfluxDB does not take data; trying again until it does");
                     }
                     if self.stopped.is_requested() {
-                        tracing::warn!(lines = part.len(), "lines for InfluxDB are lost: stopped while it took no data");
+                        tracing::warn!(
+                            lines = part.len(),
+                            "lines for InfluxDB are lost: stopped while it took no data"
+                        );
                         return false;
                     }
                     let (first, longest) = (self.options.first_pause, self.options.longest_pause);

@@ -49,8 +49,12 @@ impl Writer {
         let dir = options.dir.clone();
         fs::create_dir_all(&dir).map_err(io("make", &dir))?;
         let lock_path = dir.join("lock");
-        let lock_file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(io("open", &lock_path))?;
+        let lock_file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(io("open", &lock_path))?;
         match lock_file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(RecordError::InUse { path: dir }),
@@ -244,7 +248,11 @@ fn scan(segments: &[Segment], marks: &mut Marks, recovery: &mut Recovery) -> Res
                 marks.insert(&s);
                 recovery.snapshots += 1;
             }
-            Entry::Plan(p) => recovery.last_generation = recovery.last_generation.max(Some(p.generation)),
+            Entry::Plan(p) => {
+                if recovery.last_plan.as_ref().is_none_or(|last| last.generation < p.generation) {
+                    recovery.last_plan = Some(p);
+                }
+            }
             Entry::Forecast(_) | Entry::Finding(_) | Entry::Note { .. } => {}
         })?;
         let name = segment.path.display();

@@ -1,0 +1,148 @@
+//! The command line: `run`, `check`, `broker`, `default-config`. Exit codes: 0 fine, 1 failed
+//! while running, 2 bad config or usage.
+
+use crate::broker::Broker;
+use crate::config::{self, Config};
+use crate::run::Files;
+use crate::stop;
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The Headroom controller: hears every rack, forecasts its power, and caps GPUs so that no
+/// breaker trips.
+///
+/// It listens to the agents on an MQTT broker (Sparkplug B), decides once per period over the whole
+/// electrical tree, sends Orders with a lease, keeps an append-only record, and serves a console,
+/// /api/..., and /metrics. When it stops, every agent falls back to its safe share by itself.
+#[derive(Debug, Parser)]
+#[command(
+    name = "headroom-controller",
+    version,
+    after_help = "Log level: RUST_LOG=debug. Exit codes: 0 fine, 1 failed while running, 2 bad config or usage."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until SIGTERM or SIGINT.
+    Run {
+        /// The config file; see `default-config`.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Write the address the console listens on to this file.
+        #[arg(long, value_name = "PATH")]
+        port_file: Option<PathBuf>,
+        /// On the stop, write what was done to this file, as JSON.
+        #[arg(long, value_name = "FILE")]
+        summary: Option<PathBuf>,
+    },
+    /// Check a config file and report every mistake at once.
+    Check {
+        /// The config file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Run an MQTT broker (3.1.1 and 5), for sites that have none.
+    Broker {
+        /// Where to listen; port 0 lets the system choose.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
+        listen: SocketAddr,
+        /// Where to keep sessions and retained messages.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Write the address it listens on to this file.
+        #[arg(long, value_name = "PATH")]
+        port_file: Option<PathBuf>,
+    },
+    /// Print a commented config file to start from.
+    DefaultConfig,
+}
+
+/// Does what the command line says, in a runtime of its own.
+pub fn run(cli: Cli) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,mqtt5=warn"));
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let _ = log.try_init();
+    match cli.command {
+        Command::DefaultConfig => {
+            print!("{}", config::DEFAULT);
+            ExitCode::SUCCESS
+        }
+        Command::Check { config } => match config::load(&config) {
+            Ok(sound) => {
+                println!("{}: sound ({})", config.display(), said(&sound));
+                ExitCode::SUCCESS
+            }
+            Err(why) => bad(&why),
+        },
+        Command::Run { config, port_file, summary } => match config::load(&config) {
+            Ok(config) => finish(block_on(crate::run::run(config, Files { port_file, summary }))),
+            Err(why) => bad(&why),
+        },
+        Command::Broker { listen, dir, port_file } => finish(block_on(broker(listen, dir, port_file))),
+    }
+}
+
+fn said(config: &Config) -> String {
+    let gpus: u32 = config.racks.iter().map(|r| r.gpus).sum();
+    format!(
+        "site {}, {} nodes, {} racks, {gpus} GPUs, mode {:?}",
+        config.site,
+        config.nodes.len(),
+        config.racks.len(),
+        config.mode
+    )
+    .to_lowercase()
+}
+
+fn bad(why: &config::ConfigError) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::from(2)
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tracing::error!("{why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn broker(listen: SocketAddr, dir: PathBuf, port_file: Option<PathBuf>) -> anyhow::Result<()> {
+    let broker = Broker::start(listen, &dir).await?;
+    tracing::info!(address = %broker.address(), dir = %dir.display(), "the broker listens");
+    if let Some(path) = port_file {
+        write_whole(&path, &broker.address().to_string())?;
+    }
+    let stop = async {
+        match stop::signal().await {
+            Ok(signal) => tracing::info!(signal, "stopping the broker"),
+            Err(why) => tracing::error!(%why, "cannot wait for signals"),
+        }
+    };
+    Ok(broker.run_until(stop).await?)
+}
+
+/// Writes a file so that a reader sees it whole or not at all.
+pub(crate) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    use anyhow::Context;
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    std::fs::write(&fresh, text)
+        .and_then(|()| std::fs::rename(&fresh, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,416 @@
+//! The controller's config file: read strictly, every mistake at once. What the electrical tree
+//! says is in `config/tree.rs`; the meaning of a sound tree is `headroom-controller-core`'s.
+
+mod core;
+mod document;
+mod tree;
+
+pub use core::{policy as core_policy, topology as core_topology};
+pub use document::Mistake;
+pub use tree::{Curve, Feed, Node, NodeKind, Rack};
+
+use crate::influx::Token;
+use crate::link::Login;
+use document::{Mistakes, Spot, Table};
+use headroom_rack::{Celsius, Mode, RackId, Watts};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The config file of the default row, as `default-config` prints it.
+pub const DEFAULT: &str = include_str!("config/default.toml");
+
+/// A sound config.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Sparkplug group.
+    pub site: String,
+    /// This controller's name on the bus.
+    pub host: String,
+    /// Automatic or advisory.
+    pub mode: Mode,
+    /// Time between decisions.
+    pub period: Duration,
+    /// How long an Order holds.
+    pub lease_ms: u32,
+    /// The broker.
+    pub broker: Broker,
+    /// The record.
+    pub record: crate::record::Options,
+    /// Where the console and the interfaces listen.
+    pub listen: SocketAddr,
+    /// The forecaster.
+    pub model: Model,
+    /// The alert webhook, if any.
+    pub webhook: Option<Webhook>,
+    /// InfluxDB, if any.
+    pub influx: Option<crate::influx::Options>,
+    /// How caps are decided.
+    pub policy: PolicySpec,
+    /// The electrical tree above the racks.
+    pub nodes: Vec<Node>,
+    /// The racks.
+    pub racks: Vec<Rack>,
+}
+
+/// Where the broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Login, if any.
+    pub login: Option<Login>,
+}
+
+/// Which forecaster is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// False: the reactive baseline only.
+    pub enabled: bool,
+    /// Directory of another model than the one inside the program.
+    pub path: Option<PathBuf>,
+}
+
+/// The alert webhook.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where alerts go. May carry a secret, never printed.
+    pub url: String,
+    /// A letter is dead after so many tries.
+    pub max_tries: u32,
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Webhook(.., {} tries)", self.max_tries)
+    }
+}
+
+/// How caps are decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicySpec {
+    /// Priority bands, first is cut last.
+    pub bands: Vec<String>,
+    /// No GPU is capped below this.
+    pub floor_gpu: Watts,
+    /// Time until an Order has taken effect.
+    pub response: Duration,
+    /// Used share of a continuous rating, in (0, 1].
+    pub derate: f64,
+    /// How fast a rack is let up, in watts per second.
+    pub release_watts_per_s: f64,
+    /// Highest coolant return temperature.
+    pub coolant_limit: Celsius,
+}
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the config file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file has mistakes.
+    #[error("{}", listed(.0))]
+    Mistakes(Vec<Mistake>),
+}
+
+fn listed(mistakes: &[Mistake]) -> String {
+    let mut text: String = mistakes.iter().map(|m| format!("{m}\n")).collect();
+    let noun = if mistakes.len() == 1 { "mistake" } else { "mistakes" };
+    text.push_str(&format!("{} {noun} in the config", mistakes.len()));
+    text
+}
+
+/// Reads and checks a config file.
+///
+/// # Errors
+/// [`ConfigError`], with every mistake of the file.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(&path.display().to_string(), &text)
+}
+
+/// Checks the text of a config file; `file` names it in mistakes.
+///
+/// # Errors
+/// [`ConfigError::Mistakes`], with every mistake.
+pub fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
+    document::read(file, text, read).map_err(ConfigError::Mistakes)
+}
+
+fn read(root: &Table<'_>, m: &Mistakes) -> Option<Config> {
+    let site = name(root.need("site", "\"demo\""), "site", m);
+    let host = match root.get("host") {
+        Some(host) => name(Some(host), "host", m),
+        None => Some("controller-1".to_owned()),
+    };
+    let mode = match root.get::<String>("mode") {
+        None => Some(Mode::Automatic),
+        Some(mode) => one_of(&mode, "mode", &[("automatic", Mode::Automatic), ("advisory", Mode::Advisory)], m),
+    };
+    let period_ms = ranged(root.get("period_ms"), 1000.0, 100.0, 60_000.0, "period_ms", m);
+    let lease_ms = ranged(root.get("lease_ms"), 5000.0, 500.0, 600_000.0, "lease_ms", m);
+    if lease_ms < 2.0 * period_ms {
+        m.add(
+            root.get::<f64>("lease_ms").map_or(0, |s| s.at),
+            format!(
+                "lease_ms = {lease_ms} is shorter than two periods of {period_ms} ms: one lost message would end it"
+            ),
+            format!("write lease_ms = {} or more", 5.0 * period_ms),
+        );
+    }
+    let broker = broker(&root.table("broker"), m);
+    let record = record(&root.table("record"), m);
+    let listen = listen(&root.table("serve"), m);
+    let model = model(&root.table("model"), m);
+    let alerts = root.table("alerts");
+    let webhook = webhook(&alerts.table("webhook"), m);
+    alerts.refuse_unknown();
+    let influx = influx(&root.table("influx"), m);
+    let policy = policy(&root.table("policy"), m);
+    let (nodes, racks) = tree::read(root, &policy.bands, m);
+    if m.is_empty()
+        && let Err(mistakes) = core::topology(&nodes, &racks)
+    {
+        // Each entry is fine by itself: what is wrong is how they hang together.
+        for why in mistakes {
+            m.add(0, format!("the electrical tree is not sound: {why}"), "correct [[node]] and [[rack]]");
+        }
+    }
+    if !m.is_empty() {
+        return None;
+    }
+    Some(Config {
+        site: site?,
+        host: host?,
+        mode: mode?,
+        period: Duration::from_millis(period_ms as u64),
+        lease_ms: lease_ms as u32,
+        broker: broker?,
+        record: record?,
+        listen: listen?,
+        model,
+        webhook,
+        influx,
+        policy,
+        nodes,
+        racks,
+    })
+}
+
+/// A name that may stand in a topic.
+fn name(spot: Option<Spot<String>>, key: &str, m: &Mistakes) -> Option<String> {
+    let spot = spot?;
+    // Racks have the alphabet that fits everywhere.
+    match RackId::new(spot.value.clone()) {
+        Ok(_) => Some(spot.value),
+        Err(why) => {
+            m.add(spot.at, format!("{key} = {:?} cannot stand in a topic", spot.value), why.to_string());
+            None
+        }
+    }
+}
+
+fn one_of<T: Copy>(spot: &Spot<String>, key: &str, choices: &[(&str, T)], m: &Mistakes) -> Option<T> {
+    let found = choices.iter().find(|(word, _)| *word == spot.value);
+    if found.is_none() {
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        m.add(spot.at, format!("{key} = {:?} is not known", spot.value), format!("write one of {}", words.join(", ")));
+    }
+    found.map(|(_, value)| *value)
+}
+
+fn ranged(spot: Option<Spot<f64>>, default: f64, low: f64, high: f64, key: &str, m: &Mistakes) -> f64 {
+    match spot {
+        None => default,
+        Some(spot) if (low..=high).contains(&spot.value) => spot.value,
+        Some(spot) => {
+            m.add(spot.at, format!("{key} = {} is out of range", spot.value), format!("write {low} to {high}"));
+            default
+        }
+    }
+}
+
+fn secret(table: &Table<'_>, key: &'static str, need: bool, m: &Mistakes) -> Option<String> {
+    let spot: Spot<String> = if need { table.need(key, "\"NAME_OF_A_VARIABLE\"")? } else { table.get(key)? };
+    match std::env::var(&spot.value) {
+        Ok(value) if !value.is_empty() => Some(value),
+        _ => {
+            m.add(
+                spot.at,
+                format!("{key} names the environment variable {:?}, which is not set", spot.value),
+                format!("set it before the start: {}=...", spot.value),
+            );
+            None
+        }
+    }
+}
+
+fn broker(table: &Table<'_>, m: &Mistakes) -> Option<Broker> {
+    let url = table.need::<String>("url", "\"mqtt://127.0.0.1:1883\"");
+    let user = table.get::<String>("user");
+    let password = secret(table, "password_env", user.is_some(), m);
+    table.refuse_unknown();
+    let url = url?;
+    let wrong = |problem: &str| {
+        m.add(url.at, format!("url in [broker] {problem}: {:?}", url.value), "write url = \"mqtt://HOST:1883\"");
+    };
+    let parsed = match reqwest::Url::parse(&url.value) {
+        Ok(parsed) => parsed,
+        Err(why) => {
+            wrong(&format!("is no URL ({why})"));
+            return None;
+        }
+    };
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        let remedy = "write user = \"...\" and password_env = \"NAME_OF_A_VARIABLE\" instead";
+        m.add(url.at, "url in [broker] carries a login", remedy);
+        return None;
+    }
+    let host = parsed.host_str().filter(|h| !h.is_empty());
+    if parsed.scheme() != "mqtt" || host.is_none() {
+        wrong("is not of the form mqtt://HOST:PORT (TLS to the broker is not in this version)");
+        return None;
+    }
+    let host = host?.trim_matches(['[', ']']).to_owned();
+    let login = match (user, password) {
+        (Some(user), Some(password)) => Some(Login { user: user.value, password }),
+        _ => None,
+    };
+    Some(Broker { host, port: parsed.port().unwrap_or(1883), login })
+}
+
+fn record(table: &Table<'_>, m: &Mistakes) -> Option<crate::record::Options> {
+    let dir = table.need::<String>("dir", "\"record\"");
+    let max_bytes = ranged(table.get("max_bytes"), 4.0 * GIB, 16.0 * MIB, 16_384.0 * GIB, "max_bytes in [record]", m);
+    let segment_bytes =
+        ranged(table.get("segment_bytes"), 64.0 * MIB, MIB, 1024.0 * MIB, "segment_bytes in [record]", m);
+    table.refuse_unknown();
+    let dir = dir?;
+    if dir.value.is_empty() {
+        m.add(dir.at, "dir in [record] is empty", "write the directory's path, like dir = \"record\"");
+    }
+    let defaults = crate::record::Options::new(dir.value);
+    // A segment must be a small part of the whole, or dropping the oldest drops most of it.
+    let segment_bytes = segment_bytes.min(max_bytes / 4.0) as u64;
+    Some(crate::record::Options { max_bytes: max_bytes as u64, segment_bytes, ..defaults })
+}
+
+const MIB: f64 = 1_048_576.0;
+const GIB: f64 = 1024.0 * MIB;
+
+fn listen(table: &Table<'_>, m: &Mistakes) -> Option<SocketAddr> {
+    let spot = table.get::<String>("listen");
+    table.refuse_unknown();
+    let Some(spot) = spot else { return Some(([127, 0, 0, 1], 7878).into()) };
+    let address = spot.value.parse().ok();
+    if address.is_none() {
+        let problem = format!("listen in [serve] is not an address with a port: {:?}", spot.value);
+        m.add(spot.at, problem, "write listen = \"127.0.0.1:7878\"");
+    }
+    address
+}
+
+fn model(table: &Table<'_>, m: &Mistakes) -> Model {
+    let enabled = table.get::<bool>("enabled").is_none_or(|s| s.value);
+    let path = table.get::<String>("path");
+    table.refuse_unknown();
+    if let Some(path) = &path
+        && !Path::new(&path.value).is_dir()
+    {
+        let problem = format!("path in [model] is not a directory: {:?}", path.value);
+        m.add(path.at, problem, "name a folder with one .onnx and its .manifest.json, or leave the key out");
+    }
+    Model { enabled, path: path.map(|p| p.value.into()) }
+}
+
+fn http_url(spot: Spot<String>, place: &str, m: &Mistakes) -> Option<String> {
+    let good = reqwest::Url::parse(&spot.value).is_ok_and(|u| matches!(u.scheme(), "http" | "https"));
+    if !good {
+        m.add(spot.at, format!("url in {place} is no http or https URL"), "write url = \"https://HOST/PATH\"");
+    }
+    good.then_some(spot.value)
+}
+
+fn webhook(table: &Table<'_>, m: &Mistakes) -> Option<Webhook> {
+    if !table.is_there() {
+        return None;
+    }
+    let url = table.need::<String>("url", "\"http://127.0.0.1:9095/hook\"");
+    let max_tries = ranged(table.get("max_tries"), 12.0, 1.0, 1000.0, "max_tries in [alerts.webhook]", m) as u32;
+    table.refuse_unknown();
+    Some(Webhook { url: http_url(url?, "[alerts.webhook]", m)?, max_tries })
+}
+
+fn influx(table: &Table<'_>, m: &Mistakes) -> Option<crate::influx::Options> {
+    if !table.is_there() {
+        return None;
+    }
+    let url = table.need::<String>("url", "\"http://127.0.0.1:8086\"").and_then(|u| http_url(u, "[influx]", m));
+    let org = table.need::<String>("org", "\"demo\"");
+    let bucket = table.need::<String>("bucket", "\"headroom\"");
+    let token = secret(table, "token_env", true, m);
+    table.refuse_unknown();
+    Some(crate::influx::Options::new(url?, org?.value, bucket?.value, Token::new(token?)))
+}
+
+fn policy(table: &Table<'_>, m: &Mistakes) -> PolicySpec {
+    let default_bands = || ["training", "inference", "batch"].map(str::to_owned).to_vec();
+    let bands = match table.get::<Vec<String>>("bands") {
+        Some(spot) if spot.value.is_empty() => {
+            m.add(spot.at, "bands in [policy] is empty", "name at least one, like bands = [\"all\"]");
+            default_bands()
+        }
+        Some(spot) => spot.value,
+        None => default_bands(),
+    };
+    let in_policy =
+        |key, default, low, high| ranged(table.get(key), default, low, high, &format!("{key} in [policy]"), m);
+    let policy = PolicySpec {
+        bands,
+        floor_gpu: Watts::new(in_policy("floor_gpu_watts", 200.0, 0.0, 5000.0)),
+        response: Duration::from_secs_f64(in_policy("response_s", 3.0, 0.5, 60.0)),
+        derate: in_policy("derate", 0.95, 0.1, 1.0),
+        release_watts_per_s: in_policy("release_watts_per_s", 500.0, 1.0, 1e6),
+        coolant_limit: Celsius::new(in_policy("coolant_limit_celsius", 60.0, 20.0, 90.0)),
+    };
+    table.refuse_unknown();
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_default_is_sound() {
+        let config = parse("default.toml", DEFAULT).unwrap();
+        assert_eq!((config.nodes.len(), config.racks.len(), config.lease_ms), (4, 4, 5000));
+        assert_eq!(config.broker, Broker { host: "127.0.0.1".into(), port: 1883, login: None });
+        assert!(config.influx.is_none() && config.webhook.is_none());
+    }
+
+    #[test]
+    fn five_mistakes_are_five_lines() {
+        let text = DEFAULT
+            .replace("period_ms = 1000", "period_ms = \"fast\"")
+            .replace("mqtt://", "mqtts://")
+            .replace("derate = 0.95", "derate = 95")
+            .replace("parent = \"ups-b\"", "parent = \"ups-c\"")
+            .replace("priority = \"batch\"", "priorty = \"batch\"");
+        let Err(ConfigError::Mistakes(found)) = parse("c.toml", &text) else { panic!("it was accepted") };
+        let text = listed(&found);
+        for word in ["period_ms", "mqtts://", "derate", "ups-c", "did you mean `priority`"] {
+            assert!(text.contains(word), "{word} is not in:\n{text}");
+        }
+        // The misspelt key counts twice: it is unknown, and the right one is missing.
+        assert_eq!(found.len(), 6, "{text}");
+    }
+}

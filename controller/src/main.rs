@@ -1,0 +1,8 @@
+//! The program `headroom-controller`; everything is in the library, where the front door finds it too.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headroom_controller::run(headroom_controller::Cli::parse())
+}

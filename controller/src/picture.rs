@@ -1,0 +1,91 @@
+//! Everything the interfaces show, as one immutable picture that the run loop replaces after each
+//! decision. Readers never hold up the loop.
+
+use crate::counts::Counts;
+use crate::events::Events;
+use crate::history::History;
+use crate::{alert, influx, record};
+use headroom_rack::{Finding, Forecast, Mono, Plan, RackId, Snapshot};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// The newest Snapshot of a rack and when it arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latest {
+    /// The Snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Arrival by the controller's clock.
+    pub arrived: Mono,
+    /// The agent's session ended after it.
+    pub gone: bool,
+}
+
+/// Which forecaster is at work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelStatus {
+    /// Whether the last Forecasts came from a model.
+    pub used: bool,
+    /// The model's name, if one is loaded.
+    pub name: Option<String>,
+    /// Why it is not used.
+    pub reason: Option<String>,
+}
+
+/// The picture.
+#[derive(Debug, Clone, Default)]
+pub struct Picture {
+    /// The last decision.
+    pub plan: Option<Arc<Plan>>,
+    /// What each rack said last.
+    pub latest: BTreeMap<RackId, Latest>,
+    /// What is expected of each rack.
+    pub forecasts: Arc<BTreeMap<RackId, Forecast>>,
+    /// Open matters.
+    pub findings: Vec<Finding>,
+    /// What the loop counted.
+    pub counts: Counts,
+    /// The forecaster.
+    pub model: ModelStatus,
+    /// Alert deliveries.
+    pub alerts: alert::Counts,
+    /// The record.
+    pub record: record::Stats,
+    /// InfluxDB, if configured.
+    pub influx: Option<influx::Counts>,
+    /// Frames dropped, by reason.
+    pub drops: Vec<(&'static str, u64)>,
+    /// Whether the broker is there.
+    pub connected: bool,
+    /// How long the last decision took, in seconds.
+    pub decide_s: f64,
+}
+
+/// Where the loop hangs the picture and the interfaces look at it.
+#[derive(Debug, Default)]
+pub struct Board {
+    picture: RwLock<Arc<Picture>>,
+    events: Mutex<Events>,
+    history: Mutex<History>,
+}
+
+impl Board {
+    /// The picture of now.
+    pub fn picture(&self) -> Arc<Picture> {
+        Arc::clone(&self.picture.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the picture.
+    pub fn hang(&self, picture: Picture) {
+        *self.picture.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(picture);
+    }
+
+    /// The lines of what happened.
+    pub fn events(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last minutes.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,320 @@
+//! One turn of the control loop: hear Snapshots, forecast, decide, send, record, show. The order of
+//! effects is fixed here; every judgement is the cores'.
+
+use super::Parts;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::counts::Counts;
+use crate::forecaster::{History, Sample};
+use crate::influx::line::{plan_lines, snapshot_lines};
+use crate::link::LinkEvent;
+use crate::observed::observe;
+use crate::picture::{Board, Latest, ModelStatus, Picture};
+use crate::record::Marks;
+use crate::{alert, influx, record};
+use headroom_controller_core::{Decider, Fleet, Health, Story, Topology};
+use headroom_rack::record::Entry;
+use headroom_rack::{
+    DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Setting, Signal, Snapshot, UnixMs, Watts,
+};
+use headroom_wire::Downlink;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A rack whose power rose by more than this share of its nameplate since the last decision does
+/// not wait for the tick.
+const STEP_SHARE: f64 = 0.10;
+/// How long the first decision waits for racks to be heard, in periods. Without an Order agents
+/// hold their last lease and then their safe share, so waiting is safe; deciding blind is not kind.
+const WARM_UP_PERIODS: u32 = 5;
+
+/// The loop's state.
+pub(super) struct Control {
+    config: Arc<Config>,
+    clock: Clock,
+    board: Arc<Board>,
+    fleet: Fleet,
+    decider: Decider,
+    health: Health,
+    story: Story,
+    histories: BTreeMap<RackId, History>,
+    latest: BTreeMap<RackId, Latest>,
+    /// Power of each rack when the last decision was made.
+    decided_at: BTreeMap<RackId, Watts>,
+    counted: Marks,
+    counts: Counts,
+    generation: Generation,
+    plan: Option<Arc<Plan>>,
+    forecasts: Arc<BTreeMap<RackId, Forecast>>,
+    model: ModelStatus,
+    findings: Vec<Finding>,
+    started: Mono,
+    decide_s: f64,
+    last: Picture,
+}
+
+impl Control {
+    pub(super) fn new(
+        config: Arc<Config>,
+        clock: Clock,
+        topology: &Topology,
+        last_plan: Option<&Plan>,
+        board: Arc<Board>,
+    ) -> Self {
+        let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
+        let mut epoch = clock.unix().get();
+        if let Some(plan) = last_plan {
+            // Heat in the breakers outlives this process; what cooled down meanwhile is a reserve.
+            decider.restore(&plan.nodes.iter().map(|n| (n.node.clone(), n.trip_used)).collect());
+            epoch = epoch.max(plan.generation.epoch + 1);
+        }
+        let nameplate = |r: &config::Rack| r.overhead + r.gpu_max * f64::from(r.gpus);
+        let histories = config.racks.iter().map(|r| (r.id.clone(), History::new(nameplate(r)))).collect();
+        Self {
+            fleet: Fleet::new(topology),
+            health: Health::new(topology),
+            story: Story::new(topology),
+            decider,
+            histories,
+            latest: BTreeMap::new(),
+            decided_at: BTreeMap::new(),
+            counted: Marks::new(Duration::MAX),
+            counts: Counts::default(),
+            generation: Generation { epoch, counter: 0 },
+            plan: None,
+            forecasts: Arc::default(),
+            model: ModelStatus::default(),
+            findings: Vec::new(),
+            started: clock.now(),
+            decide_s: 0.0,
+            last: Picture::default(),
+            config,
+            clock,
+            board,
+        }
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(super) fn period(&self) -> Duration {
+        self.config.period
+    }
+
+    /// Takes in one event; true if it cannot wait for the next tick.
+    pub(super) fn hear(&mut self, event: LinkEvent, parts: &Parts) -> bool {
+        match event {
+            LinkEvent::Connected => {
+                self.note(parts, "link", "the broker is there".to_owned());
+                false
+            }
+            LinkEvent::Disconnected => {
+                self.note(
+                    parts,
+                    "link",
+                    "the broker is gone; agents hold their leases, then their safe share".to_owned(),
+                );
+                false
+            }
+            LinkEvent::Death { rack, .. } => {
+                self.fleet.death(&rack);
+                if let Some(latest) = self.latest.get_mut(&rack) {
+                    latest.gone = true;
+                }
+                true
+            }
+            LinkEvent::Snapshot { snapshot, arrived, .. } => self.hear_snapshot(snapshot, arrived, parts),
+        }
+    }
+
+    fn hear_snapshot(&mut self, snapshot: Snapshot, arrived: Mono, parts: &Parts) -> bool {
+        let new = !self.counted.holds(&snapshot.rack, snapshot.boot, snapshot.seq);
+        if new {
+            self.counted.insert(&snapshot);
+            self.counts.take(&snapshot);
+            if let Some(influx) = &parts.influx {
+                influx.write(snapshot_lines(&snapshot));
+            }
+        }
+        parts.record.append(Entry::Snapshot(snapshot.clone()));
+        let last = self.latest.get(&snapshot.rack);
+        let overtaken = last.is_some_and(|l| l.snapshot.boot == snapshot.boot && l.snapshot.seq > snapshot.seq);
+        if snapshot.historical || overtaken {
+            return false;
+        }
+        self.fleet.fold(&snapshot, arrived);
+        self.fleet.take_receipts();
+        self.health.fold(&snapshot, arrived);
+        let Some(rack) = self.config.racks.iter().find(|r| r.id == snapshot.rack) else { return false };
+        let seen = observe(rack, &snapshot);
+        if let Some(history) = self.histories.get_mut(&snapshot.rack) {
+            let sample = Sample { power: seen.power, limit: seen.limit, utilization: seen.utilization };
+            history.push(self.clock.unix(), sample);
+        }
+        let nameplate = rack.overhead + rack.gpu_max * f64::from(rack.gpus);
+        let decided = self.decided_at.get(&rack.id).copied();
+        let jumped = match (seen.power, decided) {
+            (Some(now), Some(then)) => (now - then).get() > STEP_SHARE * nameplate.get(),
+            _ => false,
+        };
+        let on_battery = |s: &Snapshot| -> BTreeSet<DeviceId> {
+            let flags = s.readings.iter().filter(|(p, r)| p.signal == Signal::UpsOnBattery && r.ok() == Some(1.0));
+            flags.map(|(p, _)| p.device.clone()).collect()
+        };
+        let battery = last.is_some_and(|l| on_battery(&l.snapshot) != on_battery(&snapshot));
+        let back = last.is_none_or(|l| l.gone);
+        let latest = Latest { snapshot: Arc::new(snapshot), arrived, gone: false };
+        self.latest.insert(latest.snapshot.rack.clone(), latest);
+        jumped || battery || (back && self.plan.is_some())
+    }
+
+    /// The periodic turn.
+    pub(super) async fn tick(&mut self, parts: &Parts) {
+        let at = self.clock.unix();
+        let answer = parts.forecaster.forecast(&self.histories, at).await;
+        let by_model =
+            answer.forecasts.values().filter(|f| matches!(f.source, headroom_rack::Source::Model(_))).count() as u64;
+        self.counts.forecasts += by_model;
+        self.counts.fallbacks += answer.forecasts.len() as u64 - by_model;
+        self.counts.late += u64::from(answer.late);
+        if answer.status.used != self.model.used || self.model == ModelStatus::default() {
+            let name = answer.status.name.as_deref().unwrap_or("none");
+            let text = match &answer.status.reason {
+                _ if answer.status.used => format!("forecasts come from the model {name}"),
+                reason => format!("forecasts come from the baseline: {}", reason.as_deref().unwrap_or("no model")),
+            };
+            self.note(parts, "model", text);
+        }
+        self.model = answer.status;
+        self.forecasts = Arc::new(answer.forecasts);
+        if !self.is_warm() {
+            self.show(parts);
+            return;
+        }
+        self.decide_now(parts);
+        for forecast in self.forecasts.values() {
+            parts.record.append(Entry::Forecast(forecast.clone()));
+        }
+        if let Some(plan) = &self.plan {
+            let powers = self.powers();
+            self.board.history().push(plan, &powers, &self.forecasts);
+            if let Some(influx) = &parts.influx {
+                influx.write(plan_lines(plan));
+            }
+        }
+    }
+
+    fn is_warm(&self) -> bool {
+        self.plan.is_some()
+            || self.latest.len() == self.config.racks.len()
+            || self.clock.now().since(self.started) >= self.config.period * WARM_UP_PERIODS
+    }
+
+    fn powers(&self) -> BTreeMap<RackId, Option<Watts>> {
+        let fresh = |r: &config::Rack| {
+            let latest = self.latest.get(&r.id).filter(|l| !l.gone)?;
+            (self.clock.now().since(latest.arrived) <= 3 * self.config.period).then_some(&latest.snapshot)
+        };
+        self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| observe(r, s).power))).collect()
+    }
+
+    /// Decides with what is known, sends the Orders and tells everybody.
+    pub(super) fn decide_now(&mut self, parts: &Parts) {
+        if !self.is_warm() {
+            return;
+        }
+        let (now, at) = (self.clock.now(), self.clock.unix());
+        let begun = self.clock.uptime();
+        self.generation.counter += 1;
+        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.config.mode);
+        self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
+        self.send(&plan, parts);
+        parts.record.append(Entry::Plan(plan.clone()));
+        self.decided_at = self.powers().into_iter().filter_map(|(rack, power)| Some((rack, power?))).collect();
+        self.judge(parts);
+        for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
+            self.note(parts, event.kind, event.text);
+        }
+        self.plan = Some(Arc::new(plan));
+        self.show(parts);
+    }
+
+    fn send(&mut self, plan: &Plan, parts: &Parts) {
+        let stored = parts.record.stored();
+        for cap in &plan.caps {
+            let orders = match plan.mode {
+                Mode::Advisory => Vec::new(),
+                Mode::Automatic | Mode::Safe => {
+                    cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect()
+                }
+            };
+            let message = Downlink {
+                generation: plan.generation,
+                lease_ms: self.config.lease_ms,
+                stored: stored.get(&cap.rack).copied(),
+                orders,
+                rebirth: false,
+            };
+            if parts.link.send(&cap.rack, &message) {
+                self.counts.orders += message.orders.len() as u64;
+            }
+        }
+    }
+
+    fn judge(&mut self, parts: &Parts) {
+        let findings = self.health.findings();
+        let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
+        for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
+            parts.record.append(Entry::Finding(finding.clone()));
+        }
+        if let Some(alerts) = &parts.alerts {
+            alerts.update(&findings);
+        }
+        self.findings = findings;
+    }
+
+    /// A line for people: on the console, in the record, in the log.
+    fn note(&mut self, parts: &Parts, kind: &str, text: String) {
+        let at: UnixMs = self.clock.unix();
+        tracing::info!(kind, "{text}");
+        parts.record.append(Entry::Note { at, kind: kind.to_owned(), text: text.clone() });
+        self.board.events().push(at, kind, text);
+    }
+
+    fn show(&mut self, parts: &Parts) {
+        self.last = Picture {
+            plan: self.plan.clone(),
+            latest: self.latest.clone(),
+            forecasts: Arc::clone(&self.forecasts),
+            findings: self.findings.clone(),
+            counts: self.counts.clone(),
+            model: self.model.clone(),
+            alerts: parts.alerts.as_ref().map(crate::alert::Alerts::counts).unwrap_or_default(),
+            record: parts.record.stats(),
+            influx: parts.influx.as_ref().map(influx::Influx::counts),
+            drops: parts.link.drops(),
+            connected: parts.link.is_connected(),
+            decide_s: self.decide_s,
+        };
+        self.board.hang(self.last.clone());
+    }
+
+    pub(super) fn ended_alerts(&mut self, counts: alert::Counts) {
+        self.last.alerts = counts;
+    }
+
+    pub(super) fn ended_influx(&mut self, counts: influx::Counts) {
+        self.last.influx = Some(counts);
+    }
+
+    pub(super) fn ended_record(&mut self, stats: record::Stats) {
+        self.last.record = stats;
+        self.last.counts = self.counts.clone();
+    }
+
+    pub(super) fn last_picture(&self) -> &Picture {
+        &self.last
+    }
+}

@@ -1,0 +1,183 @@
+//! `/api/state` and the summary: the picture as JSON for the console and for scripts. What is
+//! unknown is null, never 0.
+
+use crate::config::{Config, NodeKind};
+use crate::observed::observe;
+use crate::picture::Picture;
+use headroom_rack::{Cap, DeviceId, Mono, NodeView, Reading, Signal, UnixMs};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A rack is late when nothing came for this many Snapshot periods of one second.
+const LATE: Duration = Duration::from_millis(2500);
+
+/// `/api/state`.
+pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: Duration) -> Value {
+    let plan = picture.plan.as_deref();
+    let nodes: Vec<Value> = config
+        .nodes
+        .iter()
+        .map(|spec| {
+            let seen = plan.and_then(|p| p.nodes.iter().find(|n| n.node == spec.id));
+            let kind = match spec.kind {
+                NodeKind::Ups { .. } => "ups",
+                NodeKind::Breaker { .. } => "breaker",
+            };
+            let about = |value: fn(&NodeView) -> Value| seen.map_or(Value::Null, value);
+            json!({
+                "id": spec.id, "kind": kind, "feed": spec.feed, "parent": spec.parent,
+                "power_watts": about(|n| json!(n.power)),
+                "quality": about(|n| json!(n.quality)),
+                "expected_watts": about(|n| json!(n.expected)),
+                "limit_watts": about(|n| json!(n.limit)),
+                "limit_kind": about(|n| json!(n.limit_kind)),
+                "rating_watts": about(|n| json!(n.rating)),
+                "time_to_trip_s": about(|n| json!(n.time_to_trip_s)),
+                "trip_used": about(|n| json!(n.trip_used)),
+            })
+        })
+        .collect();
+    json!({
+        "site": config.site,
+        "now_ms": at,
+        "mode": plan.map_or(config.mode, |p| p.mode),
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": uptime.as_secs_f64(),
+        "connected": picture.connected,
+        "generation": plan.map(|p| p.generation.to_string()),
+        "model": model(picture),
+        "nodes": nodes,
+        "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, now)).collect::<Vec<_>>(),
+        "ups": ups(config, picture),
+        "findings": picture.findings,
+        "alerts": alerts(picture),
+        "record": {
+            "snapshots": picture.record.snapshots,
+            "readings": picture.record.readings,
+            "no_data": picture.record.no_data,
+            "points": picture.record.points,
+            "bytes": picture.record.bytes,
+        },
+        "counts": { "orders": picture.counts.orders, "receipts": picture.counts.receipts },
+    })
+}
+
+/// What the process did, for `/api/summary` and the file of `--summary`.
+pub fn summary(picture: &Picture, clean_stop: bool) -> Value {
+    let counts = &picture.counts;
+    json!({
+        "snapshots": counts.snapshots,
+        "readings": counts.readings,
+        "no_data": counts.no_data_total(),
+        "orders": counts.orders,
+        "receipts": counts.receipts,
+        "model": model(picture),
+        "findings": picture.findings.len(),
+        "alerts": alerts(picture),
+        "points_recorded": picture.record.points,
+        "clean_stop": clean_stop,
+    })
+}
+
+fn model(picture: &Picture) -> Value {
+    json!({
+        "used": picture.model.used,
+        "name": picture.model.name,
+        "forecasts": picture.counts.forecasts,
+        "fallbacks": picture.counts.fallbacks,
+        "late": picture.counts.late,
+        "reason": picture.model.reason,
+    })
+}
+
+fn alerts(picture: &Picture) -> Value {
+    let a = picture.alerts;
+    json!({ "sent": a.sent, "delivered": a.delivered, "pending": a.pending, "dead": a.dead })
+}
+
+fn rack_state(config: &Config, picture: &Picture, rack: &crate::config::Rack, now: Mono) -> Value {
+    let latest = picture.latest.get(&rack.id);
+    let age = latest.map(|l| now.since(l.arrived));
+    let lease = Duration::from_millis(config.lease_ms.into());
+    let (state, fresh) = match (latest, age) {
+        (Some(l), Some(age)) if !l.gone && age <= LATE => ("live", Some(l)),
+        (Some(l), Some(age)) if !l.gone && age <= lease => ("late", Some(l)),
+        _ => ("silent", None),
+    };
+    let observed = fresh.map(|l| observe(rack, &l.snapshot)).unwrap_or_default();
+    let gpus: Vec<Value> = (0..rack.gpus)
+        .map(|i| {
+            let id = DeviceId::gpu(i);
+            let value = |signal| fresh.and_then(|l| l.snapshot.value(&id, signal));
+            let power: Option<Reading> = fresh.map(|l| l.snapshot.reading(&id, Signal::GpuPower));
+            json!({
+                "id": id,
+                "power_watts": power.and_then(|r| r.ok()),
+                "limit_watts": value(Signal::GpuLimitEnforced),
+                "temperature_celsius": value(Signal::GpuTemperature),
+                "utilization_ratio": value(Signal::GpuUtilization),
+                "no_data": match power {
+                    None => Some("agent_silent".to_owned()),
+                    Some(r) => r.value.err().map(|e| e.code()),
+                },
+            })
+        })
+        .collect();
+    let cap = picture.plan.as_deref().and_then(|p| p.caps.iter().find(|c| c.rack == rack.id));
+    let about = |value: fn(&Cap) -> Value| cap.map_or(Value::Null, value);
+    json!({
+        "id": rack.id,
+        "priority": rack.priority,
+        "state": state,
+        "age_ms": age.map(|a| a.as_millis() as u64),
+        "power_watts": observed.power,
+        "budget_watts": about(|c| json!(c.budget)),
+        "gpu_limit_watts": about(|c| json!(c.gpus.iter().map(|(_, w)| w.get()).reduce(f64::min))),
+        "expected_watts": about(|c| json!(c.expected)),
+        "bound_by": about(|c| json!(c.bound_by)),
+        "limit_kind": about(|c| json!(c.kind)),
+        "binding": about(|c| json!(c.binding)),
+        "reason": about(|c| json!(reason(c))),
+        "supply_celsius": observed.supply,
+        "flow_lpm": observed.flow_lpm,
+        "gpus": gpus,
+    })
+}
+
+/// The cap's reason in words.
+pub fn reason(cap: &Cap) -> String {
+    let margin = match cap.margin.get() {
+        over if over < -0.5 => format!("{:.0} W over", -over),
+        left => format!("{left:.0} W left"),
+    };
+    let trips = match cap.margin_s {
+        Some(s) => format!("trips in {s:.0} s at that"),
+        None => "never trips at that".to_owned(),
+    };
+    let why = format!("{}, {} ({margin}, {trips})", cap.bound_by, cap.kind.words());
+    if !cap.binding {
+        return format!("not held; nearest limit: {why}");
+    }
+    let each = cap.gpus.iter().map(|(_, w)| w.get()).reduce(f64::min).unwrap_or(0.0);
+    format!("held to {each:.0} W a GPU: {why}")
+}
+
+fn ups(config: &Config, picture: &Picture) -> Vec<Value> {
+    let upses = config.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Ups { .. }));
+    upses
+        .map(|node| {
+            let value = |signal| {
+                let (rack, device) = node.meter.as_ref()?;
+                let latest = picture.latest.get(rack).filter(|l| !l.gone)?;
+                latest.snapshot.value(device, signal)
+            };
+            json!({
+                "id": node.id,
+                "load_ratio": value(Signal::UpsLoad),
+                "battery_charge_ratio": value(Signal::UpsBatteryCharge),
+                "runtime_s": value(Signal::UpsBatteryRuntime),
+                "on_battery": value(Signal::UpsOnBattery).map(|flag| flag != 0.0),
+            })
+        })
+        .collect()
+}

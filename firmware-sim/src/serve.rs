@@ -14,6 +14,7 @@ pub mod truth;
 
 use crate::fault::Target;
 use crate::firmware::Device;
+use crate::nvml_library;
 use crate::plant::{FEEDS, Plant};
 use crate::scenario::Scenario;
 use crate::trace::STEP_S;
@@ -78,6 +79,8 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
     // Before the first step no circuit has voltage; nobody shall see that.
     plant.step(STEP_S);
     let bench = Arc::new(Bench::new(&plant));
+    let nvml_library =
+        nvml_library::write_to(&dir).map_err(|source| ServeError::Write { path: dir.clone(), source })?;
     let mut racks = Vec::new();
     let mut panels = Vec::new();
     for (r, rack) in options.scenario.plant.racks.iter().enumerate() {
@@ -92,7 +95,8 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
         let nvml_state = dir.join(format!("{}.nvml", rack.id));
         let panel = Panel::create(&nvml_state, r, &plant);
         panels.push(panel.map_err(|source| ServeError::Write { path: nvml_state.clone(), source })?);
-        racks.push(RackEntry { id: rack.id.clone(), gpus: rack.gpus, nvml_state, modbus });
+        let (id, gpus, nvml_library) = (rack.id.clone(), rack.gpus, nvml_library.clone());
+        racks.push(RackEntry { id, gpus, nvml_library, nvml_state, modbus });
     }
     let summary_file = dir.join("plant-summary.json");
     let http_listener = listen("http", options.listen.ip(), options.listen.port()).await?;

@@ -82,6 +82,12 @@ fn it_says_where_everything_is_and_stops_cleanly_with_a_summary() {
     assert_eq!(devices(1), ["cooling", "pdu-a", "pdu-b", "ups-b"]);
     assert_eq!(devices(3), ["cooling", "pdu-a", "pdu-b"]);
     assert_eq!(racks[0]["modbus"][0]["unit"], 12);
+    for path in [&racks[3]["nvml_library"], &racks[3]["nvml_state"]] {
+        assert!(
+            Path::new(path.as_str().expect("a path")).is_absolute()
+                && Path::new(path.as_str().expect("a path")).exists()
+        );
+    }
     let (status, truth) = http(&inventory, "GET", "/truth", "");
     assert!(status == 200 && truth["rack-1"]["pdu-a"]["pdu_power_watts"].as_f64().expect("power") > 500.0);
     assert!(truth["rack-2"]["ups-b"]["ups_battery_charge_ratio"].is_number());

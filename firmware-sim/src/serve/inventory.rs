@@ -25,7 +25,9 @@ pub struct RackEntry {
     pub id: String,
     /// Number of GPUs.
     pub gpus: usize,
-    /// The state behind the NVML library, for `HEADROOM_NVML_STATE`.
+    /// The library its agent loads as NVML.
+    pub nvml_library: PathBuf,
+    /// The state behind that library, for `HEADROOM_NVML_STATE`.
     pub nvml_state: PathBuf,
     /// Its devices.
     pub modbus: Vec<ModbusEntry>,

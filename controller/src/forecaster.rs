@@ -1,18 +1,18 @@
 //! The predictor on its own thread with a deadline: a late answer is not used, and whatever is
 //! wrong with the model, each rack gets a Forecast: the baseline's, with the reason.
 
-mod reactive;
-
-pub use reactive::{History, Predictor, Sample, baseline};
-
 use crate::config;
 use crate::picture::ModelStatus;
+use headroom_predict::{History, Predictor, baseline};
 use headroom_rack::{Forecast, RackId, Source, UnixMs};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// After a panic in the model: the baseline serves on.
+const ENDED: &str = "the model's thread ended";
 
 struct Request {
     histories: BTreeMap<RackId, History>,
@@ -81,12 +81,16 @@ impl Forecaster {
         };
         let (answer, answered) = oneshot::channel();
         let request = Request { histories: histories.clone(), at, answer };
-        if requests.try_send(request).is_err() {
-            return self.baseline(histories, at, "the model is still busy with an earlier request", true);
+        match requests.try_send(request) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return self.baseline(histories, at, "the model is still busy with an earlier request", true);
+            }
+            Err(TrySendError::Disconnected(_)) => return self.baseline(histories, at, ENDED, false),
         }
         match tokio::time::timeout(self.deadline, answered).await {
             Ok(Ok(forecasts)) => self.answer(forecasts, histories, at),
-            Ok(Err(_)) => self.baseline(histories, at, "the model's thread ended", false),
+            Ok(Err(_)) => self.baseline(histories, at, ENDED, false),
             Err(_) => {
                 let reason = format!("the model took longer than {} ms", self.deadline.as_millis());
                 self.baseline(histories, at, &reason, true)

@@ -178,8 +178,7 @@ mod tests {
 
     #[test]
     fn outside_the_trained_range_the_band_is_wider_than_the_baseline_and_the_model() {
-        let features =
-            Features { values: Vec::new(), last: Watts::new(1000.0), nameplate: Watts::new(7000.0) };
+        let features = Features { values: Vec::new(), last: Watts::new(1000.0), nameplate: Watts::new(7000.0) };
         let mut values = vec![[900.0, 1100.0, 1500.0].map(Watts::new).to_vec()];
         widen(&mut values, &[[1000.0, 1400.0, 1600.0].map(Watts::new).to_vec()], &features);
         assert_eq!(values[0], [900.0, 1400.0, 2000.0].map(Watts::new));

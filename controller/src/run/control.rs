@@ -5,7 +5,6 @@ use super::Parts;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::counts::Counts;
-use crate::forecaster::{History, Sample};
 use crate::influx::line::{plan_lines, snapshot_lines};
 use crate::link::LinkEvent;
 use crate::observed::observe;
@@ -13,6 +12,7 @@ use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::record::Marks;
 use crate::{alert, influx, record};
 use headroom_controller_core::{Decider, Fleet, Health, Story, Topology};
+use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
 use headroom_rack::{
     DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Setting, Signal, Snapshot, UnixMs, Watts,

@@ -100,3 +100,32 @@ impl Handle {
         offset.map(|offset| offset / 16).filter(|number| *number < count).ok_or(INVALID_ARGUMENT)
     }
 }
+
+#[cfg(test)]
+impl<T> Out<T> {
+    /// As a C caller passes `&value`.
+    pub fn to(value: &mut T) -> Self {
+        Self(value)
+    }
+
+    /// As a C caller passes NULL.
+    pub fn null() -> Self {
+        Self(std::ptr::null_mut())
+    }
+}
+
+#[cfg(test)]
+impl InText {
+    /// As a C caller passes a text, or NULL.
+    pub fn from(text: Option<&std::ffi::CStr>) -> Self {
+        Self(text.map_or(std::ptr::null(), std::ffi::CStr::as_ptr))
+    }
+}
+
+#[cfg(test)]
+impl Handle {
+    /// Any number for a pointer.
+    pub fn wild(address: usize) -> Self {
+        Self(std::ptr::without_provenance_mut(address))
+    }
+}

@@ -13,3 +13,5 @@ pub mod layout;
 mod state;
 mod stubs;
 mod sys;
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use crate::layout::{Gpu, GpuConstants, GpuTelemetry, MAGIC, Region};
 use crate::sys;
 use std::fs::{File, OpenOptions};
 use std::ops::Deref;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,12 +29,11 @@ unsafe impl Send for Mapped {}
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
-    fn open() -> Result<Self, Code> {
-        let path = std::env::var_os(PATH_VARIABLE).ok_or(DRIVER_NOT_LOADED)?;
-        let (file, writable) = match OpenOptions::new().read(true).write(true).open(&path) {
+    fn open(path: &Path) -> Result<Self, Code> {
+        let (file, writable) = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => (file, true),
             // Who may only read is a user without root's right to set.
-            Err(_) => (File::open(&path).map_err(|_| DRIVER_NOT_LOADED)?, false),
+            Err(_) => (File::open(path).map_err(|_| DRIVER_NOT_LOADED)?, false),
         };
         let length = file.metadata().map_err(|_| DRIVER_NOT_LOADED)?.len();
         if length < size_of::<Region>() as u64 {
@@ -73,11 +73,16 @@ struct Session {
 
 static SESSION: RwLock<Session> = RwLock::new(Session { initialised: 0, mapped: None });
 
-/// Maps on the first call, counts on all.
+/// Maps the file that the environment names on the first call, counts on all.
 pub fn init() -> Result<(), Code> {
+    init_at(std::env::var_os(PATH_VARIABLE).as_ref().map(Path::new))
+}
+
+/// The same with the file named.
+pub fn init_at(path: Option<&Path>) -> Result<(), Code> {
     let mut session = SESSION.write().unwrap_or_else(PoisonError::into_inner);
     if session.mapped.is_none() {
-        session.mapped = Some(Arc::new(Mapped::open()?));
+        session.mapped = Some(Arc::new(Mapped::open(path.ok_or(DRIVER_NOT_LOADED)?)?));
     }
     session.initialised += 1;
     Ok(())

@@ -28,6 +28,12 @@ use std::time::Duration;
 const STEP_WATTS: f64 = 5.0;
 /// A limit is not raised by less than this, so that it does not follow noise.
 const TRIFLE_WATTS: f64 = 10.0;
+/// A rack that was just kept below its demand is lent nothing for this long: demand that hovers
+/// around what fits would otherwise be lent and taken back each second.
+const LEND_AFTER: Duration = Duration::from_secs(20);
+/// Losses and cooling change slowly; what two meters read half a second apart on a swinging load
+/// differ by does not, and must not move a cap. Time constant, s.
+const OTHER_S: f64 = 15.0;
 /// The forecast quantile the decision protects against.
 const QUANTILE: f64 = 0.99;
 /// Specific heat of the coolant, J/(l K): water at 30 degrees Celsius; 25 % glycol is 4 % lower.
@@ -41,6 +47,10 @@ pub struct Decider {
     protection: Vec<Protection>,
     demand: BTreeMap<RackId, Watts>,
     gpu_limit: BTreeMap<RackId, Watts>,
+    /// Smoothed power at each node that no rack accounts for.
+    other: Vec<f64>,
+    /// When each rack was last kept below its demand.
+    bound: BTreeMap<RackId, Mono>,
     last: Option<Mono>,
 }
 
@@ -50,6 +60,8 @@ struct RackNow {
     overhead: Watts,
     expected: Watts,
     demand: Watts,
+    /// What it can take without any agent.
+    worst: Watts,
     /// The agent answers, so a new cap will take effect.
     reachable: bool,
     cooling: Option<Watts>,
@@ -74,8 +86,18 @@ impl Decider {
             NodeKind::Ups => Protection::Ups { used: 0.0 },
             NodeKind::Breaker => Protection::breaker_at(policy.derate),
         };
-        let protection = topology.nodes().iter().map(fresh).collect();
-        Self { topology, policy, protection, demand: BTreeMap::new(), gpu_limit: BTreeMap::new(), last: None }
+        let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
+        let other = vec![0.0; protection.len()];
+        Self {
+            topology,
+            policy,
+            protection,
+            demand: BTreeMap::new(),
+            gpu_limit: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            other,
+            last: None,
+        }
     }
 
     /// The used share of each node's trip image.
@@ -122,7 +144,10 @@ impl Decider {
         let room =
             |limit: fn(&NodeNow) -> Watts| -> Vec<f64> { nodes.iter().map(|n| (limit(n) - n.other).get()).collect() };
         let grants = allocate(&room(|n| n.limit), &asks);
-        let lent = self.lend(&topology, &racks, &grants, &asks, &room(|n| n.ramp));
+        for (spec, _) in topology.racks().iter().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
+            self.bound.insert(spec.id.clone(), now);
+        }
+        let lent = self.lend(&topology, &racks, &grants, &asks, &room(|n| n.ramp), now);
         let caps = topology
             .racks()
             .iter()
@@ -188,6 +213,8 @@ impl Decider {
         let expected = upper.max(power);
         let wanted = match belief.filter(|_| reachable) {
             Some(b) => demand::now(b, spec).max(expected),
+            // Still under its last Orders: it may want what it wanted.
+            None if age <= settled => self.demand.get(&spec.id).map_or(worst, |held| held.max(worst)),
             None => worst,
         };
         let held = demand::hold(self.demand.get(&spec.id).copied(), wanted, spec, dt_s);
@@ -197,7 +224,7 @@ impl Decider {
             let rise = self.policy.coolant_limit_celsius - b.supply_celsius?;
             Some(Watts::new(b.flow_lpm? / 60.0 * COOLANT_J_PER_L_K * rise.max(0.0)))
         });
-        RackNow { power, quality, overhead, expected, demand, reachable, cooling }
+        RackNow { power, quality, overhead, expected, demand, worst, reachable, cooling }
     }
 
     fn nodes(&mut self, topology: &Topology, fleet: &Fleet, racks: &[RackNow], now: Mono, dt_s: f64) -> Vec<NodeNow> {
@@ -223,7 +250,9 @@ impl Decider {
                 let before = self.protection[i];
                 self.protection[i] = before.after(power / spec.rating, dt_s);
                 let protection = self.protection[i];
-                let other = (power - below).max(Watts::ZERO).min(spec.rating * 0.1);
+                let seen = (power - below).max(Watts::ZERO).min(spec.rating * 0.1).get();
+                self.other[i] += (seen - self.other[i]) * (1.0 - (-dt_s / OTHER_S).exp());
+                let other = Watts::new(self.other[i]);
                 let expected = sum(i, &|r| racks[r].expected) + other;
                 // If the other feed fails, every rack that hangs here with one cord brings its whole load.
                 let whole = (0..racks.len())
@@ -254,7 +283,7 @@ impl Decider {
     fn ask(&self, spec: &RackSpec, rack: &RackNow, shares: &[(usize, f64)]) -> Ask {
         let floor = rack.overhead + self.policy.floor_gpu.min(spec.gpu_max) * f64::from(spec.gpus);
         // A rack nobody can reach takes what it takes; the others have to make room.
-        let floor = if rack.reachable { floor } else { rack.demand.max(floor) };
+        let floor = if rack.reachable { floor } else { rack.worst.max(floor) };
         let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c));
         Ask {
             floor: floor.get(),
@@ -267,7 +296,15 @@ impl Decider {
 
     /// What is left over becomes room to ramp, most important bands first, up to what a sudden ramp
     /// of all would leave twice the response time for.
-    fn lend(&self, topology: &Topology, racks: &[RackNow], grants: &[Grant], asks: &[Ask], ramp: &[f64]) -> Vec<f64> {
+    fn lend(
+        &self,
+        topology: &Topology,
+        racks: &[RackNow],
+        grants: &[Grant],
+        asks: &[Ask],
+        ramp: &[f64],
+        now: Mono,
+    ) -> Vec<f64> {
         let more: Vec<Ask> = asks
             .iter()
             .zip(grants)
@@ -275,8 +312,8 @@ impl Decider {
             .map(|((ask, grant), (spec, rack))| {
                 let full = spec.nameplate() - spec.overhead + rack.overhead;
                 let top = rack.cooling.map_or(full, |c| full.min(c)).get();
-                // Who is kept below its demand is not lent anything: the node that bound it is full.
-                let demand = if grant.bound_by.is_some() { grant.watts } else { top.max(grant.watts) };
+                let bound = self.bound.get(&spec.id).is_some_and(|at| now.since(*at) < LEND_AFTER);
+                let demand = if bound { grant.watts } else { top.max(grant.watts) };
                 Ask { floor: grant.watts, demand, ..ask.clone() }
             })
             .collect();

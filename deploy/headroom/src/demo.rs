@@ -208,6 +208,21 @@ impl Row {
         [&mut self.broker, &mut self.plant, &mut self.controller].into_iter().chain(&mut self.agents)
     }
 
+    /// Whether every GPU of the plant comes to stand at the safe limit.
+    async fn is_safe(&self, client: &reqwest::Client) -> anyhow::Result<bool> {
+        let deadline = tokio::time::Instant::now() + SETTLE;
+        loop {
+            let truth = get(client, &format!("http://{}/truth", self.inventory.http)).await?;
+            if gpu_limits(&truth).all(|limit| (limit - 400.0).abs() < 1.0) {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Controller first, then the agents, which set the safe share; the plant is asked whether
     /// they did before it ends itself.
     async fn stop(
@@ -231,7 +246,7 @@ impl Row {
             let well = agent.stop().await;
             ended(agent, well);
         }
-        let truth: Value = get(client, &format!("http://{}/truth", self.inventory.http)).await?;
+        let safe = self.is_safe(client).await?;
         for part in [&mut self.plant, &mut self.broker] {
             let well = part.stop().await;
             ended(part, well);
@@ -242,7 +257,6 @@ impl Row {
         };
         let mut summary = merge(&read("plant/plant-summary.json")?, &read("controller-summary.json")?, clean);
         if options.control == Switch::On {
-            let safe = gpu_limits(&truth).all(|limit| (limit - 400.0).abs() < 1.0);
             summary["gpus_at_safe_limit"] = Value::Bool(safe);
             if !safe {
                 teller.say("headroom", "fault", "not every GPU is back at the safe limit");
@@ -252,6 +266,9 @@ impl Row {
         Ok(summary)
     }
 }
+
+/// How long drivers may take to put a limit in force.
+const SETTLE: Duration = Duration::from_secs(3);
 
 fn gpu_limits(truth: &Value) -> impl Iterator<Item = f64> + '_ {
     let racks = truth.as_object().into_iter().flatten().filter(|(name, _)| !name.starts_with('_'));

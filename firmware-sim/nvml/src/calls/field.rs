@@ -41,7 +41,9 @@ fn filled(asked: FieldValue, answer: Result<Value, Code>, unix_us: u64) -> Field
     let (value_type, value, code) = match answer {
         Ok(Value::Unsigned(value)) => (1, u64::from(value as u32), SUCCESS),
         Ok(Value::Long(value)) => (3, value, SUCCESS),
-        Ok(Value::Signed(value)) => (5, u64::from((value as i32).cast_unsigned()), SUCCESS),
+        // The 64-bit type: nvml-wrapper 0.13 does not know the signed 32-bit one (5). A client that
+        // takes the lower half without looking at the type gets the same number.
+        Ok(Value::Signed(value)) => (4, value.cast_unsigned(), SUCCESS),
         Err(code) => (1, 0, code.0),
     };
     FieldValue { timestamp_us: unix_us.cast_signed(), latency_us: 0, value_type, code, value, ..asked }

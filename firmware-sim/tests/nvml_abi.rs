@@ -30,9 +30,9 @@ fn row(name: &str, test: impl FnOnce(&Row)) {
     let Some(path) = std::env::var_os(VARIABLE) else { return in_its_own_process(name) };
     let path = Path::new(&path);
     let identities: Vec<_> = (0..GPUS).map(|gpu| GpuIdentity::h100_sxm("rack-1", gpu)).collect();
-    let state = NvmlState::create(path, &identities).unwrap();
-    let library = nvml_library::write_to(path.parent().unwrap()).unwrap();
-    let nvml = Nvml::builder().lib_path(library.as_os_str()).init().unwrap();
+    let state = NvmlState::create(path, &identities).expect("state file");
+    let library = nvml_library::write_to(path.parent().expect("in a folder")).expect("written");
+    let nvml = Nvml::builder().lib_path(library.as_os_str()).init().expect("initialised");
     let row = Row { state, nvml, beating: AtomicBool::new(true) };
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -47,15 +47,15 @@ fn row(name: &str, test: impl FnOnce(&Row)) {
         // The heart must stop also when the test fails, or the scope would wait for ever.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&row)));
         over.store(true, Ordering::Relaxed);
-        outcome.unwrap();
+        outcome.unwrap_or_else(|cause| std::panic::resume_unwind(cause));
     });
 }
 
 fn in_its_own_process(name: &str) {
-    let dir = tempfile::tempdir().unwrap();
-    let mut again = Command::new(std::env::current_exe().unwrap());
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut again = Command::new(std::env::current_exe().expect("this program"));
     again.args(["--exact", name, "--nocapture"]).env(VARIABLE, dir.path().join("rack-1.nvml"));
-    let output = again.output().unwrap();
+    let output = again.output().expect("started");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -129,7 +129,7 @@ fn every_value_published_is_read_back_by_a_client() {
             (MemoryError::Corrected, EccCounter::Aggregate, 17),
             (MemoryError::Uncorrected, EccCounter::Aggregate, 18),
         ] {
-            assert_eq!(gpu.total_ecc_errors(kind.clone(), counter.clone()).unwrap(), count);
+            assert_eq!(gpu.total_ecc_errors(kind, counter).unwrap(), count);
         }
         assert_eq!(gpu.pcie_replay_counter().unwrap(), 21);
         assert_eq!(gpu.pcie_throughput(PcieUtilCounter::Send).unwrap(), 22_000);
@@ -181,7 +181,7 @@ fn field_values_are_read_in_one_call_with_the_time_of_the_sample() {
             (253, 14_000_000_004),
         ];
         let ids: Vec<FieldId> = wanted.iter().map(|(id, _)| FieldId(*id)).collect();
-        let now_us = chrono_us();
+        let now_us = unix_us();
         let read = |ids: &[FieldId]| gpu.field_values_for(ids).unwrap();
         for (answer, (id, expected)) in read(&ids).into_iter().zip(wanted) {
             let answer = answer.unwrap();
@@ -206,8 +206,8 @@ fn field_values_are_read_in_one_call_with_the_time_of_the_sample() {
     });
 }
 
-fn chrono_us() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64
+fn unix_us() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_micros() as i64
 }
 
 #[test]

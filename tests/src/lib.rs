@@ -1,1 +1,35 @@
-//! System tests: closed loop, device truth, interoperability, chaos, browser, tidy.
+//! What the system tests share: where the built programs are, and a run of the front door.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The built program of this name; `tests/run` builds the workspace before it tests.
+///
+/// # Panics
+/// When it is not there.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test runs from a file");
+    let found = test.ancestors().map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not built: run `cargo build --release --workspace` or ./tests/run"))
+}
+
+/// Runs the demonstration headless; its exit code, summary and story.
+///
+/// # Panics
+/// When it cannot be started or leaves no summary.
+pub fn demonstration(args: &[&str]) -> (Option<i32>, Value, String) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let summary = dir.path().join("summary.json");
+    let run = Command::new(program("headroom"))
+        .args(["--listen", "127.0.0.1:0", "--summary"])
+        .arg(&summary)
+        .arg("--dir")
+        .arg(dir.path().join("run"))
+        .args(args)
+        .output()
+        .expect("the front door starts");
+    let story = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
+    let text = std::fs::read_to_string(&summary).unwrap_or_else(|e| panic!("no summary ({e}):\n{story}"));
+    (run.status.code(), serde_json::from_str(&text).expect("the summary is JSON"), story)
+}

@@ -1,12 +1,13 @@
-//! `/metrics` in the OpenMetrics text format (version 1.0.0): the families of
-//! `headroom_rack::metric` that are the controller's, and every signal of every live rack.
+//! The controller's own metrics: the families of `headroom_rack::metric` with their samples of now,
+//! for InfluxDB and for `/metrics`; that page (OpenMetrics text, version 1.0.0) adds every signal
+//! of every live rack.
 
 use crate::config::Config;
+use crate::observed::observe;
 use crate::picture::Picture;
 use headroom_rack::metric::METRICS;
-use headroom_rack::{Mono, Severity, Signal};
+use headroom_rack::{Mono, NodeView, RackId, Severity, Signal};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 /// Content type of the answer.
@@ -16,145 +17,141 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Prometheus learns of staleness.
 const STALE: Duration = Duration::from_secs(10);
 
-struct Page {
-    text: String,
+/// A label's name and value.
+pub type Label = (&'static str, String);
+
+/// One family of `headroom_rack::metric` with its samples of now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// Full name; a counter's ends in `_total`.
+    pub name: &'static str,
+    /// Labels and value of each sample.
+    pub samples: Vec<(Vec<Label>, f64)>,
 }
 
-impl Page {
-    /// One family with all its samples; none without samples.
-    fn family(&mut self, name: &str, samples: impl IntoIterator<Item = (String, f64)>) {
+/// The controller's own families, those without samples left out.
+pub fn families(config: &Config, picture: &Picture, now: Mono) -> Vec<Family> {
+    let mut families = of_nodes_and_racks(config, picture, now);
+    families.extend(of_counts(picture));
+    families.retain_mut(|f| {
+        f.samples.retain(|(_, value)| value.is_finite());
+        !f.samples.is_empty()
+    });
+    families
+}
+
+fn family(name: &'static str, samples: impl IntoIterator<Item = (Vec<Label>, f64)>) -> Family {
+    Family { name, samples: samples.into_iter().collect() }
+}
+
+fn of_nodes_and_racks(config: &Config, picture: &Picture, now: Mono) -> Vec<Family> {
+    let plan = picture.plan.as_deref();
+    let nodes = plan.map_or(&[][..], |p| &p.nodes);
+    let caps = plan.map_or(&[][..], |p| &p.caps);
+    let node = |n: &NodeView| vec![("node", n.node.to_string())];
+    let of_nodes = |name, value: fn(&NodeView) -> Option<f64>| {
+        family(name, nodes.iter().filter_map(|n| Some((node(n), value(n)?))))
+    };
+    let rack = |id: &RackId| vec![("rack", id.to_string())];
+    let limits =
+        nodes.iter().map(|n| (vec![("node", n.node.to_string()), ("kind", word(n.limit_kind))], n.limit.get()));
+    let powers = config.racks.iter().filter_map(|r| {
+        let latest = picture.latest.get(&r.id).filter(|l| !l.gone && now.since(l.arrived) <= STALE)?;
+        Some((rack(&r.id), observe(r, &latest.snapshot).power?.get()))
+    });
+    let budgets =
+        caps.iter().map(|c| (vec![("rack", c.rack.to_string()), ("bound_by", c.bound_by.to_string())], c.budget.get()));
+    let ages = picture.latest.iter().map(|(id, l)| (rack(id), now.since(l.arrived).as_secs_f64()));
+    vec![
+        of_nodes("headroom_node_power_watts", |n| Some(n.power.get())),
+        family("headroom_node_limit_watts", limits),
+        of_nodes("headroom_node_rating_watts", |n| Some(n.rating.get())),
+        of_nodes("headroom_node_expected_watts", |n| Some(n.expected.get())),
+        of_nodes("headroom_node_time_to_trip_seconds", |n| n.time_to_trip_s),
+        of_nodes("headroom_node_trip_used_ratio", |n| Some(n.trip_used)),
+        family("headroom_rack_power_watts", powers),
+        family("headroom_rack_budget_watts", budgets),
+        family("headroom_rack_capped", caps.iter().map(|c| (rack(&c.rack), f64::from(u8::from(c.binding))))),
+        family("headroom_rack_age_seconds", ages),
+        family("headroom_decide_seconds", [(Vec::new(), picture.decide_s)]),
+    ]
+}
+
+fn of_counts(picture: &Picture) -> Vec<Family> {
+    let counts = &picture.counts;
+    let whole = |name, n: u64| family(name, [(Vec::new(), n as f64)]);
+    let by = |name, label, values: &[(&str, u64)]| {
+        family(name, values.iter().map(|(v, n)| (vec![(label, (*v).to_owned())], *n as f64)))
+    };
+    let r = counts.receipts;
+    let receipts = [("applied", r.applied), ("clamped", r.clamped), ("refused", r.refused), ("expired", r.expired)];
+    let reasons: Vec<(&str, u64)> = counts.no_data.iter().map(|(k, n)| (k.as_str(), *n)).collect();
+    let sources = [("model", counts.forecasts), ("baseline", counts.fallbacks)];
+    let open = |s: Severity| (s.word(), picture.findings.iter().filter(|f| f.severity == s).count() as u64);
+    let findings = [Severity::Info, Severity::Warning, Severity::Critical].map(open);
+    let a = picture.alerts;
+    let alerts = [("delivered", a.delivered), ("retried", a.retried), ("dead", a.dead)];
+    let influx = picture.influx.map(|i| [("written", i.written), ("dropped", i.dropped)]);
+    vec![
+        whole("headroom_orders_total", counts.orders),
+        by("headroom_receipts_total", "outcome", &receipts),
+        whole("headroom_snapshots_total", counts.snapshots),
+        whole("headroom_readings_total", counts.readings),
+        by("headroom_readings_no_data_total", "reason", &reasons),
+        by("headroom_frames_dropped_total", "reason", &picture.drops),
+        by("headroom_forecasts_total", "source", &sources),
+        by("headroom_findings", "severity", &findings),
+        by("headroom_alerts_total", "result", &alerts),
+        whole("headroom_record_entries_total", picture.record.entries),
+        by("headroom_influx_points_total", "result", influx.as_ref().map_or(&[], |i| &i[..])),
+    ]
+}
+
+/// The page for Prometheus.
+pub fn page(config: &Config, picture: &Picture, now: Mono) -> String {
+    let mut text = String::new();
+    for family in families(config, picture, now) {
         let (kind, help) = METRICS
             .iter()
-            .find(|(n, ..)| *n == name)
+            .find(|(name, ..)| *name == family.name)
             .map(|(_, kind, _, help)| (*kind, *help))
             .expect("invariant: only families of the catalogue are exported");
-        self.described(name, kind, help, samples);
+        write_family(&mut text, family.name, kind, help, &family.samples);
     }
+    for (signal, samples) in signals(picture, now) {
+        let name = format!("headroom_{}", signal.name());
+        write_family(&mut text, &name, "gauge", &format!("{} of a device.", signal.name()), &samples);
+    }
+    text.push_str("# EOF\n");
+    text
+}
 
-    fn described(&mut self, name: &str, kind: &str, help: &str, samples: impl IntoIterator<Item = (String, f64)>) {
-        let mut samples = samples.into_iter().filter(|(_, v)| v.is_finite()).peekable();
-        if samples.peek().is_none() {
-            return;
-        }
-        // A counter's family name comes without the ending of its sample.
-        let family = if kind == "counter" { name.strip_suffix("_total").unwrap_or(name) } else { name };
-        self.line(format_args!("# TYPE {family} {kind}"));
-        self.line(format_args!("# HELP {family} {}", escape(help)));
-        for (labels, value) in samples {
-            self.line(format_args!("{name}{labels} {value}"));
+fn signals(picture: &Picture, now: Mono) -> BTreeMap<Signal, Vec<(Vec<Label>, f64)>> {
+    let mut families: BTreeMap<Signal, Vec<_>> = BTreeMap::new();
+    for (rack, latest) in picture.latest.iter().filter(|(_, l)| !l.gone && now.since(l.arrived) <= STALE) {
+        for (path, reading) in &latest.snapshot.readings {
+            if let Some(value) = reading.ok() {
+                let labels = vec![("rack", rack.to_string()), ("device", path.device.to_string())];
+                families.entry(path.signal).or_default().push((labels, value));
+            }
         }
     }
+    families
+}
 
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        self.text.write_fmt(line).expect("writing to a String cannot fail");
-        self.text.push('\n');
+fn write_family(text: &mut String, name: &str, kind: &str, help: &str, samples: &[(Vec<Label>, f64)]) {
+    // A counter's family name comes without the ending of its sample.
+    let family = if kind == "counter" { name.strip_suffix("_total").unwrap_or(name) } else { name };
+    text.push_str(&format!("# TYPE {family} {kind}\n# HELP {family} {}\n", escape(help)));
+    for (labels, value) in samples {
+        let inner: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
+        let labels = if inner.is_empty() { String::new() } else { format!("{{{}}}", inner.join(",")) };
+        text.push_str(&format!("{name}{labels} {value}\n"));
     }
 }
 
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
-}
-
-fn labels(pairs: &[(&str, &str)]) -> String {
-    let inner: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
-    format!("{{{}}}", inner.join(","))
-}
-
-/// The page.
-pub fn page(config: &Config, picture: &Picture, now: Mono) -> String {
-    let mut page = Page { text: String::new() };
-    nodes_and_racks(&mut page, config, picture, now);
-    counts(&mut page, picture);
-    signals(&mut page, picture, now);
-    page.line(format_args!("# EOF"));
-    page.text
-}
-
-fn nodes_and_racks(page: &mut Page, config: &Config, picture: &Picture, now: Mono) {
-    let plan = picture.plan.as_deref();
-    let nodes = plan.map_or(&[][..], |p| &p.nodes);
-    let node = |id: &headroom_rack::NodeId| labels(&[("node", id.as_str())]);
-    page.family("headroom_node_power_watts", nodes.iter().map(|n| (node(&n.node), n.power.get())));
-    page.family(
-        "headroom_node_limit_watts",
-        nodes.iter().map(|n| (labels(&[("node", n.node.as_str()), ("kind", &word(n.limit_kind))]), n.limit.get())),
-    );
-    page.family("headroom_node_rating_watts", nodes.iter().map(|n| (node(&n.node), n.rating.get())));
-    page.family("headroom_node_expected_watts", nodes.iter().map(|n| (node(&n.node), n.expected.get())));
-    page.family(
-        "headroom_node_time_to_trip_seconds",
-        nodes.iter().filter_map(|n| Some((node(&n.node), n.time_to_trip_s?))),
-    );
-    page.family("headroom_node_trip_used_ratio", nodes.iter().map(|n| (node(&n.node), n.trip_used)));
-    let rack = |id: &headroom_rack::RackId| labels(&[("rack", id.as_str())]);
-    page.family(
-        "headroom_rack_power_watts",
-        config.racks.iter().filter_map(|r| {
-            let latest = picture.latest.get(&r.id).filter(|l| now.since(l.arrived) <= STALE)?;
-            Some((rack(&r.id), crate::observed::observe(r, &latest.snapshot).power?.get()))
-        }),
-    );
-    let caps = plan.map_or(&[][..], |p| &p.caps);
-    page.family(
-        "headroom_rack_budget_watts",
-        caps.iter().map(|c| (labels(&[("rack", c.rack.as_str()), ("bound_by", c.bound_by.as_str())]), c.budget.get())),
-    );
-    page.family("headroom_rack_capped", caps.iter().map(|c| (rack(&c.rack), f64::from(u8::from(c.binding)))));
-    page.family(
-        "headroom_rack_age_seconds",
-        picture.latest.iter().map(|(id, l)| (rack(id), now.since(l.arrived).as_secs_f64())),
-    );
-    page.family("headroom_decide_seconds", [(String::new(), picture.decide_s)]);
-}
-
-fn counts(page: &mut Page, picture: &Picture) {
-    let counts = &picture.counts;
-    let whole = |n: u64| [(String::new(), n as f64)];
-    let by = |label: &str, values: &[(&str, u64)]| -> Vec<(String, f64)> {
-        values.iter().map(|(v, n)| (labels(&[(label, v)]), *n as f64)).collect()
-    };
-    page.family("headroom_orders_total", whole(counts.orders));
-    let r = counts.receipts;
-    let receipts = [("applied", r.applied), ("clamped", r.clamped), ("refused", r.refused), ("expired", r.expired)];
-    page.family("headroom_receipts_total", by("outcome", &receipts));
-    page.family("headroom_snapshots_total", whole(counts.snapshots));
-    page.family("headroom_readings_total", whole(counts.readings));
-    let reasons: Vec<(&str, u64)> = counts.no_data.iter().map(|(k, n)| (k.as_str(), *n)).collect();
-    page.family("headroom_readings_no_data_total", by("reason", &reasons));
-    page.family("headroom_frames_dropped_total", by("reason", &picture.drops));
-    let sources = [("model", counts.forecasts), ("baseline", counts.fallbacks)];
-    page.family("headroom_forecasts_total", by("source", &sources));
-    let severities = [Severity::Info, Severity::Warning, Severity::Critical];
-    let open = |s| picture.findings.iter().filter(|f| f.severity == s).count() as u64;
-    page.family("headroom_findings", by("severity", &severities.map(|s| (s.word(), open(s)))));
-    let a = picture.alerts;
-    let alerts = [("delivered", a.delivered), ("retried", a.retried), ("dead", a.dead)];
-    page.family("headroom_alerts_total", by("result", &alerts));
-    page.family("headroom_record_entries_total", whole(picture.record.entries));
-    if let Some(influx) = picture.influx {
-        let points = [("written", influx.written), ("dropped", influx.dropped)];
-        page.family("headroom_influx_points_total", by("result", &points));
-    }
-}
-
-fn signals(page: &mut Page, picture: &Picture, now: Mono) {
-    let mut families: BTreeMap<Signal, Vec<(String, f64)>> = BTreeMap::new();
-    for (rack, latest) in picture.latest.iter().filter(|(_, l)| !l.gone && now.since(l.arrived) <= STALE) {
-        for (path, reading) in &latest.snapshot.readings {
-            if let Some(value) = reading.ok() {
-                let labels = labels(&[("rack", rack.as_str()), ("device", path.device.as_str())]);
-                families.entry(path.signal).or_default().push((labels, value));
-            }
-        }
-    }
-    for (signal, samples) in families {
-        page.described(
-            &format!("headroom_{}", signal.name()),
-            "gauge",
-            &format!("{} of a device.", signal.name()),
-            samples,
-        );
-    }
 }
 
 fn word(value: impl serde::Serialize) -> String {

@@ -9,7 +9,7 @@
 //! lower of demand and limit. A line of standard input acts: `xid GPU NUMBER`, `lost GPU`, `back GPU`.
 
 use headroom_sim::nvml_library;
-use headroom_sim::nvml_state::{GpuIdentity, GpuTelemetry, NvmlState};
+use headroom_sim::nvml_state::{GpuIdentity, GpuRequests, GpuTelemetry, NvmlState};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +24,8 @@ const SETTLING_S: f64 = 0.3;
 /// `nvmlDeviceGetPowerUsage` is a mean of one second.
 const AVERAGING_S: f64 = 1.0;
 const THERMAL_S: f64 = 12.0;
+/// Highest SM clock of an H100 SXM.
+const BOOST_MHZ: f64 = 1980.0;
 const IDLE_WATTS: f64 = 72.0;
 const COOLANT_CELSIUS: f64 = 30.0;
 const KELVIN_PER_WATT: f64 = 0.045;
@@ -45,9 +47,13 @@ impl Gpu {
         Self { phase_s: index as f64 * 4.0, instant_watts, average_watts, celsius: 33.0, joules: 0.0, capped_s: 0.0 }
     }
 
-    fn step(&mut self, time_s: f64, limit_watts: f64) -> GpuTelemetry {
+    fn step(&mut self, time_s: f64, requests: &GpuRequests) -> GpuTelemetry {
+        let limit_watts = requests.enforced_limit_mw as f64 / 1e3;
+        let locked_mhz = requests.locked_clocks_mhz.map_or(BOOST_MHZ, |(_, greatest)| f64::from(greatest));
         let load = (0.5 - 0.7 * ((time_s + self.phase_s) / 20.0 * std::f64::consts::TAU).cos()).clamp(0.0, 1.0);
-        let demand_watts = IDLE_WATTS + load * (700.0 - IDLE_WATTS);
+        // Dynamic power goes about with f^2.4.
+        let full_watts = IDLE_WATTS + (700.0 - IDLE_WATTS) * (locked_mhz / BOOST_MHZ).powf(2.4);
+        let demand_watts = IDLE_WATTS + load * (full_watts - IDLE_WATTS);
         let target_watts = demand_watts.min(limit_watts);
         self.instant_watts += (target_watts - self.instant_watts) * STEP_S / SETTLING_S;
         self.average_watts += (self.instant_watts - self.average_watts) * STEP_S / AVERAGING_S;
@@ -56,7 +62,7 @@ impl Gpu {
         self.joules += self.instant_watts * STEP_S;
         let capped = demand_watts > limit_watts;
         self.capped_s += if capped { STEP_S } else { 0.0 };
-        // P grows about with f^2.4; the share of the dynamic power that is left gives the clock.
+        // The share of the dynamic power that is left gives the clock.
         let clock_ratio = ((target_watts - IDLE_WATTS) / (demand_watts - IDLE_WATTS).max(1.0)).clamp(0.05, 1.0);
         let memory_used_bytes = (load * 60e9) as u64;
         GpuTelemetry {
@@ -65,7 +71,7 @@ impl Gpu {
             energy_mj: (self.joules * 1e3) as u64,
             temperature_celsius: self.celsius.round() as i64,
             memory_temperature_celsius: (self.celsius + 8.0).round() as i64,
-            sm_clock_mhz: if load > 0.0 { (1980.0 * clock_ratio.powf(1.0 / 2.4)) as u64 } else { 345 },
+            sm_clock_mhz: if load > 0.0 { (locked_mhz * clock_ratio.powf(1.0 / 2.4)) as u64 } else { 345 },
             memory_clock_mhz: 2619,
             utilization_percent: (load * 100.0) as u64,
             memory_utilization_percent: (load * 50.0) as u64,
@@ -108,8 +114,7 @@ fn run(path: &Path, library_dir: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let start = Instant::now();
     for step in 1_u32.. {
         for (index, gpu) in gpus.iter_mut().enumerate() {
-            let limit_watts = state.requests(index).enforced_limit_mw as f64 / 1e3;
-            state.publish(index, &gpu.step(f64::from(step) * STEP_S, limit_watts));
+            state.publish(index, &gpu.step(f64::from(step) * STEP_S, &state.requests(index)));
         }
         state.beat();
         let due = Duration::from_secs_f64(STEP_S) * step;

@@ -109,11 +109,8 @@ impl Decider {
     /// Takes over the trip images of an earlier run; nodes it does not name keep theirs.
     pub fn restore(&mut self, used: &BTreeMap<NodeId, f64>) {
         for (node, protection) in self.topology.nodes().iter().zip(&mut self.protection) {
-            if let Some(used) = used.get(&node.id).filter(|u| u.is_finite()) {
-                *protection = match protection {
-                    Protection::Breaker { .. } => Protection::breaker_at(1.05 * used.clamp(0.0, 1.0).sqrt()),
-                    Protection::Ups { .. } => Protection::Ups { used: used.clamp(0.0, 1.0) },
-                };
+            if let Some(used) = used.get(&node.id) {
+                *protection = Protection::with_used(node.kind, *used);
             }
         }
     }

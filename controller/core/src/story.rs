@@ -3,6 +3,7 @@
 
 use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
+use crate::trip::Protection;
 use headroom_rack::{Cap, Finding, Mono, Plan, RackId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,21 +104,27 @@ impl Story {
         }
     }
 
+    /// What would happen if nothing were capped: every rack at what it wants, on each node above it.
     fn risks(&mut self, plan: &Plan, events: &mut Vec<Event>) {
-        for node in &plan.nodes {
-            let id = node.node.as_str().to_owned();
-            let ratio = node.power / node.rating;
-            match node.time_to_trip_s {
+        for (index, spec) in self.topology.nodes().iter().enumerate() {
+            let Some(node) = plan.nodes.iter().find(|n| n.node == spec.id) else { continue };
+            let wanted: Watts = (0..plan.caps.len())
+                .flat_map(|r| self.topology.shares(r).iter().filter(|s| s.0 == index).map(move |s| (r, s.1)))
+                .map(|(r, share)| plan.caps[r].expected * share)
+                .sum();
+            let load = wanted.max(node.power);
+            let seconds = Protection::with_used(spec.kind, node.trip_used).time_to_trip_s(load / node.rating);
+            let id = spec.id.as_str().to_owned();
+            let (kilowatts, percent) = (kilowatts(load), load / node.rating * 100.0);
+            match seconds {
                 Some(seconds) if self.at_risk.insert(id.clone()) => {
                     let text = format!(
-                        "{id} would trip in {seconds:.0} s: {:.1} kW is {:.0} % of its rating",
-                        node.power.get() / 1e3,
-                        ratio * 100.0
+                        "{id} would trip in {seconds:.0} s if nothing were capped: the racks want {kilowatts}, {percent:.0} % of its rating"
                     );
                     events.push(Event { kind: "trip_risk", text });
                 }
-                None if ratio < 1.0 && self.at_risk.remove(&id) => {
-                    let text = format!("{id} is safe again: {:.1} kW, {:.0} %", node.power.get() / 1e3, ratio * 100.0);
+                None if load < node.rating * 0.95 && self.at_risk.remove(&id) => {
+                    let text = format!("{id} is safe without caps again: the racks want {kilowatts}, {percent:.0} %");
                     events.push(Event { kind: "safe", text });
                 }
                 _ => {}

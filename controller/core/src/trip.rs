@@ -7,6 +7,8 @@
 //! falls faster than a bimetal (1 s at 2.55 In, at once from 5 In) and is taken from the table.
 //! UPS: overload table of the market's lower range, integrated as used share.
 
+use crate::topology::NodeKind;
+
 /// Time constant of the thermal image, s: `-10 / ln(1 - 1.05^2 / 2^2)`.
 const TAU_S: f64 = 31.02;
 const TRIP_HEAT: f64 = 1.05 * 1.05;
@@ -37,6 +39,15 @@ impl Protection {
     /// A breaker that has carried `ratio` of its rating for long.
     pub fn breaker_at(ratio: f64) -> Self {
         Self::Breaker { heat: (ratio * ratio).min(TRIP_HEAT) }
+    }
+
+    /// The protection of a node of this kind of which `used`, 0 to 1, is used up.
+    pub fn with_used(kind: NodeKind, used: f64) -> Self {
+        let used = if used.is_finite() { used.clamp(0.0, 1.0) } else { 1.0 };
+        match kind {
+            NodeKind::Breaker => Self::Breaker { heat: used * TRIP_HEAT },
+            NodeKind::Ups => Self::Ups { used },
+        }
     }
 
     /// Used share, 0 to 1.

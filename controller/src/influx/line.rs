@@ -2,7 +2,8 @@
 //! (<https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/>): the measurement is
 //! the metric's name, the labels are tags, the one field is `value`, times are milliseconds.
 
-use headroom_rack::{Plan, Snapshot};
+use crate::metrics::Family;
+use headroom_rack::{Snapshot, UnixMs};
 use std::fmt::Write;
 
 /// One line. Tags without a value are left out, as the format demands; numbers that are not
@@ -46,27 +47,15 @@ pub fn snapshot_lines(snapshot: &Snapshot) -> impl Iterator<Item = String> + '_ 
     })
 }
 
-/// What a Plan says about nodes and racks.
-pub fn plan_lines(plan: &Plan) -> Vec<String> {
-    let at = plan.at.get();
-    let mut lines = Vec::new();
-    for view in &plan.nodes {
-        let node = [("node", view.node.as_str())];
-        lines.extend(line("headroom_node_power_watts", &node, view.power.get(), at));
-        lines.extend(line("headroom_node_limit_watts", &node, view.limit.get(), at));
-        lines.extend(line("headroom_node_rating_watts", &node, view.rating.get(), at));
-        lines.extend(line("headroom_node_expected_watts", &node, view.expected.get(), at));
-        lines.extend(line("headroom_node_trip_used_ratio", &node, view.trip_used, at));
-        if let Some(seconds) = view.time_to_trip_s {
-            lines.extend(line("headroom_node_time_to_trip_seconds", &node, seconds, at));
-        }
-    }
-    for cap in &plan.caps {
-        let rack = [("rack", cap.rack.as_str())];
-        lines.extend(line("headroom_rack_budget_watts", &rack, cap.budget.get(), at));
-        lines.extend(line("headroom_rack_capped", &rack, f64::from(u8::from(cap.binding)), at));
-    }
-    lines
+/// The controller's own metrics at one moment.
+pub fn metric_lines(families: &[Family], at: UnixMs) -> Vec<String> {
+    let samples = families.iter().flat_map(|f| f.samples.iter().map(|(labels, value)| (f.name, labels, *value)));
+    samples
+        .filter_map(|(name, labels, value)| {
+            let tags: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            line(name, &tags, value, at.get())
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use super::Parts;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::counts::Counts;
-use crate::influx::line::{plan_lines, snapshot_lines};
+use crate::influx::line::{metric_lines, snapshot_lines};
 use crate::link::LinkEvent;
 use crate::observed::observe;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::record::Marks;
-use crate::{alert, influx, record};
+use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{Decider, Fleet, Health, Story, Topology};
 use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
@@ -201,7 +201,8 @@ impl Control {
             let powers = self.powers();
             self.board.history().push(plan, &powers, &self.forecasts);
             if let Some(influx) = &parts.influx {
-                influx.write(plan_lines(plan));
+                let families = metrics::families(&self.config, &self.last, self.clock.now());
+                influx.write(metric_lines(&families, plan.at));
             }
         }
     }

@@ -49,7 +49,9 @@ pub enum DataError {
     #[error("{0} has no power values of any rack")]
     Empty(PathBuf),
     /// A rack without a nameplate.
-    #[error("the nameplate of {0} is not given: add --nameplate-watts WATTS for all racks or --nameplate-watts {0}=WATTS")]
+    #[error(
+        "the nameplate of {0} is not given: add --nameplate-watts WATTS for all racks or --nameplate-watts {0}=WATTS"
+    )]
     Nameplate(String),
 }
 

@@ -86,7 +86,8 @@ impl Learner {
     /// [`OptimizerState`].
     pub fn restore_optimizer(mut self, state: Vec<u8>) -> Result<Self, OptimizerState> {
         let recorder = NamedMpkBytesRecorder::<FullPrecisionSettings>::default();
-        let record = Recorder::<Cpu>::load(&recorder, state, &self.device).map_err(|e| OptimizerState(e.to_string()))?;
+        let record =
+            Recorder::<Cpu>::load(&recorder, state, &self.device).map_err(|e| OptimizerState(e.to_string()))?;
         self.optimizer = self.optimizer.load_record(record);
         Ok(self)
     }

@@ -53,7 +53,8 @@ fn rounded(value: f64) -> f64 {
 
 /// A table for people: one line per method and horizon.
 pub fn table(measured: &[Measured]) -> String {
-    let mut text = format!("{:<10} {:<12} {:>9} {:>11}   coverage of {QUANTILES:?}\n", "part", "method", "horizon_s", "pinball_W");
+    let mut text =
+        format!("{:<10} {:<12} {:>9} {:>11}   coverage of {QUANTILES:?}\n", "part", "method", "horizon_s", "pinball_W");
     for m in measured {
         let coverage: Vec<String> = m.coverage.iter().map(|c| format!("{c:.3}")).collect();
         text += &format!(
@@ -83,12 +84,8 @@ mod tests {
 
     #[test]
     fn coverage_counts_outcomes_at_or_below_the_quantile() {
-        let windows = Windows {
-            features: Vec::new(),
-            targets: vec![0.0; 12],
-            nameplates: vec![1000.0; 2],
-            reactive: Vec::new(),
-        };
+        let windows =
+            Windows { features: Vec::new(), targets: vec![0.0; 12], nameplates: vec![1000.0; 2], reactive: Vec::new() };
         let mut answers = vec![0.1_f32; 2 * OUTPUTS];
         answers[0] = -0.1;
         let measured = score("test", "model", &windows, &answers);

@@ -23,8 +23,7 @@ impl References {
     /// Fits both.
     pub fn fit(train: &Windows, scale: &Scale) -> Self {
         let weights = least_squares(train, scale);
-        let mut references =
-            Self { scale: scale.clone(), weights, persistence: Vec::new(), linear: Vec::new() };
+        let mut references = Self { scale: scale.clone(), weights, persistence: Vec::new(), linear: Vec::new() };
         let points = references.points(train);
         references.linear = error_quantiles(train, &points);
         references.persistence = error_quantiles(train, &vec![0.0; points.len()]);

@@ -41,7 +41,8 @@ impl Scale {
     /// Appends one window's features as the network wants them. The ONNX file does the same two
     /// operations in the same order, so that both give the same bits.
     pub fn normalise(&self, row: &[f32], out: &mut Vec<f32>) {
-        let scaled = row.iter().zip(&self.mean).zip(&self.deviation).map(|((v, mean), deviation)| (v - mean) / deviation);
+        let scaled =
+            row.iter().zip(&self.mean).zip(&self.deviation).map(|((v, mean), deviation)| (v - mean) / deviation);
         out.extend(scaled);
     }
 }

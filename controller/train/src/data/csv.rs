@@ -17,8 +17,7 @@ const LISTED: usize = 20;
 /// # Errors
 /// [`DataError`], with every wrong line.
 pub fn read(path: &Path, nameplates: &Nameplates) -> Result<Vec<Series>, DataError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     let rows = rows(&text).map_err(|mistakes| DataError::Csv { path: path.to_owned(), mistakes })?;
     series(path, rows, nameplates)
 }
@@ -86,7 +85,8 @@ mod tests {
     fn every_wrong_line_is_named_with_what_would_be_right() {
         let mistakes = rows(&format!("{HEADER}\n0,r,NaN,1,1\n1,r,2,3\n2,r,1,1,1.5\n3,,1,1,1\n")).unwrap_err();
         assert_eq!(mistakes.len(), 4);
-        for (mistake, words) in mistakes.iter().zip(["line 2: power_watts", "line 3: has 4", "line 4: util", "line 5"]) {
+        for (mistake, words) in mistakes.iter().zip(["line 2: power_watts", "line 3: has 4", "line 4: util", "line 5"])
+        {
             assert!(mistake.starts_with(words), "{mistake}");
         }
         assert!(rows("time,watts\n").unwrap_err()[0].contains(HEADER));

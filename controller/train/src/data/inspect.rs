@@ -11,7 +11,18 @@ pub fn describe(all: &[Series]) -> String {
     let _ = writeln!(
         text,
         "{:<24} {:<10} {:>10} {:>8} {:>7} {:>7}   {:>8} {:>8} {:>8} {:>8}   {:>15} {:>8} {:>8}",
-        "source", "rack", "start_s", "seconds", "known", "gap_s", "min_W", "mean_W", "max_W", "name_W", "limit_W", "util",
+        "source",
+        "rack",
+        "start_s",
+        "seconds",
+        "known",
+        "gap_s",
+        "min_W",
+        "mean_W",
+        "max_W",
+        "name_W",
+        "limit_W",
+        "util",
         "windows"
     );
     for series in all {

@@ -1,0 +1,216 @@
+//! The command line of `headroom-train`.
+
+use crate::data::{self, DataError, Nameplates, inspect};
+use crate::options::{Device, Places, Recipe, Task, Usage};
+use crate::stop::Stop;
+use crate::weights::Shape;
+use crate::{eval, fit, metrics};
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Trains the networks that Headroom's controller runs: from a site's own record or a trace of the
+/// simulator to an ONNX file with a manifest. Put both into a directory and name it in the
+/// controller's config under [model] path.
+///
+/// Exit codes: 0 done, 1 failed or stopped on the way, 2 wrong usage or data.
+#[derive(Debug, Parser)]
+#[command(name = "headroom-train", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at data before training on it.
+    Data {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// Train a network, measure it against persistence and a linear model, and export it. The last
+    /// line on stdout is JSON.
+    Fit(Box<Fit>),
+    /// Measure a model on other data. The last line on stdout is JSON.
+    Eval {
+        /// The directory of the model: a run folder, or one with NAME.onnx and NAME.manifest.json.
+        #[arg(long, value_name = "DIR")]
+        model: PathBuf,
+        /// The data.
+        #[command(flatten)]
+        source: Source,
+        /// Seconds between windows.
+        #[arg(long, default_value_t = 5)]
+        stride: usize,
+    },
+    /// Write the best model so far of a training that has a checkpoint.
+    Export {
+        /// The run folder.
+        #[arg(long, value_name = "DIR")]
+        run: PathBuf,
+        /// Where model.onnx and manifest.json go.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// What to do with data.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Print what is in it, and what would spoil a training.
+    Inspect {
+        /// Traces: time_s,rack,power_watts,limit_watts,utilization_ratio at 1 Hz.
+        #[arg(value_name = "FILE", required_unless_present = "record")]
+        csv: Vec<PathBuf>,
+        /// The controller's record directory (*.hrec).
+        #[arg(long, value_name = "DIR")]
+        record: Option<PathBuf>,
+        /// What a rack draws at most: WATTS for all, RACK=WATTS for one.
+        #[arg(long, value_name = "[RACK=]WATTS", num_args = 1.., default_value = "7300")]
+        nameplate_watts: Vec<String>,
+    },
+}
+
+/// Where data comes from.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// Traces: time_s,rack,power_watts,limit_watts,utilization_ratio at 1 Hz.
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "record")]
+    csv: Vec<PathBuf>,
+    /// The controller's record directory (*.hrec).
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// What a rack draws at most: WATTS for all, RACK=WATTS for one. It must be what the controller
+    /// computes: overhead_watts + gpus x gpu_max_watts.
+    #[arg(long, value_name = "[RACK=]WATTS", num_args = 1.., default_value = "7300")]
+    nameplate_watts: Vec<String>,
+}
+
+/// Options of `fit`.
+#[derive(Debug, Args)]
+pub struct Fit {
+    /// What to learn.
+    #[arg(long, value_enum, default_value = "forecast")]
+    task: Task,
+    /// The data.
+    #[command(flatten)]
+    source: Source,
+    /// The run folder: config, metrics, loss.svg, checkpoint, model.onnx, manifest.json.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Go on from the checkpoint in the run folder; every other option must be as before.
+    #[arg(long)]
+    resume: bool,
+    /// Passes over the training part.
+    #[arg(long, default_value_t = 20)]
+    epochs: usize,
+    /// Seed of weights, order and damage: the same seed gives the same model.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where to learn.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Device,
+    /// The model's name.
+    #[arg(long, default_value = "rack-power")]
+    name: String,
+    /// Windows per step.
+    #[arg(long, default_value_t = 512)]
+    batch: usize,
+    /// Highest learning rate.
+    #[arg(long, default_value_t = 2e-3)]
+    rate: f64,
+    /// Weight decay.
+    #[arg(long, default_value_t = 1e-3)]
+    weight_decay: f32,
+    /// Hidden units.
+    #[arg(long, default_value_t = 96)]
+    width: usize,
+    /// Residual blocks.
+    #[arg(long, default_value_t = 2)]
+    blocks: usize,
+    /// Seconds between training windows.
+    #[arg(long, default_value_t = 2)]
+    stride: usize,
+    /// Epochs without a better validation loss before it stops.
+    #[arg(long, default_value_t = 8)]
+    patience: usize,
+    /// A rack for test only; with four racks or more the last one, if none is named.
+    #[arg(long, value_name = "RACK")]
+    hold_out_rack: Vec<String>,
+    /// What the data is, for the manifest.
+    #[arg(long, default_value = "not described")]
+    description: String,
+    /// Terms under which the data may be used, for the manifest.
+    #[arg(long, default_value = "unknown")]
+    licence: String,
+}
+
+/// Runs a command to its end.
+pub fn run(cli: Cli) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    match execute(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headroom-train: {error:#}");
+            let is_usage = error.is::<Usage>() || error.is::<DataError>();
+            ExitCode::from(if is_usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    match command {
+        Command::Data { command: DataCommand::Inspect { csv, record, nameplate_watts } } => {
+            let all = data::load(&csv, record.as_deref(), &nameplates(&nameplate_watts)?)?;
+            print!("{}", inspect::describe(&all));
+        }
+        Command::Fit(options) => {
+            let (recipe, places) = options.split()?;
+            let stop = Stop::on_signals().context("signals cannot be heard")?;
+            let exported = fit::fit(&recipe, &places, &stop)?;
+            print!("{}", metrics::table(&exported.measured));
+            println!("{}", serde_json::to_string(&exported)?);
+        }
+        Command::Eval { model, source, stride } => {
+            let all = data::load(&source.csv, source.record.as_deref(), &nameplates(&source.nameplate_watts)?)?;
+            let evaluation = eval::evaluate(&model, &all, stride)?;
+            print!("{}", metrics::table(&evaluation.measured));
+            println!("{}", evaluation.summary);
+        }
+        Command::Export { run, out } => println!("{}", serde_json::to_string(&fit::export(&run, &out)?)?),
+    }
+    Ok(())
+}
+
+fn nameplates(texts: &[String]) -> Result<Nameplates, Usage> {
+    Nameplates::parse(texts).map_err(|why| Usage(format!("--nameplate-watts: {why}")))
+}
+
+impl Fit {
+    fn split(self) -> Result<(Recipe, Places), Usage> {
+        let recipe = Recipe {
+            task: self.task,
+            device: self.device,
+            name: self.name,
+            seed: self.seed,
+            epochs: self.epochs,
+            batch: self.batch,
+            rate: self.rate,
+            weight_decay: self.weight_decay,
+            shape: Shape { width: self.width, blocks: self.blocks },
+            stride: self.stride,
+            patience: self.patience,
+            hold_out_racks: self.hold_out_rack,
+            nameplates: nameplates(&self.source.nameplate_watts)?,
+            licence: self.licence,
+            description: self.description,
+        };
+        let places = Places { csv: self.source.csv, record: self.source.record, out: self.out, resume: self.resume };
+        Ok((recipe, places))
+    }
+}

@@ -177,6 +177,38 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_model_answers_as_its_trainer_did() {
+        let predictor = Predictor::embedded().unwrap();
+        let probes: serde_json::Value =
+            serde_json::from_slice(include_bytes!("../../models/rack-power.probes.json")).unwrap();
+        let probes = probes["windows"].as_array().unwrap();
+        let floats = |v: &serde_json::Value| serde_json::from_value::<Vec<f32>>(v.clone()).unwrap();
+        assert!(probes.len() >= 8);
+        for probe in probes {
+            let ours = predictor.answer(&floats(&probe["features"])).unwrap();
+            let theirs = floats(&probe["answer"]);
+            assert_eq!(ours.len(), theirs.len());
+            assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= 1e-5), "{ours:?} for {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn the_shipped_model_was_measured_better_than_persistence_and_a_linear_model() {
+        let predictor = Predictor::embedded().unwrap();
+        let loss = |part: &str, method: &str, horizon: u32| {
+            let mut found = predictor.manifest().measured.iter();
+            found.find(|m| m.part == part && m.method == method && m.horizon_s == horizon).unwrap().pinball_watts
+        };
+        for part in ["test-time", "test-rack"] {
+            for horizon in HORIZONS_S {
+                let model = loss(part, "model", horizon);
+                assert!(model < loss(part, "persistence", horizon), "{part} at {horizon} s");
+                assert!(model < loss(part, "linear", horizon), "{part} at {horizon} s");
+            }
+        }
+    }
+
+    #[test]
     fn outside_the_trained_range_the_band_is_wider_than_the_baseline_and_the_model() {
         let features = Features { values: Vec::new(), last: Watts::new(1000.0), nameplate: Watts::new(7000.0) };
         let mut values = vec![[900.0, 1100.0, 1500.0].map(Watts::new).to_vec()];

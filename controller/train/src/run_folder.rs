@@ -1,6 +1,6 @@
 //! The folder of one training: `config.json` (recipe), `prepared.json` (scale, references, data),
-//! `metrics.csv` and `loss.svg` (by epoch), `metrics.json` (results), `checkpoint/`, `model.onnx`
-//! and `manifest.json`. Files are written whole or not at all.
+//! `metrics.csv` and `loss.svg` (by epoch), `metrics.json` (results), `checkpoint/`, `model.onnx`,
+//! `manifest.json` and `probes.json`. Files are written whole or not at all.
 
 mod chart;
 mod checkpoint;
@@ -140,6 +140,14 @@ impl RunFolder {
     pub fn write_model(&self, onnx: &[u8], manifest: &Manifest) -> Result<()> {
         self.write("model.onnx", onnx)?;
         self.write("manifest.json", &json(manifest)?)
+    }
+
+    /// Writes `probes.json`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_probes(&self, probes: &impl Serialize) -> Result<()> {
+        self.write("probes.json", &json(probes)?)
     }
 
     /// Keeps a checkpoint in place of the one before.

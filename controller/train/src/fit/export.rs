@@ -23,6 +23,8 @@ use std::path::Path;
 pub const PARITY: f64 = 1e-5;
 /// Windows that are compared.
 const COMPARED: usize = 64;
+/// Windows that are kept beside the model.
+const KEPT: usize = 8;
 
 /// What a training or an export left behind, also the last line on stdout.
 #[derive(Debug, Clone, Serialize)]
@@ -100,12 +102,15 @@ fn write(
     let manifest = manifest(recipe, prepared, &onnx, &measured);
     let manifest_json = serde_json::to_vec(&manifest).context("the manifest is not JSON")?;
     let predictor = Predictor::load(&onnx, &manifest_json).context("the predictor refuses the model")?;
-    let parity = parity(&predictor, weights, &prepared.scale, probes)?;
+    let mut probes = Probes::answer(weights, &prepared.scale, probes);
+    let parity = parity(&predictor, &probes)?;
     ensure!(
         parity <= PARITY,
         "tract differs from the trainer by {parity:.1e} nameplates, at most {PARITY:.0e} is right"
     );
     folder.write_model(&onnx, &manifest)?;
+    probes.windows.truncate(KEPT);
+    folder.write_probes(&probes)?;
     let mut pinball_watts = Vec::new();
     for m in &measured {
         let key = (m.part.clone(), m.method.clone());
@@ -149,21 +154,44 @@ fn manifest(recipe: &Recipe, prepared: &Prepared, onnx: &[u8], measured: &[Measu
     }
 }
 
-/// Largest difference between tract's answers and the trainer's own, over windows spread over all.
-fn parity(predictor: &Predictor, weights: &Weights, scale: &Scale, windows: &Windows) -> Result<f64> {
-    let learner = Learner::new(weights, 0.0);
-    let mut probes = Windows::default();
-    for i in 0..COMPARED.min(windows.len()) {
-        let i = i * windows.len() / COMPARED.min(windows.len());
-        probes.features.extend(windows.row(i));
-        probes.targets.extend(windows.outcome(i));
-        probes.nameplates.push(windows.nameplates[i]);
+/// Inputs with the trainer's own answers, so that a program without the trainer can tell whether it
+/// runs the network rightly.
+#[derive(Debug, Serialize)]
+struct Probes {
+    windows: Vec<Probe>,
+}
+
+#[derive(Debug, Serialize)]
+struct Probe {
+    features: Vec<f32>,
+    answer: Vec<f32>,
+}
+
+impl Probes {
+    /// Windows spread over all.
+    fn answer(weights: &Weights, scale: &Scale, all: &Windows) -> Self {
+        let learner = Learner::new(weights, 0.0);
+        let compared = COMPARED.min(all.len());
+        let windows = (0..compared).map(|i| {
+            let i = i * all.len() / compared;
+            let one = Windows {
+                features: all.row(i).to_vec(),
+                targets: all.outcome(i).to_vec(),
+                nameplates: vec![all.nameplates[i]],
+                reactive: Vec::new(),
+            };
+            Probe { answer: super::answers(&learner, &one, scale), features: one.features }
+        });
+        Self { windows: windows.collect() }
     }
-    let ours = super::answers(&learner, &probes, scale);
+}
+
+/// Largest difference between tract's answers and the trainer's own.
+fn parity(predictor: &Predictor, probes: &Probes) -> Result<f64> {
     let mut largest = 0.0_f64;
-    for (i, ours) in ours.chunks_exact(headroom_predict::OUTPUTS).enumerate() {
-        let theirs = predictor.answer(probes.row(i)).map_err(anyhow::Error::msg)?;
-        let differences = ours.iter().zip(&theirs).map(|(a, b)| f64::from((a - b).abs()));
+    for probe in &probes.windows {
+        let theirs = predictor.answer(&probe.features).map_err(anyhow::Error::msg)?;
+        let differences = probe.answer.iter().zip(&theirs).map(|(a, b)| f64::from((a - b).abs()));
         largest = differences.fold(largest, f64::max);
     }
     Ok(largest)

@@ -151,6 +151,9 @@ impl Agent {
         ));
         let (client, mut eventloop) = AsyncClient::builder(options).capacity(100).build();
         client.try_subscribe(topic::node("demo", Kind::Command, &rack), QoS::AtMostOnce).unwrap();
+        // What is published before the controller has subscribed is gone, and these agents keep no spool.
+        client.try_subscribe("spBv1.0/STATE/+", QoS::AtMostOnce).unwrap();
+        let mut heard = false;
         let mut seq = 0;
         let mut birth = true;
         let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -158,12 +161,16 @@ impl Agent {
             tokio::select! {
                 polled = eventloop.poll() => {
                     if let Event::Incoming(Packet::Publish(p)) = polled.unwrap() {
+                        if p.topic.windows(7).any(|w| w == b"/STATE/") {
+                            heard = true;
+                            continue;
+                        }
                         let message = Downlink::decode(&p.payload).unwrap();
                         birth |= message.rebirth;
                         got.lock().unwrap().push(message);
                     }
                 }
-                _ = tick.tick() => {
+                _ = tick.tick(), if heard => {
                     seq += 1;
                     let now = snapshot(&rack, boot, seq);
                     let (kind, bytes) = if std::mem::take(&mut birth) {

@@ -1,4 +1,8 @@
-//! What the system tests share: where the built programs are, and a run of the front door.
+//! What the system tests share: where the built programs are, a run of the front door, and a row
+//! whose parts can be killed.
+
+pub mod http;
+pub mod row;
 
 use serde_json::Value;
 use std::path::PathBuf;

@@ -31,9 +31,12 @@ const TRIFLE_WATTS: f64 = 10.0;
 /// A rack that was just kept below its demand is lent nothing for this long: demand that hovers
 /// around what fits would otherwise be lent and taken back each second.
 const LEND_AFTER: Duration = Duration::from_secs(20);
-/// Losses and cooling change slowly; what two meters read half a second apart on a swinging load
-/// differ by does not, and must not move a cap. Time constant, s.
+/// Losses, fans and cooling change slowly; what two meters read half a second apart on a swinging
+/// load differ by does not, and must not move a cap. Time constant, s.
 const OTHER_S: f64 = 15.0;
+/// A limit that was just lowered is not raised for this long, so that a load that swings faster is
+/// held at the lower end of what fits.
+const RAISE_AFTER: Duration = Duration::from_secs(5);
 /// The forecast quantile the decision protects against.
 const QUANTILE: f64 = 0.99;
 /// Specific heat of the coolant, J/(l K): water at 30 degrees Celsius; 25 % glycol is 4 % lower.
@@ -47,6 +50,10 @@ pub struct Decider {
     protection: Vec<Protection>,
     demand: BTreeMap<RackId, Watts>,
     gpu_limit: BTreeMap<RackId, Watts>,
+    /// When each rack's limit was last lowered.
+    lowered: BTreeMap<RackId, Mono>,
+    /// Smoothed power of everything in each rack but its GPUs.
+    overhead: BTreeMap<RackId, Watts>,
     /// Smoothed power at each node that no rack accounts for.
     other: Vec<f64>,
     /// When each rack was last kept below its demand.
@@ -94,6 +101,8 @@ impl Decider {
             protection,
             demand: BTreeMap::new(),
             gpu_limit: BTreeMap::new(),
+            lowered: BTreeMap::new(),
+            overhead: BTreeMap::new(),
             bound: BTreeMap::new(),
             other,
             last: None,
@@ -152,7 +161,7 @@ impl Decider {
             .enumerate()
             .map(|(i, (spec, rack))| {
                 let budget = if mode == Mode::Safe { spec.at(spec.safe_gpu) } else { Watts::new(lent[i]) };
-                let gpu = self.shape(spec, rack, budget, dt_s);
+                let gpu = self.shape(spec, rack, budget, now, dt_s);
                 self.explain(spec, rack, &grants[i], gpu, &nodes, &topology)
             })
             .collect();
@@ -205,11 +214,11 @@ impl Decider {
             }
             _ => (worst, Quality::Nameplate),
         };
-        let overhead = belief.map_or(spec.overhead, |b| demand::overhead(b, spec));
+        let overhead = self.overhead(spec, belief.map_or(spec.overhead, |b| demand::overhead(b, spec)), dt_s);
         let upper = forecast.and_then(|f| f.upper(QUANTILE, self.policy.response)).unwrap_or(power);
         let expected = upper.max(power);
         let wanted = match belief.filter(|_| reachable) {
-            Some(b) => demand::now(b, spec).max(expected),
+            Some(b) => demand::now(b, spec, overhead).max(expected),
             // Still under its last Orders: it may want what it wanted.
             None if age <= settled => self.demand.get(&spec.id).map_or(worst, |held| held.max(worst)),
             None => worst,
@@ -222,6 +231,12 @@ impl Decider {
             Some(Watts::new(b.flow_lpm? / 60.0 * COOLANT_J_PER_L_K * rise.max(0.0)))
         });
         RackNow { power, quality, overhead, expected, demand, worst, reachable, cooling }
+    }
+
+    fn overhead(&mut self, spec: &RackSpec, seen: Watts, dt_s: f64) -> Watts {
+        let known = self.overhead.entry(spec.id.clone()).or_insert(seen);
+        *known = *known + (seen - *known) * (1.0 - (-dt_s / OTHER_S).exp());
+        *known
     }
 
     fn nodes(&mut self, topology: &Topology, fleet: &Fleet, racks: &[RackNow], now: Mono, dt_s: f64) -> Vec<NodeNow> {
@@ -317,7 +332,7 @@ impl Decider {
         allocate(ramp, &more).iter().map(|g| g.watts).collect()
     }
 
-    fn shape(&mut self, spec: &RackSpec, rack: &RackNow, budget: Watts, dt_s: f64) -> Watts {
+    fn shape(&mut self, spec: &RackSpec, rack: &RackNow, budget: Watts, now: Mono, dt_s: f64) -> Watts {
         let per_gpu = (budget - rack.overhead) / f64::from(spec.gpus);
         let whole = Watts::new((per_gpu.get() / STEP_WATTS + 1e-6).floor() * STEP_WATTS);
         let target = whole.clamp(self.policy.floor_gpu.min(spec.gpu_max), spec.gpu_max);
@@ -325,11 +340,15 @@ impl Decider {
         let rise = self.policy.release_watts_per_s * dt_s / f64::from(spec.gpus);
         // An Order that cannot arrive must not loosen what is in force when the rack comes back.
         let trifle = (target - before).get() < TRIFLE_WATTS && target < spec.gpu_max;
+        let settling = self.lowered.get(&spec.id).is_some_and(|at| now.since(*at) < RAISE_AFTER);
         let shaped = match target > before {
             false => target,
-            true if trifle || !rack.reachable => before,
+            true if trifle || settling || !rack.reachable => before,
             true => target.min(before + Watts::new(rise)),
         };
+        if shaped < before {
+            self.lowered.insert(spec.id.clone(), now);
+        }
         self.gpu_limit.insert(spec.id.clone(), shaped);
         shaped
     }

@@ -15,9 +15,8 @@ const GROWTH_WATTS: f64 = 30.0;
 /// Demand falls by this share of the nameplate in a second.
 const DECAY_PER_S: f64 = 0.02;
 
-/// Demand of a rack from its GPUs, without memory.
-pub fn now(belief: &RackBelief, spec: &RackSpec) -> Watts {
-    let overhead = overhead(belief, spec);
+/// Demand of a rack from its GPUs on top of its overhead, without memory.
+pub fn now(belief: &RackBelief, spec: &RackSpec, overhead: Watts) -> Watts {
     let gpus: Watts = belief
         .gpus
         .iter()

@@ -18,11 +18,11 @@ fn trace(path: &Path) {
             let _ = writeln!(text, "{t},{rack},{power:.1},5600,{load:.3}");
         }
     }
-    std::fs::write(path, text).unwrap();
+    std::fs::write(path, text).expect("a trace");
 }
 
 fn train(args: &[&str], dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_headroom-train")).args(args).current_dir(dir).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_headroom-train")).args(args).current_dir(dir).output().expect("the trainer starts")
 }
 
 const SMALL: [&str; 12] = [

@@ -20,7 +20,6 @@ pub use cli::{Cli, Command, ConfigFile};
 
 use config::Config;
 use headroom_agent_core::document::Mistake;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,9 +28,7 @@ const BAD_CONFIG: u8 = 2;
 
 /// Does what the command line asks for.
 pub fn run(cli: Cli) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+    headroom_log::start("info");
     match cli.command {
         Command::Profiles => list_profiles(),
         Command::Check { config } => with_config(&config.path, |config| {

@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(panel.state.gpu_count(), 8);
         let bmc = Fault::new(Kind::BmcLimit, "rack-1/gpu-3", Some(250.0), &plant.spec().racks).expect("fits");
         panel.act(&bmc);
-        (0..2000).for_each(|_| {
+        (0..1500).for_each(|_| {
             panel.take_requests(&mut plant);
             plant.step(0.02);
         });

@@ -16,7 +16,7 @@ mod safe_share;
 mod serve;
 pub mod source;
 
-pub use cli::{Cli, Command, ConfigFile};
+pub use cli::{Cli, Command, ConfigFile, Format};
 
 use config::Config;
 use headroom_agent_core::document::Mistake;
@@ -38,11 +38,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run { config, port_file } => {
             with_config(&config.path, |config| in_runtime(|| run::run(config, port_file.as_deref())))
         }
-        Command::Probe { config } => with_config(&config.path, |config| {
+        Command::Probe { config, format } => with_config(&config.path, |config| {
             in_runtime(|| async move {
-                let (table, all_answered) = probe::run(&config).await;
-                print!("{table}");
-                anyhow::ensure!(all_answered, "not every device answered");
+                let found = probe::run(&config).await;
+                match format {
+                    Format::Table => print!("{}", found.table()),
+                    Format::Json => println!("{:#}", found.json()),
+                }
+                anyhow::ensure!(found.all_answered(), "not every device answered");
                 Ok(())
             })
         }),

@@ -1,4 +1,8 @@
-//! What the system tests share: where the built programs are, and a run of the front door.
+//! What the system tests share: where the built programs are, a run of the front door, in `row` a
+//! simulated row to look into, and in `comparison` what was read beside what is.
+
+pub mod comparison;
+pub mod row;
 
 use serde_json::Value;
 use std::path::PathBuf;

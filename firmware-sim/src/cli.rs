@@ -133,8 +133,11 @@ fn simulate(options: Options) -> ExitCode {
     }
 }
 
-/// Loads a scenario or says why not: then the exit code is 2.
-fn load(file: Option<&Path>) -> Result<Scenario, ExitCode> {
+/// Loads a scenario, the embedded one without a file, or says on stderr why not.
+///
+/// # Errors
+/// The exit code of a wrong scenario, 2.
+pub fn load(file: Option<&Path>) -> Result<Scenario, ExitCode> {
     Scenario::load(file).map_err(|error| {
         match std::error::Error::source(&error) {
             Some(cause) => eprintln!("{error}: {cause}"),

@@ -1,6 +1,6 @@
 //! The command line. What a command does is in the module of its name.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// The per-rack agent of Headroom: reads GPUs, PDUs, UPSs and cooling, sends a Snapshot each
@@ -35,11 +35,14 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Read each configured device once and print a table of values with unit and quality.
+    /// Read each configured device once and print every value with unit and quality.
     Probe {
         /// The agent's config.
         #[command(flatten)]
         config: ConfigFile,
+        /// For people or for programs.
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
     },
     /// Set all GPUs to the safe share and exit: for systemd's ExecStopPost.
     SafeShare {
@@ -49,6 +52,15 @@ pub enum Command {
     },
     /// List the device profiles inside this program with source and validation.
     Profiles,
+}
+
+/// How values are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for each signal.
+    Table,
+    /// One object: devices, their signals, and for each value, unit and quality; `null` is no value.
+    Json,
 }
 
 /// Where the config is.

@@ -16,11 +16,10 @@ mod safe_share;
 mod serve;
 pub mod source;
 
-pub use cli::{Cli, Command, ConfigFile};
+pub use cli::{Cli, Command, ConfigFile, Format};
 
 use config::Config;
 use headroom_agent_core::document::Mistake;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,9 +28,7 @@ const BAD_CONFIG: u8 = 2;
 
 /// Does what the command line asks for.
 pub fn run(cli: Cli) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+    headroom_log::start("info");
     match cli.command {
         Command::Profiles => list_profiles(),
         Command::Check { config } => with_config(&config.path, |config| {
@@ -41,11 +38,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run { config, port_file } => {
             with_config(&config.path, |config| in_runtime(|| run::run(config, port_file.as_deref())))
         }
-        Command::Probe { config } => with_config(&config.path, |config| {
+        Command::Probe { config, format } => with_config(&config.path, |config| {
             in_runtime(|| async move {
-                let (table, all_answered) = probe::run(&config).await;
-                print!("{table}");
-                anyhow::ensure!(all_answered, "not every device answered");
+                let found = probe::run(&config).await;
+                match format {
+                    Format::Table => print!("{}", found.table()),
+                    Format::Json => println!("{:#}", found.json()),
+                }
+                anyhow::ensure!(found.all_answered(), "not every device answered");
                 Ok(())
             })
         }),

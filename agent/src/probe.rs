@@ -1,27 +1,38 @@
-//! `probe`: reads each configured device once and prints a table of what it said, with unit and
-//! quality. For the person who has just wired a rack.
+//! `probe`: reads each configured device once and shows what it said, with unit and quality. For the
+//! person who has just wired a rack, as a table, and for programs, as JSON.
 
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::source;
-use headroom_rack::{DeviceId, Snapshot};
+use headroom_rack::{DeviceId, Reading, Snapshot};
 use nvml_wrapper::Nvml;
+use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// DSX metadata is retained and values are published on change; a second covers most.
 const LISTEN: Duration = Duration::from_secs(3);
+/// The quality of a value that is there.
+const GOOD: &str = "good";
 /// Room for the longest signal name.
 const NAME: usize = 38;
 
-/// Reads everything once. Returns the table and whether every device answered.
-pub async fn run(config: &Config) -> (String, bool) {
+/// What a probe found.
+#[derive(Debug)]
+pub struct Found {
+    snapshot: Arc<Snapshot>,
+    silent: Vec<DeviceId>,
+    notes: Vec<String>,
+}
+
+/// Reads everything once.
+pub async fn run(config: &Config) -> Found {
     let board = Arc::new(Board::new(config.rack.clone(), Clock::start()));
     let stale = Duration::from_secs(3600);
     let mut silent: Vec<DeviceId> = Vec::new();
-    let mut notes = String::new();
+    let mut notes = Vec::new();
     let mut reads = Vec::new();
     for device in &config.modbus {
         board.declare(&device.device, device.profile.points.iter().map(|p| p.signal), stale);
@@ -34,9 +45,7 @@ pub async fn run(config: &Config) -> (String, bool) {
     if config.nvml.enabled {
         match source::nvml::load(config.nvml.library.as_deref()) {
             Ok(nvml) => gpus(&nvml, &board, &mut silent),
-            Err(error) => {
-                let _ = writeln!(notes, "GPUs: NVML is not there: {error}");
-            }
+            Err(error) => notes.push(format!("GPUs: NVML is not there: {error}")),
         }
     }
     if !config.dsx.is_empty() {
@@ -53,12 +62,11 @@ pub async fn run(config: &Config) -> (String, bool) {
     }
     for read in reads {
         if let Ok((device, false)) = read.await {
-            let _ = writeln!(notes, "{} at {} unit {} does not answer", device.device, device.address, device.unit);
+            notes.push(format!("{} at {} unit {} does not answer", device.device, device.address, device.unit));
             silent.push(device.device);
         }
     }
-    let all_answered = silent.is_empty() && notes.is_empty();
-    (table(&board.snapshot()) + &notes, all_answered)
+    Found { snapshot: board.snapshot(), silent, notes }
 }
 
 fn gpus(nvml: &Nvml, board: &Board, silent: &mut Vec<DeviceId>) {
@@ -67,20 +75,49 @@ fn gpus(nvml: &Nvml, board: &Board, silent: &mut Vec<DeviceId>) {
         board.declare(&id, source::nvml::SIGNALS.iter().copied(), Duration::from_secs(3600));
         match nvml.device_by_index(index) {
             Ok(device) => board.put(&id, source::nvml::readings(&device, board.clock().wall())),
-            Err(_) => silent.push(id),
+            Err(error) => {
+                let none = Reading::none(source::nvml::no_data(&error), board.clock().wall());
+                board.put(&id, source::nvml::SIGNALS.iter().map(|signal| (*signal, none)));
+                silent.push(id);
+            }
         }
     }
 }
 
-fn table(snapshot: &Snapshot) -> String {
-    let mut out = format!("{:<14} {:<NAME$} {:>16} {:<6} quality\n", "device", "signal", "value", "unit");
-    for (path, reading) in &snapshot.readings {
-        let unit = path.signal.unit().symbol();
-        let (value, quality) = match reading.value {
-            Ok(value) => (format!("{value:.3}"), "good".to_owned()),
-            Err(reason) => ("-".to_owned(), reason.code()),
-        };
-        let _ = writeln!(out, "{:<14} {:<NAME$} {value:>16} {unit:<6} {quality}", path.device, path.signal);
+impl Found {
+    /// Whether every device said something.
+    pub fn all_answered(&self) -> bool {
+        self.silent.is_empty() && self.notes.is_empty()
     }
-    out
+
+    /// A line for each signal, and what else there is to say.
+    pub fn table(&self) -> String {
+        let mut out = format!("{:<14} {:<NAME$} {:>16} {:<6} quality\n", "device", "signal", "value", "unit");
+        for (path, reading) in &self.snapshot.readings {
+            let unit = path.signal.unit().symbol();
+            let (value, quality) = match reading.value {
+                Ok(value) => (format!("{value:.3}"), GOOD.to_owned()),
+                Err(reason) => ("-".to_owned(), reason.code()),
+            };
+            let _ = writeln!(out, "{:<14} {:<NAME$} {value:>16} {unit:<6} {quality}", path.device, path.signal);
+        }
+        for note in &self.notes {
+            let _ = writeln!(out, "{note}");
+        }
+        out
+    }
+
+    /// The same for programs; no value is `null`, and quality says why.
+    pub fn json(&self) -> Value {
+        let mut devices: Map<String, Value> = Map::new();
+        for (path, reading) in &self.snapshot.readings {
+            let quality = reading.value.map_or_else(|reason| reason.code(), |_| GOOD.to_owned());
+            let device = devices
+                .entry(path.device.to_string())
+                .or_insert_with(|| json!({"answered": !self.silent.contains(&path.device), "signals": {}}));
+            device["signals"][path.signal.name()] =
+                json!({"value": reading.ok(), "unit": path.signal.unit().symbol(), "quality": quality});
+        }
+        json!({"rack": self.snapshot.rack, "devices": devices, "notes": self.notes})
+    }
 }

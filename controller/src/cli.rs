@@ -6,7 +6,6 @@ use crate::config::{self, Config};
 use crate::run::Files;
 use crate::stop;
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,11 +65,7 @@ enum Command {
 
 /// Does what the command line says, in a runtime of its own.
 pub fn run(cli: Cli) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,mqtt5=warn"));
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    let _ = log.try_init();
+    headroom_log::start("info,mqtt5=warn");
     match cli.command {
         Command::DefaultConfig => {
             print!("{}", config::DEFAULT);

@@ -75,8 +75,7 @@ pub enum Command {
 
 /// Runs a command to its end.
 pub fn run(cli: Cli) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    headroom_log::start("info");
     match cli.command {
         Command::Run { scenario, dir, broker, listen, seed } => match load(scenario.as_deref()) {
             Err(code) => code,
@@ -134,8 +133,11 @@ fn simulate(options: Options) -> ExitCode {
     }
 }
 
-/// Loads a scenario or says why not: then the exit code is 2.
-fn load(file: Option<&Path>) -> Result<Scenario, ExitCode> {
+/// Loads a scenario, the embedded one without a file, or says on stderr why not.
+///
+/// # Errors
+/// The exit code of a wrong scenario, 2.
+pub fn load(file: Option<&Path>) -> Result<Scenario, ExitCode> {
     Scenario::load(file).map_err(|error| {
         match std::error::Error::source(&error) {
             Some(cause) => eprintln!("{error}: {cause}"),

@@ -10,4 +10,4 @@ pub mod scenario;
 pub mod serve;
 pub mod trace;
 
-pub use cli::{Cli, run};
+pub use cli::{Cli, load, run};

@@ -101,6 +101,7 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
     let summary_file = dir.join("plant-summary.json");
     let http_listener = listen("http", options.listen.ip(), options.listen.port()).await?;
     let http_address = address_of("http", &http_listener)?;
+    bench.show_drivers(panels.iter().map(Panel::drivers).collect());
     let physics = pace::start(plant, panels, options.scenario.faults.clone(), Arc::clone(&bench));
     tokio::spawn(http::serve(http_listener, Arc::clone(&bench), summary_file.clone()));
     let publisher = options.broker.map(|broker| tokio::spawn(dsx::run(broker, Arc::clone(&bench), stop.clone())));

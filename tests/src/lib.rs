@@ -1,7 +1,11 @@
-//! What the system tests share: where the built programs are, a run of the front door, and a row
-//! whose parts can be killed.
+//! What the system tests share: where the built programs are, a run of the front door, the simulated
+//! row (`plant`), a whole row whose parts can be killed (`row`), and in `comparison` what was read
+//! beside what is.
 
+pub mod comparison;
 pub mod http;
+pub mod parts;
+pub mod plant;
 pub mod row;
 
 use serde_json::Value;

@@ -2,74 +2,24 @@
 //! kill, stop and start again.
 
 use crate::http::{self, Hook};
+use crate::parts::{Part, Start, content};
+use crate::plant::Plant;
 use crate::program;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Waits until `what` is there.
-///
-/// # Panics
-/// When it does not come.
-pub fn until<T>(words: &str, mut what: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = what() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited {PATIENCE:?} for {words}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// One running program, killed when dropped.
-#[derive(Debug)]
-struct Part {
-    child: Child,
-}
-
-impl Part {
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status();
-        assert!(sent.is_ok_and(|s| s.success()), "kill {name}");
-    }
-
-    /// SIGTERM; whether it ended by itself with success.
-    fn stop(mut self) -> bool {
-        self.signal("-TERM");
-        until("a part to stop", || self.child.try_wait().ok().flatten()).success()
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// How to start a part.
-#[derive(Debug, Clone)]
-struct Start {
-    program: &'static str,
-    args: Vec<String>,
-    environment: Vec<(String, String)>,
-}
+/// The safe share of the row's agents.
+pub const SAFE_GPU_WATTS: f64 = 400.0;
 
 /// The row.
 #[derive(Debug)]
 pub struct Row {
-    /// Configs, logs, record.
-    pub dir: tempfile::TempDir,
-    /// The simulator's HTTP server.
-    pub plant: String,
+    /// The simulator and the broker; its folder holds configs, logs and record.
+    pub plant: Plant,
     /// The webhook receiver.
     pub hook: Hook,
     /// Where the controller keeps its record.
@@ -84,67 +34,31 @@ impl Row {
     /// # Panics
     /// When a part does not start.
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let record = dir.path().join("record");
-        let mut row = Self {
-            dir,
-            plant: String::new(),
-            hook: Hook::start(),
-            record,
-            starts: BTreeMap::new(),
-            parts: BTreeMap::new(),
-        };
-        let path = |row: &Self, name: &str| row.dir.path().join(name).display().to_string();
-        let (port, kept) = (path(&row, "broker.port"), path(&row, "broker"));
-        row.add(
-            "broker",
-            "headroom-controller",
-            &["broker", "--listen", "127.0.0.1:0", "--dir", &kept, "--port-file", &port],
-        );
-        let bus = row.file("broker.port");
-        // Started again, it must be where everybody looks for it.
-        row.starts.get_mut("broker").expect("just added").args[2].clone_from(&bus);
-        let plant = path(&row, "plant");
-        row.add("plant", "headroom-sim", &["run", "--dir", &plant, "--broker", &bus]);
-        let inventory: Value = serde_json::from_str(&row.file("plant/inventory.json")).expect("JSON");
-        row.plant = inventory["http"].as_str().expect("an address").to_owned();
-        for rack in inventory["racks"].as_array().expect("racks") {
-            let id = rack["id"].as_str().expect("a name");
-            let config = path(&row, &format!("{id}.toml"));
-            std::fs::write(&config, agent(rack, &bus)).expect("a config");
-            row.add(id, "headroom-agent", &["run", "--config", &config]);
-            row.parts.remove(id);
-            let state = rack["nvml_state"].as_str().expect("a state file").to_owned();
-            row.starts.get_mut(id).expect("just added").environment = vec![("HEADROOM_NVML_STATE".to_owned(), state)];
-            row.begin(id);
+        let plant = Plant::start();
+        let (hook, record) = (Hook::start(), plant.dir().join("record"));
+        let mut starts = BTreeMap::new();
+        let log = |name: &str| plant.dir().join(format!("{name}.log"));
+        let control = format!("[control]\nenabled = true\nsafe_gpu_watts = {SAFE_GPU_WATTS}\nbreaker_amperes = 16.0\n");
+        for rack in &plant.racks {
+            let text = rack.agent_config(&plant.broker, "") + &control;
+            let config = plant.file(&format!("{}.toml", rack.id), &text).display().to_string();
+            let state = [("HEADROOM_NVML_STATE", rack.nvml_state.as_str())];
+            let start = Start::new("headroom-agent", &["run", "--config", &config], &state, log(&rack.id));
+            starts.insert(rack.id.clone(), start);
         }
-        let (config, port) = (path(&row, "controller.toml"), path(&row, "console.port"));
-        std::fs::write(&config, row.controller(&bus)).expect("a config");
-        row.add("controller", "headroom-controller", &["run", "--config", &config, "--port-file", &port]);
-        row.file("console.port");
+        let text = controller(&plant.broker, &hook.address, &record.display().to_string());
+        let config = plant.file("controller.toml", &text).display().to_string();
+        let port = plant.dir().join("console.port").display().to_string();
+        let args = ["run", "--config", &config, "--port-file", &port];
+        starts.insert("controller".to_owned(), Start::new("headroom-controller", &args, &[], log("controller")));
+        starts.insert("broker".to_owned(), plant.broker_start.clone());
+        let mut row = Self { plant, hook, record, starts, parts: BTreeMap::new() };
+        row.parts.extend(row.plant.broker_part.take().map(|part| ("broker".to_owned(), part)));
+        row.parts.extend(row.plant.part.take().map(|part| ("plant".to_owned(), part)));
+        let rest: Vec<String> = row.starts.keys().filter(|name| *name != "broker").cloned().collect();
+        rest.iter().for_each(|name| row.begin(name));
+        row.console();
         row
-    }
-
-    fn controller(&self, bus: &str) -> String {
-        let output = Command::new(program("headroom-controller")).arg("default-config").output().expect("it starts");
-        let text = String::from_utf8(output.stdout).expect("text");
-        let hook = format!("\n[alerts.webhook]\nurl = \"http://{}/hook\"\n", self.hook.address);
-        let replaced = [
-            ("mqtt://127.0.0.1:1883", format!("mqtt://{bus}")),
-            ("dir = \"record\"", format!("dir = \"{}\"", self.record.display())),
-            ("127.0.0.1:7878", "127.0.0.1:0".to_owned()),
-        ];
-        let text = replaced.iter().fold(text, |text, (from, to)| {
-            assert!(text.contains(from), "{from} is not in the default config");
-            text.replace(from, to)
-        });
-        text + &hook
-    }
-
-    fn add(&mut self, name: &str, program: &'static str, args: &[&str]) {
-        let args = args.iter().map(|a| (*a).to_owned()).collect();
-        self.starts.insert(name.to_owned(), Start { program, args, environment: Vec::new() });
-        self.begin(name);
     }
 
     /// Starts a part, for the first time or again.
@@ -153,20 +67,9 @@ impl Row {
     /// When it cannot be started.
     pub fn begin(&mut self, name: &str) {
         if name == "controller" {
-            let _ = std::fs::remove_file(self.dir.path().join("console.port"));
+            let _ = std::fs::remove_file(self.plant.dir().join("console.port"));
         }
-        let start = &self.starts[name];
-        let log = File::options().append(true).create(true).open(self.dir.path().join(format!("{name}.log")));
-        let log = log.expect("a log");
-        let child = Command::new(program(start.program))
-            .args(&start.args)
-            .envs(start.environment.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{name}: {e}"));
-        self.parts.insert(name.to_owned(), Part { child });
+        self.parts.insert(name.to_owned(), self.starts[name].start());
     }
 
     /// Ends a part with SIGKILL: it has no say.
@@ -185,15 +88,9 @@ impl Row {
         self.parts.remove(name).unwrap_or_else(|| panic!("{name} runs")).stop()
     }
 
-    /// The content of a file in the row's folder, once it has some.
-    fn file(&self, name: &str) -> String {
-        let path = self.dir.path().join(name);
-        until(name, || std::fs::read_to_string(&path).ok().filter(|t| !t.trim().is_empty())).trim().to_owned()
-    }
-
     /// The console's address.
     pub fn console(&self) -> String {
-        self.file("console.port")
+        content(&self.plant.dir().join("console.port"))
     }
 
     /// What the controller shows now; null while it is down.
@@ -203,12 +100,12 @@ impl Row {
 
     /// Seconds since the plant started.
     pub fn plant_s(&self) -> f64 {
-        http::json(&self.plant, "/truth")["_plant"]["time_s"].as_f64().unwrap_or(0.0)
+        self.plant.truth()["_plant"]["time_s"].as_f64().unwrap_or(0.0)
     }
 
     /// Enforced limits of a rack's GPUs, or of all, W: what the driver holds, not what anybody says.
     pub fn limits(&self, rack: Option<&str>) -> Vec<f64> {
-        let truth = http::json(&self.plant, "/truth");
+        let truth = self.plant.truth();
         let racks = truth.as_object().into_iter().flatten();
         let racks = racks.filter(|(name, _)| rack.map_or(!name.starts_with('_'), |rack| rack == *name));
         racks
@@ -217,19 +114,11 @@ impl Row {
             .collect()
     }
 
-    /// Injects a fault into the plant.
-    ///
-    /// # Panics
-    /// When the plant refuses it.
-    pub fn fault(&self, fault: &Value) {
-        http::post(&self.plant, "/fault", fault).unwrap_or_else(|e| panic!("{fault}: {e}"));
-    }
-
     /// Every log, for a message.
     pub fn logs(&self) -> String {
         let mut text = String::new();
         for name in self.starts.keys() {
-            let log = std::fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap_or_default();
+            let log = std::fs::read_to_string(self.plant.dir().join(format!("{name}.log"))).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let _ = writeln!(text, "== {name}\n{}", lines[lines.len().saturating_sub(15)..].join("\n"));
         }
@@ -255,30 +144,22 @@ impl Row {
         let safe = safe(self);
         clean &= self.stop("plant");
         clean &= self.stop("broker");
-        (clean, safe, serde_json::from_str(&self.file("plant/plant-summary.json")).expect("JSON"))
+        (clean, safe, serde_json::from_str(&content(&self.plant.dir().join("plant/plant-summary.json"))).expect("JSON"))
     }
 }
 
-/// The safe share of the row's agents.
-pub const SAFE_GPU_WATTS: f64 = 400.0;
-
-fn agent(rack: &Value, bus: &str) -> String {
-    let mut text = format!(
-        "site = \"demo\"\nrack = {}\n[broker]\nurl = \"mqtt://{bus}\"\n[nvml]\nlibrary = {}\n\
-         [control]\nenabled = true\nsafe_gpu_watts = {SAFE_GPU_WATTS}\nbreaker_amperes = 16.0\n",
-        rack["id"], rack["nvml_library"]
-    );
-    for d in rack["modbus"].as_array().expect("devices") {
-        let _ = write!(
-            text,
-            "[[modbus]]\ndevice = {}\nprofile = {}\naddress = {}\nunit = {}\npoll_ms = 500\ntimeout_ms = 500\n",
-            d["device"], d["profile"], d["address"], d["unit"]
-        );
-    }
-    text
-}
-
-/// The directory of this crate's files.
-pub fn files() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The controller's default config with this row's addresses.
+fn controller(bus: &str, hook: &str, record: &str) -> String {
+    let output = Command::new(program("headroom-controller")).arg("default-config").output().expect("it starts");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let replaced = [
+        ("mqtt://127.0.0.1:1883", format!("mqtt://{bus}")),
+        ("dir = \"record\"", format!("dir = \"{record}\"")),
+        ("127.0.0.1:7878", "127.0.0.1:0".to_owned()),
+    ];
+    let text = replaced.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{from} is not in the default config");
+        text.replace(from, to)
+    });
+    text + &format!("\n[alerts.webhook]\nurl = \"http://{hook}/hook\"\n")
 }

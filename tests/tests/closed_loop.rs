@@ -17,14 +17,14 @@ fn an_overload_ramp_is_capped_and_nothing_trips() {
     assert!(number(&summary, "/snapshots") > 150.0, "{summary:#}");
     assert!(number(&summary, "/points_recorded") > 10_000.0, "{summary:#}");
     assert_eq!(summary["gpus_at_safe_limit"], Value::Bool(true));
-    for words in ["ramps from", "capped to", "stopped cleanly"] {
+    for words in ["ramps from", "capped to", "released", "stopped cleanly"] {
         assert!(story.contains(words), "{words:?} missing in\n{story}");
     }
 }
 
 #[test]
 fn the_same_minute_without_control_trips() {
-    let (code, summary, story) = demonstration(&["--for", "70s", "--control", "off"]);
+    let (code, summary, story) = demonstration(&["--for", "60s", "--control", "off"]);
     assert_eq!(code, Some(1), "{story}");
     assert!(number(&summary, "/trips") >= 1.0, "{story}\n{summary:#}");
     assert_eq!(number(&summary, "/orders"), 0.0);

@@ -1,10 +1,12 @@
 //! Parts of a row in the middle of an overload ramp fail one after another. What is done and what
 //! must come of it stands in `failures/*.json`; no breaker may trip in any of them.
 
+use headroom_tests::parts::until;
 use headroom_tests::program;
-use headroom_tests::row::{Row, files, until};
+use headroom_tests::row::Row;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 /// One step of a file: `do` something once the plant is `at_s` old, or `wait` for something.
@@ -21,7 +23,9 @@ fn step(row: &mut Row, step: &Value) {
     } else if let Some(name) = text("start") {
         row.begin(name);
     } else if step["fault"].is_object() {
-        row.fault(&step["fault"]);
+        let fault = &step["fault"];
+        let word = |key: &str| fault[key].as_str().unwrap_or_else(|| panic!("{key} missing in {words}"));
+        row.plant.fault(word("kind"), word("target"), fault["value"].as_f64());
     } else if let Some(finding) = text("wait_alert") {
         until(&words, || alerts(row, "firing").contains(finding).then_some(()));
     } else if let Some(finding) = text("wait_resolved") {
@@ -64,7 +68,7 @@ fn gaps(row: &Row) -> Option<Vec<u64>> {
 }
 
 fn play(name: &str) {
-    let path = files().join("failures").join(format!("{name}.json"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("failures").join(format!("{name}.json"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut row = Row::start();

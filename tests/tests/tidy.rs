@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("rack", &[]),
     ("wire", &["rack"]),
+    ("deploy/log", &[]),
     ("agent/core", &["rack"]),
-    ("agent", &["agent-core", "rack", "wire"]),
+    ("agent", &["agent-core", "log", "rack", "wire"]),
     ("controller/core", &["rack"]),
     ("controller/predict", &["rack"]),
-    ("controller/train", &["predict", "rack"]),
-    ("controller", &["controller-core", "predict", "rack", "wire"]),
-    ("firmware-sim", &["rack"]),
+    ("controller/train", &["log", "predict", "rack"]),
+    ("controller", &["controller-core", "log", "predict", "rack", "wire"]),
+    ("firmware-sim", &["log", "rack"]),
     ("firmware-sim/nvml", &[]),
-    ("deploy/headroom", &["agent", "controller", "sim"]),
+    ("deploy/headroom", &["agent", "controller", "log", "sim"]),
 ];
 const CORES: &[&str] = &["rack", "wire", "agent/core", "controller/core"];
 const IMPURE: &[&str] = &["tokio", "reqwest", "axum", "rand", "rumqttc", "libc", "nvml-wrapper"];

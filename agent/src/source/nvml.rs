@@ -4,7 +4,7 @@
 
 mod read;
 
-pub use read::{SIGNALS, readings};
+pub use read::{SIGNALS, no_data, readings};
 
 use crate::actuator::nvml::NvmlLever;
 use crate::board::{Board, DeviceState};
@@ -157,7 +157,7 @@ fn await_events(nvml: &Nvml, count: u32, board: &Board, stop: &AtomicBool) {
         Ok(set) => set,
         Err(error) => {
             tracing::warn!(%error, "Xid events are not available");
-            let none = Reading::none(read::no_data(&error), board.clock().wall());
+            let none = Reading::none(no_data(&error), board.clock().wall());
             ids.iter().for_each(|id| board.put(id, [(Signal::GpuXid, none), (Signal::GpuXidEvents, none)]));
             return;
         }

@@ -151,8 +151,7 @@ pub struct Fit {
 
 /// Runs a command to its end.
 pub fn run(cli: Cli) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    headroom_log::start("info");
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

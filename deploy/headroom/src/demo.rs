@@ -59,6 +59,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Runs the demonstration.
 pub fn run(options: Options) -> ExitCode {
+    // Before anything starts: what is wrong is then all there is to read, and a wrong scenario ends
+    // as wrong usage does.
+    if let Err(code) = headroom_sim::load(options.scenario.as_deref()) {
+        return code;
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,7 +1,6 @@
 //! Collects the events of controller and simulator over HTTP and prints each once.
 
 use serde::Deserialize;
-use std::io::IsTerminal;
 use std::time::Instant;
 
 #[derive(Debug, Deserialize)]
@@ -41,7 +40,7 @@ pub struct Teller {
 impl Teller {
     /// Starts the clock of the story.
     pub fn new(client: reqwest::Client) -> Self {
-        Self { client, start: Instant::now(), colour: std::io::stdout().is_terminal() }
+        Self { client, start: Instant::now(), colour: headroom_log::colours(&std::io::stdout()) }
     }
 
     /// Prints one line.

@@ -14,4 +14,4 @@ macro_rules! stubs {
     )*};
 }
 
-include!("stubs/names.rs");
+include!("stubs/names.in");

@@ -5,6 +5,9 @@ use super::*;
 use crate::scenario::Scenario;
 
 const DT: f64 = 0.02;
+/// When every rack of the embedded scenario is at full activity, and when the load begins to fall.
+const FULL_S: f64 = 9.5;
+const DIP_S: f64 = 46.0;
 
 fn spec() -> PlantSpec {
     Scenario::load(None).expect("the embedded scenario is valid").plant
@@ -51,19 +54,19 @@ fn without_control_the_first_ramp_trips_both_breakers_within_the_minute() {
     run(&mut plant, 70.0);
     let trips = &plant.tally().trips;
     assert_eq!(trips.len(), 2, "{trips:?}");
-    assert!((45.0..60.0).contains(&trips[0].at_s), "{trips:?}");
+    assert!((FULL_S..DIP_S).contains(&trips[0].at_s), "{trips:?}");
     assert!(plant.tally().peak_load_ratio[0] > 1.25);
     assert!(plant.racks().iter().all(|r| r.gpus.iter().all(|g| g.readout.lost)), "dark racks do not answer");
     assert!(plant.take_events().iter().any(|e| e.kind == "trip"));
 }
 
 #[test]
-fn the_time_of_the_trip_does_not_hang_on_the_seed() {
+fn no_seed_lets_the_dip_come_before_the_trip() {
     for seed in 2..12 {
         let mut plant = Plant::new(&PlantSpec { seed, ..spec() });
         run(&mut plant, 61.0);
         let trips = &plant.tally().trips;
-        assert!(trips.len() == 2 && (45.0..60.0).contains(&trips[0].at_s), "seed {seed}: {trips:?}");
+        assert!(trips.len() == 2 && (FULL_S..DIP_S).contains(&trips[0].at_s), "seed {seed}: {trips:?}");
     }
 }
 
@@ -95,10 +98,10 @@ fn with_every_gpu_at_400_watts_nothing_ever_trips() {
 #[test]
 fn with_one_feed_gone_the_other_carries_both() {
     let mut plant = Plant::new(&spec());
-    run(&mut plant, 5.0);
+    run(&mut plant, 2.0);
     let before: f64 = plant.racks().iter().map(Rack::inlet_watts).sum();
     plant.feeds_mut()[0].breaker.step(DT, [headroom_rack::units::Amperes::new(500.0); 3]);
-    run(&mut plant, 1.0);
+    run(&mut plant, 0.8);
     let rack = &plant.racks()[0];
     assert_eq!(rack.pdus[0].power_watts, 0.0);
     let after: f64 = plant.racks().iter().map(|r| r.pdus[1].power_watts).sum();

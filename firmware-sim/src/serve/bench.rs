@@ -1,6 +1,7 @@
 //! What the physics thread and the servers share: the newest picture of the plant, faults on the
 //! wire, the journal of events, and commands.
 
+use super::nvml::Driver;
 use crate::fault::{Fault, Kind, Target};
 use crate::firmware::{self, image::Image};
 use crate::plant::Plant;
@@ -60,10 +61,12 @@ struct Journal {
 pub struct Bench {
     spec: PlantSpec,
     view: RwLock<Arc<PlantView>>,
+    drivers: RwLock<Vec<Vec<Driver>>>,
     wire: RwLock<BTreeMap<Target, WireFault>>,
     journal: Mutex<Journal>,
     faults: Mutex<VecDeque<Fault>>,
     held: AtomicBool,
+    stands: AtomicBool,
     stopped: AtomicBool,
     gone: AtomicBool,
     gone_bell: Notify,
@@ -81,10 +84,12 @@ impl Bench {
         Self {
             spec: plant.spec().clone(),
             view: RwLock::new(Arc::new(plant.view())),
+            drivers: RwLock::default(),
             wire: RwLock::default(),
             journal: Mutex::default(),
             faults: Mutex::default(),
             held: AtomicBool::new(false),
+            stands: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             gone_bell: Notify::new(),
@@ -104,6 +109,16 @@ impl Bench {
     /// Puts up a new picture.
     pub fn show(&self, view: PlantView) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// What the driver of a GPU knows; `None` before anything was shown.
+    pub fn driver(&self, rack: usize, gpu: usize) -> Option<Driver> {
+        self.drivers.read().unwrap_or_else(PoisonError::into_inner).get(rack)?.get(gpu).copied()
+    }
+
+    /// Puts up what the drivers know, by rack and GPU.
+    pub fn show_drivers(&self, drivers: Vec<Vec<Driver>>) {
+        *self.drivers.write().unwrap_or_else(PoisonError::into_inner) = drivers;
     }
 
     /// What is wrong with a device on the wire; nothing by default.
@@ -179,6 +194,17 @@ impl Bench {
     /// Whether the physics is held.
     pub fn is_held(&self) -> bool {
         self.held.load(Ordering::Acquire)
+    }
+
+    /// Said by the physics thread each turn: whether it has heard of the hold, so that the picture
+    /// shown is the one that stays.
+    pub fn set_stands(&self, on: bool) {
+        self.stands.store(on, Ordering::Release);
+    }
+
+    /// Whether the physics stands still.
+    pub fn stands(&self) -> bool {
+        self.stands.load(Ordering::Acquire)
     }
 
     /// Asks the physics to end.

@@ -11,12 +11,24 @@ use std::path::Path;
 /// "GPU has fallen off the bus" (NVIDIA Xid catalogue).
 const FALLEN_OFF_THE_BUS: u64 = 79;
 
+/// What the driver of a GPU knows and the physics does not.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Driver {
+    /// Power limit last asked for in band.
+    pub limit_requested_watts: f64,
+    /// Number of the last Xid, 0 before the first.
+    pub xid_last: u64,
+    /// Xids so far.
+    pub xid_events: u64,
+}
+
 /// The NVML side of one rack.
 #[derive(Debug)]
 pub struct Panel {
     rack: usize,
     state: NvmlState,
     lost: Vec<bool>,
+    drivers: Vec<Driver>,
 }
 
 impl Panel {
@@ -29,7 +41,8 @@ impl Panel {
         let identities: Vec<GpuIdentity> =
             (0..of.gpus.len()).map(|g| GpuIdentity::h100_sxm(&of.spec().id, g)).collect();
         let state = NvmlState::create(path, &identities)?;
-        let panel = Self { rack, state, lost: vec![false; identities.len()] };
+        let count = identities.len();
+        let panel = Self { rack, state, lost: vec![false; count], drivers: vec![Driver::default(); count] };
         for (g, gpu) in of.gpus.iter().enumerate() {
             panel.state.publish(g, &telemetry(&gpu.readout));
         }
@@ -57,11 +70,24 @@ impl Panel {
                 self.state.set_lost(g, lost);
                 // Without supply the whole host is dark and nobody is there to hear an Xid.
                 if lost && powered(rack) {
-                    self.state.raise_xid(g, FALLEN_OFF_THE_BUS);
+                    self.raise(g, FALLEN_OFF_THE_BUS);
                 }
             }
         }
         self.state.beat();
+    }
+
+    /// What the drivers know now.
+    pub fn drivers(&self) -> Vec<Driver> {
+        let asked = |g: usize| self.state.requests(g).power_limit_mw as f64 / 1000.0;
+        let drivers = self.drivers.iter().enumerate();
+        drivers.map(|(g, driver)| Driver { limit_requested_watts: asked(g), ..*driver }).collect()
+    }
+
+    fn raise(&mut self, gpu: usize, xid: u64) {
+        self.state.raise_xid(gpu, xid);
+        let driver = &mut self.drivers[gpu];
+        (driver.xid_last, driver.xid_events) = (xid, driver.xid_events + 1);
     }
 
     /// Says that the simulator lives while the physics is held.
@@ -70,13 +96,13 @@ impl Panel {
     }
 
     /// Lets a fault act that NVML shows and the physics does not know.
-    pub fn act(&self, fault: &Fault) {
+    pub fn act(&mut self, fault: &Fault) {
         let Target::Gpu(rack, gpu) = fault.target else { return };
         if rack != self.rack {
             return;
         }
         match fault.kind {
-            Kind::Xid => self.state.raise_xid(gpu, fault.value.map_or(FALLEN_OFF_THE_BUS, |xid| xid as u64)),
+            Kind::Xid => self.raise(gpu, fault.value.map_or(FALLEN_OFF_THE_BUS, |xid| xid as u64)),
             Kind::BmcLimit => {
                 self.state.set_out_of_band_limit(gpu, Some((fault.value.unwrap_or(300.0) * 1000.0) as u64));
             }
@@ -157,7 +183,7 @@ mod tests {
         assert_eq!(panel.state.gpu_count(), 8);
         let bmc = Fault::new(Kind::BmcLimit, "rack-1/gpu-3", Some(250.0), &plant.spec().racks).expect("fits");
         panel.act(&bmc);
-        (0..2000).for_each(|_| {
+        (0..1500).for_each(|_| {
             panel.take_requests(&mut plant);
             plant.step(0.02);
         });

@@ -62,7 +62,9 @@ impl Pace {
         for fault in self.bench.take_faults() {
             self.fault(&fault);
         }
-        if !self.bench.is_held() {
+        let held = self.bench.is_held();
+        if !held {
+            self.bench.set_stands(false);
             while self.schedule.front().is_some_and(|f| f.at_s <= self.plant.time_s()) {
                 if let Some(due) = self.schedule.pop_front() {
                     self.fault(&due.fault);
@@ -78,13 +80,15 @@ impl Pace {
             self.panels.iter().for_each(Panel::beat);
         }
         self.bench.show(self.plant.view());
+        self.bench.show_drivers(self.panels.iter().map(Panel::drivers).collect());
+        self.bench.set_stands(held);
     }
 
     fn fault(&mut self, fault: &Fault) {
         // On the wire first: a frozen meter shows the last picture before the fault.
         self.bench.act_on_wire(fault);
         fault.act(&mut self.plant);
-        self.panels.iter().for_each(|panel| panel.act(fault));
+        self.panels.iter_mut().for_each(|panel| panel.act(fault));
         let word = fault.kind.word();
         let text = match (fault.kind, fault.value) {
             (Kind::Clear, _) => format!("faults of {} are cleared", fault.name),

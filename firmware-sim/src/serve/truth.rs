@@ -2,6 +2,7 @@
 //! numbers in the catalogue's units; written by hand, not derived from any profile.
 
 use super::bench::Bench;
+use super::nvml::Driver;
 use super::ups_reader;
 use crate::plant::FEEDS;
 use crate::plant::cooling::CoolingReadout;
@@ -13,6 +14,8 @@ use serde_json::{Map, Value, json};
 
 /// Everything, now.
 pub fn json(bench: &Bench) -> Value {
+    // Before the picture: who reads that the plant stands must not get a picture from before.
+    let stands = bench.stands();
     let view = bench.view();
     let spec = bench.spec();
     let mut all = Map::new();
@@ -20,7 +23,7 @@ pub fn json(bench: &Bench) -> Value {
     for (r, rack) in view.racks.iter().enumerate() {
         let mut devices = Map::new();
         for (g, reading) in rack.gpus.iter().enumerate() {
-            devices.insert(format!("gpu-{g}"), gpu(reading, &spec.gpu));
+            devices.insert(format!("gpu-{g}"), gpu(reading, bench.driver(r, g), &spec.gpu));
         }
         for (f, feed) in FEEDS.iter().enumerate() {
             devices.insert(format!("pdu-{feed}"), pdu(&rack.pdus[f]));
@@ -51,7 +54,7 @@ pub fn json(bench: &Bench) -> Value {
     }
     all.insert(
         "_plant".to_owned(),
-        json!({"time_s": view.time_s, "held": bench.is_held(), "feeds": feeds, "racks": racks}),
+        json!({"time_s": view.time_s, "held": bench.is_held(), "stands": stands, "feeds": feeds, "racks": racks}),
     );
     Value::Object(all)
 }
@@ -60,13 +63,13 @@ fn flag(on: bool) -> u8 {
     u8::from(on)
 }
 
-fn gpu(r: &GpuReadout, spec: &GpuSpec) -> Value {
+fn gpu(r: &GpuReadout, driver: Option<Driver>, spec: &GpuSpec) -> Value {
     json!({
         "gpu_power_watts": r.power_watts,
         "gpu_power_instant_watts": r.power_instant_watts,
         "gpu_energy_joules": r.energy_joules,
         "gpu_limit_enforced_watts": r.limit_watts,
-        "gpu_limit_requested_watts": r.limit_watts,
+        "gpu_limit_requested_watts": driver.map(|d| d.limit_requested_watts),
         "gpu_limit_min_watts": spec.min_watts,
         "gpu_limit_max_watts": spec.max_watts,
         "gpu_limit_default_watts": spec.max_watts,
@@ -80,6 +83,8 @@ fn gpu(r: &GpuReadout, spec: &GpuSpec) -> Value {
         "gpu_throttle_reasons_bits": r.throttle_reasons,
         "gpu_power_capped_seconds": r.power_capped_s,
         "gpu_ecc_uncorrected_count": 0,
+        "gpu_xid_last_count": driver.map(|d| d.xid_last),
+        "gpu_xid_events_count": driver.map(|d| d.xid_events),
         "lost": r.lost,
     })
 }

@@ -151,7 +151,7 @@ impl Counted for u64 {
 }
 
 /// What an NVML error means for a signal. Not supported and not permitted are normal.
-pub(super) fn no_data(error: &NvmlError) -> NoData {
+pub fn no_data(error: &NvmlError) -> NoData {
     match error {
         NvmlError::NotSupported
         | NvmlError::FunctionNotFound

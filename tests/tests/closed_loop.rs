@@ -29,3 +29,19 @@ fn the_same_minute_without_control_trips() {
     assert!(number(&summary, "/trips") >= 1.0, "{story}\n{summary:#}");
     assert_eq!(number(&summary, "/orders"), 0.0);
 }
+
+#[test]
+fn a_row_of_another_scenario_is_read_and_controlled_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("other.toml");
+    let racks = ["left", "right"].map(|id| {
+        format!("[[rack]]\nid = \"{id}\"\ngpus = 4\nworkload = \"batch\"\nlevel = [[0, 0.1], [2, 0.1], [5, 1.0]]\n")
+    });
+    let text = format!("site = \"hall\"\n[breaker]\nrating_amperes = 6.0\n{}", racks.concat());
+    std::fs::write(&file, text).expect("a file");
+    let (code, summary, story) = demonstration(&["--for", "15s", "--scenario", file.to_str().expect("text")]);
+    assert_eq!(code, Some(0), "{story}\n{summary:#}");
+    assert_eq!((number(&summary, "/racks"), number(&summary, "/gpus")), (2.0, 8.0));
+    assert!(number(&summary, "/snapshots") >= 10.0 && number(&summary, "/receipts/applied") > 10.0, "{summary:#}");
+    assert!(story.contains("left capped to") || story.contains("right capped to"), "{story}");
+}

@@ -1,6 +1,11 @@
-//! Writes the configs of the demonstration from what the simulator says it serves. The same files
-//! an operator would write; only addresses and the NVML library differ from a real row.
+//! Writes the configs of the demonstration from the scenario and from what the simulator says it
+//! serves. The same files an operator would write; only addresses and the NVML library differ from a
+//! real row.
 
+use anyhow::Context;
+use headroom_sim::plant::FEEDS;
+use headroom_sim::plant::spec::{PlantSpec, RackSpec};
+use headroom_sim::serve::ups_reader;
 use serde::Deserialize;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -37,13 +42,14 @@ pub struct Device {
 }
 
 /// The agent's config of one rack; without control it only watches.
-pub fn agent(rack: &Rack, broker: &str, control: bool) -> String {
+pub fn agent(rack: &Rack, plant: &PlantSpec, broker: &str, control: bool) -> String {
     let mut text = format!(
-        "site = \"demo\"\nrack = {:?}\n\n[broker]\nurl = \"mqtt://{broker}\"\n\n[nvml]\nlibrary = {:?}\n\n[serve]\nlisten = \"127.0.0.1:0\"\n",
-        rack.id, rack.nvml_library
+        "site = {:?}\nrack = {:?}\n\n[broker]\nurl = \"mqtt://{broker}\"\n\n[nvml]\nlibrary = {:?}\n\n[serve]\nlisten = \"127.0.0.1:0\"\n",
+        plant.site, rack.id, rack.nvml_library
     );
     if control {
-        text.push_str("\n[control]\nenabled = true\nsafe_gpu_watts = 400\nbreaker_amperes = 16.0\n");
+        let rating = plant.breaker.rating_amperes;
+        let _ = write!(text, "\n[control]\nenabled = true\nsafe_gpu_watts = 400\nbreaker_amperes = {rating}\n");
     }
     for d in &rack.modbus {
         let _ = write!(
@@ -57,6 +63,8 @@ pub fn agent(rack: &Rack, broker: &str, control: bool) -> String {
 
 /// What of the controller's config the demonstration sets.
 pub struct Controller<'a> {
+    /// The row.
+    pub plant: &'a PlantSpec,
     /// The broker's address.
     pub broker: &'a str,
     /// Where the console shall listen.
@@ -69,7 +77,8 @@ pub struct Controller<'a> {
     pub model: bool,
 }
 
-/// The controller's config: its documented default with the demonstration's addresses.
+/// The controller's config: its documented default with the scenario's row and the demonstration's
+/// addresses.
 pub fn controller(default: &str, set: &Controller<'_>) -> anyhow::Result<String> {
     let mut config: toml::Table = default.parse()?;
     let mut put = |table: &str, key: &str, value: toml::Value| {
@@ -85,5 +94,80 @@ pub fn controller(default: &str, set: &Controller<'_>) -> anyhow::Result<String>
     put("alerts", "webhook", hook.into());
     let mode = if set.control { "automatic" } else { "advisory" };
     config.insert("mode".to_owned(), mode.into());
+    row(&mut config, set.plant).context("the controller's default config has nodes and racks")?;
     Ok(toml::to_string(&config)?)
+}
+
+/// Puts the scenario's racks and ratings in the place of the default's. `None`: there are none.
+fn row(config: &mut toml::Table, plant: &PlantSpec) -> Option<()> {
+    config.insert("site".to_owned(), plant.site.clone().into());
+    for node in config.get_mut("node")?.as_array_mut()?.iter_mut().filter_map(toml::Value::as_table_mut) {
+        let feed = node.get("feed")?.as_str()?.to_owned();
+        if node.get("kind")?.as_str()? == "ups" {
+            let reader = ups_reader(FEEDS.iter().position(|f| *f == feed)?, plant.racks.len());
+            node.insert("rating_watts".to_owned(), plant.ups.rating_watts.into());
+            node.insert("meter".to_owned(), format!("{}/ups-{feed}", plant.racks.get(reader)?.id).into());
+        } else {
+            node.insert("rating_amperes".to_owned(), plant.breaker.rating_amperes.into());
+            node.insert("volts".to_owned(), plant.volts.into());
+        }
+    }
+    let racks = config.get_mut("rack")?.as_array_mut()?;
+    let like = racks.first()?.as_table()?.clone();
+    *racks = plant.racks.iter().map(|rack| rack_like(&like, rack, plant).into()).collect();
+    Some(())
+}
+
+fn rack_like(like: &toml::Table, rack: &RackSpec, plant: &PlantSpec) -> toml::Table {
+    let mut table = like.clone();
+    // Nobody misses what an idle rack does not do.
+    let priority = Some(rack.workload.word()).filter(|word| *word != "idle").unwrap_or("batch");
+    let gpus = i64::try_from(rack.gpus).unwrap_or(i64::MAX);
+    for (key, value) in [
+        ("id", rack.id.clone().into()),
+        ("priority", priority.into()),
+        ("gpus", gpus.into()),
+        ("overhead_watts", rack.overhead_watts.into()),
+        ("gpu_max_watts", plant.gpu.max_watts.into()),
+    ] {
+        table.insert(key.to_owned(), value);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headroom_sim::scenario::Scenario;
+
+    fn written(plant: &PlantSpec) -> headroom_controller::config::Config {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7878));
+        let set =
+            Controller { plant, broker: "127.0.0.1:1883", listen: address, hook: address, control: true, model: true };
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("controller.toml");
+        let text = controller(headroom_controller::config::DEFAULT, &set).expect("the default is TOML");
+        std::fs::write(&file, text).expect("a file");
+        headroom_controller::config::load(&file).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    #[test]
+    fn the_embedded_scenario_is_the_row_of_the_documented_config() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("controller.toml");
+        std::fs::write(&file, headroom_controller::config::DEFAULT).expect("a file");
+        let documented = headroom_controller::config::load(&file).expect("sound");
+        let written = written(&Scenario::load(None).expect("valid").plant);
+        assert_eq!(format!("{:?}", written.nodes), format!("{:?}", documented.nodes));
+        assert_eq!(format!("{:?}", written.racks), format!("{:?}", documented.racks));
+    }
+
+    #[test]
+    fn another_row_is_written_as_it_is() {
+        let text = "site = \"hall\"\n[breaker]\nrating_amperes = 25\n[[rack]]\nid = \"left\"\ngpus = 2\n\
+            workload = \"idle\"\nlevel = [[0, 0.5]]\n";
+        let config = written(&Scenario::parse("other.toml", text).expect("valid").plant);
+        assert_eq!((config.site.as_str(), config.racks.len(), config.racks[0].gpus), ("hall", 1, 2));
+        assert!(format!("{:?}", config.nodes).contains("25"), "{:?}", config.nodes);
+    }
 }

@@ -6,6 +6,7 @@ use crate::hook;
 use crate::story::{Source, Teller};
 use crate::summary::merge;
 use anyhow::Context;
+use headroom_sim::plant::spec::PlantSpec;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -61,9 +62,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub fn run(options: Options) -> ExitCode {
     // Before anything starts: what is wrong is then all there is to read, and a wrong scenario ends
     // as wrong usage does.
-    if let Err(code) = headroom_sim::load(options.scenario.as_deref()) {
-        return code;
-    }
+    let plant = match headroom_sim::load(options.scenario.as_deref()) {
+        Ok(scenario) => scenario.plant,
+        Err(code) => return code,
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -71,7 +73,7 @@ pub fn run(options: Options) -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    match runtime.block_on(demo(&options)) {
+    match runtime.block_on(demo(&options, &plant)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -81,7 +83,7 @@ pub fn run(options: Options) -> ExitCode {
     }
 }
 
-async fn demo(options: &Options) -> anyhow::Result<bool> {
+async fn demo(options: &Options, plant: &PlantSpec) -> anyhow::Result<bool> {
     let temporary = tempfile::tempdir()?;
     let dir = options.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
@@ -90,7 +92,7 @@ async fn demo(options: &Options) -> anyhow::Result<bool> {
     let teller = Teller::new(client.clone());
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut row = Row::start(options, &dir, &teller).await?;
+    let mut row = Row::start(options, plant, &dir, &teller).await?;
     let end = options.time.map(|time| tokio::time::Instant::now() + time);
     let mut sources = [
         Source::new("controller", row.console),
@@ -154,7 +156,7 @@ struct Row {
 const READY: Duration = Duration::from_secs(20);
 
 impl Row {
-    async fn start(options: &Options, dir: &Path, teller: &Teller) -> anyhow::Result<Self> {
+    async fn start(options: &Options, spec: &PlantSpec, dir: &Path, teller: &Teller) -> anyhow::Result<Self> {
         let path = |name: &str| dir.join(name).display().to_string();
         // Left over from an earlier run in the same folder, these would be taken for this run's.
         for stale in ["broker.port", "console.port", "plant/inventory.json", "controller-summary.json"] {
@@ -177,13 +179,14 @@ impl Row {
         let mut agents = Vec::new();
         for rack in &inventory.racks {
             let file = path(&format!("{}.toml", rack.id));
-            std::fs::write(&file, config::agent(rack, &bus, control))?;
+            std::fs::write(&file, config::agent(rack, spec, &bus, control))?;
             let env = [("HEADROOM_NVML_STATE", rack.nvml_state.as_str())];
             agents.push(Child::start(&rack.id, dir, &["agent", "run", "--config", &file], &env)?);
         }
         let (lines, alerts) = tokio::sync::mpsc::channel(64);
         let free = std::net::TcpListener::bind(options.listen).is_ok();
         let set = config::Controller {
+            plant: spec,
             broker: &bus,
             listen: if free { options.listen } else { SocketAddr::new(options.listen.ip(), 0) },
             hook: hook::start(lines).await?,

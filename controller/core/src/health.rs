@@ -5,6 +5,7 @@ use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
 use headroom_rack::{DeviceId, Finding, Mono, RackId, Severity, Signal, Snapshot, UnixMs};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Readings that make up a baseline.
 const LEARN: u32 = 12;
@@ -15,6 +16,11 @@ const DRIFT: f64 = 0.85;
 const BLEND: f64 = 0.2;
 /// Consecutive Snapshots a contradiction must last: meter and GPUs are read a second apart.
 const PATIENCE: u32 = 5;
+/// When the bus fails or comes back, agents fall silent and are heard again one after the other; one
+/// that is silent alone is silent for this much longer.
+const ALONE: Duration = Duration::from_secs(3);
+/// An agent never heard since the start counts as silent from here on.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// A learned figure of merit: first a mean, then compared with itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,7 +55,9 @@ pub struct Health {
     pump: BTreeMap<(RackId, DeviceId), Merit>,
     contradicted: BTreeMap<RackId, u32>,
     weak: BTreeMap<(RackId, DeviceId), bool>,
-    newest: Mono,
+    started: Option<Mono>,
+    /// When last nobody was heard.
+    all_silent: Option<Mono>,
     open: BTreeMap<String, Finding>,
 }
 
@@ -63,7 +71,8 @@ impl Health {
             pump: BTreeMap::new(),
             contradicted: BTreeMap::new(),
             weak: BTreeMap::new(),
-            newest: Mono::default(),
+            started: None,
+            all_silent: None,
             open: BTreeMap::new(),
         }
     }
@@ -73,7 +82,6 @@ impl Health {
         if snapshot.historical {
             return;
         }
-        self.newest = self.newest.max(arrived);
         self.fleet.fold(snapshot, arrived);
         self.fleet.take_receipts();
         for device in snapshot.devices() {
@@ -95,15 +103,15 @@ impl Health {
             .is_some_and(|(spec, belief)| belief.contradicts(spec));
         let count = self.contradicted.entry(snapshot.rack.clone()).or_default();
         *count = if contradicts { *count + 1 } else { 0 };
-        self.review(snapshot.at);
     }
 
-    /// What is open now, in the order of keys.
-    pub fn findings(&self) -> Vec<Finding> {
+    /// What is open at `now`, in the order of keys; `at` is the same instant for people.
+    pub fn findings(&mut self, now: Mono, at: UnixMs) -> Vec<Finding> {
+        self.review(now, at);
         self.open.values().cloned().collect()
     }
 
-    fn review(&mut self, at: UnixMs) {
+    fn review(&mut self, time: Mono, at: UnixMs) {
         let mut now = Vec::new();
         for ((rack, device), merit) in &self.battery {
             if let Some(share) = merit.share().filter(|s| *s < DRIFT) {
@@ -154,25 +162,46 @@ impl Health {
                     .to_owned(),
             ));
         }
-        for spec in self.topology.racks() {
-            let silent = self.fleet.rack(&spec.id).is_some_and(|b| b.age(self.newest) > SILENT);
-            if silent {
-                now.push(finding(
-                    "agent_silent",
-                    spec.id.as_str(),
-                    Severity::Critical,
-                    format!("the agent of {} is silent", spec.id),
-                    "its GPUs fall to the safe share; see whether the host, the agent or the network is down"
-                        .to_owned(),
-                ));
-            }
-        }
+        now.extend(self.silent(time));
         let mut open = BTreeMap::new();
         for mut found in now {
             found.since = self.open.get(&found.key).map_or(at, |f| f.since);
             open.insert(found.key.clone(), found);
         }
         self.open = open;
+    }
+
+    /// Agents that are not heard; one Finding if that is all of them.
+    fn silent(&mut self, now: Mono) -> Vec<Finding> {
+        let started = *self.started.get_or_insert(now);
+        let is_silent = |rack: &RackId, more: Duration| match self.fleet.rack(rack) {
+            Some(belief) => belief.age(now) > SILENT + more,
+            None => now.since(started) > GRACE + more,
+        };
+        let racks = self.topology.racks();
+        if racks.len() > 1 && racks.iter().all(|r| is_silent(&r.id, Duration::ZERO)) {
+            self.all_silent = Some(now);
+            return vec![finding(
+                "no_agent_heard",
+                "bus",
+                Severity::Critical,
+                "no agent is heard".to_owned(),
+                "every rack falls to its safe share; see whether the broker or the network is down".to_owned(),
+            )];
+        }
+        if self.all_silent.is_some_and(|at| now.since(at) <= SILENT + ALONE) {
+            return Vec::new();
+        }
+        let alone = racks.iter().filter(|r| is_silent(&r.id, ALONE)).map(|spec| {
+            finding(
+                "agent_silent",
+                spec.id.as_str(),
+                Severity::Critical,
+                format!("the agent of {} is silent", spec.id),
+                "its GPUs fall to the safe share; see whether the host, the agent or the network is down".to_owned(),
+            )
+        });
+        alone.collect()
     }
 }
 
@@ -224,6 +253,18 @@ mod tests {
         health.fold(&snapshot, Mono::from_ms(second * 1000));
     }
 
+    fn found(health: &mut Health, second: u64) -> Vec<Finding> {
+        health.findings(Mono::from_ms(second * 1000), UnixMs::new(second * 1000))
+    }
+
+    fn hear(health: &mut Health, second: u64, rack: &str) {
+        let at = UnixMs::new(second * 1000);
+        let rack = RackId::new(rack).unwrap();
+        let (readings, receipts) = (BTreeMap::new(), Vec::new());
+        let snapshot = Snapshot { rack, boot: 1, seq: second, at, historical: false, readings, receipts };
+        health.fold(&snapshot, Mono::from_ms(second * 1000));
+    }
+
     fn battery(health: &mut Health, second: u64, runtime_s: f64) {
         fold(
             health,
@@ -242,13 +283,13 @@ mod tests {
     #[test]
     fn a_battery_that_holds_less_is_found_and_a_steady_one_is_not() {
         let mut health = Health::new(&row());
-        (0..40).for_each(|s| battery(&mut health, s, 600.0));
-        assert_eq!(health.findings(), []);
-        (40..70).for_each(|s| battery(&mut health, s, 420.0));
-        let found = health.findings();
+        (0..20).for_each(|s| battery(&mut health, s, 600.0));
+        assert_eq!(found(&mut health, 20), []);
+        (20..50).for_each(|s| battery(&mut health, s, 420.0));
+        let found = found(&mut health, 50);
         assert_eq!(found[0].key, "ups_battery_drift:rack-1/ups-a");
         assert!(found[0].title.contains("70 %"), "{}", found[0].title);
-        assert!(found[0].since >= UnixMs::new(40_000) && found[0].since < UnixMs::new(60_000));
+        assert_eq!(found[0].since, UnixMs::new(50_000));
     }
 
     #[test]
@@ -259,8 +300,40 @@ mod tests {
         };
         (0..20).for_each(|s| turn(&mut health, s, 3000.0, 30.0));
         (20..60).for_each(|s| turn(&mut health, s, 1500.0, 15.0));
-        assert_eq!(health.findings(), []);
+        assert_eq!(found(&mut health, 60), []);
         (60..90).for_each(|s| turn(&mut health, s, 3000.0, 21.0));
-        assert_eq!(health.findings()[0].kind, "pump_drift");
+        assert_eq!(found(&mut health, 89)[0].kind, "pump_drift");
+    }
+
+    #[test]
+    fn one_silent_agent_is_named_and_a_silent_bus_is_one_finding() {
+        let mut health = Health::new(&row());
+        let racks: Vec<String> = row().racks().iter().map(|r| r.id.to_string()).collect();
+        let mut keys = |second: u64, heard: &[String]| -> Vec<String> {
+            heard.iter().for_each(|rack| hear(&mut health, second, rack));
+            found(&mut health, second).into_iter().map(|f| f.key).collect()
+        };
+        let (first, rest) = racks.split_first().unwrap();
+        let none: Vec<String> = Vec::new();
+        (0..5).for_each(|s| assert_eq!(keys(s, &racks), none));
+        (5..=13).for_each(|s| assert_eq!(keys(s, rest), none, "{s}"));
+        assert_eq!(keys(14, rest), [format!("agent_silent:{first}")]);
+        assert_eq!(keys(15, &racks), none);
+        (16..=21).for_each(|s| assert_eq!(keys(s, &[]), none, "{s}"));
+        assert_eq!(keys(22, &[]), ["no_agent_heard:bus"]);
+        assert_eq!(keys(23, std::slice::from_ref(first)), none, "the others have time to come back");
+        (24..40).for_each(|s| assert_eq!(keys(s, &racks), none));
+    }
+
+    #[test]
+    fn an_agent_never_heard_is_silent_after_a_while() {
+        let mut health = Health::new(&row());
+        let racks: Vec<String> = row().racks().iter().map(|r| r.id.to_string()).collect();
+        for second in 0..=33 {
+            hear(&mut health, second, &racks[0]);
+            assert_eq!(found(&mut health, second), [], "{second}");
+        }
+        hear(&mut health, 34, &racks[0]);
+        assert_eq!(found(&mut health, 34).len(), racks.len() - 1);
     }
 }

@@ -265,7 +265,7 @@ impl Control {
     }
 
     fn judge(&mut self, parts: &Parts) {
-        let findings = self.health.findings();
+        let findings = self.health.findings(self.clock.now(), self.clock.unix());
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
             parts.record.append(Entry::Finding(finding.clone()));

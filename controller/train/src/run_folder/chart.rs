@@ -11,8 +11,8 @@ const TOP: f64 = 24.0;
 /// A picture of the training.
 pub fn svg(epochs: &[Epoch]) -> String {
     let losses = || epochs.iter().flat_map(|e| [e.train_loss, e.validation_loss]);
-    let low = losses().fold(f64::MAX, f64::min).min(1e9);
-    let high = losses().fold(0.0, f64::max).max(low + 1e-9);
+    let low = losses().reduce(f64::min).unwrap_or(0.0);
+    let high = losses().fold(0.0, f64::max).max(low + 1e-3);
     let x = |epoch: usize| LEFT + (WIDTH - LEFT - 16.0) * (epoch - 1) as f64 / (epochs.len().max(2) - 1) as f64;
     let y = |loss: f64| TOP + (HEIGHT - TOP - BOTTOM) * (high - loss) / (high - low);
     let line = |pick: fn(&Epoch) -> f64, colour: &str| {

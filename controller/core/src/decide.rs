@@ -28,6 +28,9 @@ use std::time::Duration;
 const STEP_WATTS: f64 = 5.0;
 /// A limit is not raised by less than this, so that it does not follow noise.
 const TRIFLE_WATTS: f64 = 10.0;
+/// A rack counts as held below its demand from this share of it on: demand is an estimate with room
+/// to grow in it, and nobody should be told of less.
+const HELD: f64 = 0.05;
 /// A rack that was just kept below its demand is lent nothing for this long: demand that hovers
 /// around what fits would otherwise be lent and taken back each second.
 const LEND_AFTER: Duration = Duration::from_secs(20);
@@ -37,8 +40,11 @@ const OTHER_S: f64 = 15.0;
 /// A limit that was just lowered is not raised for this long, so that a load that swings faster is
 /// held at the lower end of what fits.
 const RAISE_AFTER: Duration = Duration::from_secs(5);
-/// The forecast quantile the decision protects against.
+/// The forecast quantile that is shown as what may come.
 const QUANTILE: f64 = 0.99;
+/// The forecast quantile a rack is given room for. Caps hold whatever comes; this decides how often a
+/// rack has to wait a second for its room, against how much room others are refused in vain.
+const WANTED_QUANTILE: f64 = 0.9;
 /// Specific heat of the coolant, J/(l K): water at 30 degrees Celsius; 25 % glycol is 4 % lower.
 const COOLANT_J_PER_L_K: f64 = 4160.0;
 
@@ -215,10 +221,11 @@ impl Decider {
             _ => (worst, Quality::Nameplate),
         };
         let overhead = self.overhead(spec, belief.map_or(spec.overhead, |b| demand::overhead(b, spec)), dt_s);
-        let upper = forecast.and_then(|f| f.upper(QUANTILE, self.policy.response)).unwrap_or(power);
-        let expected = upper.max(power);
+        let upper =
+            |quantile| forecast.and_then(|f| f.upper(quantile, self.policy.response)).unwrap_or(power).max(power);
+        let expected = upper(QUANTILE);
         let wanted = match belief.filter(|_| reachable) {
-            Some(b) => demand::now(b, spec, overhead).max(expected),
+            Some(b) => demand::now(b, spec, overhead).max(upper(WANTED_QUANTILE)),
             // Still under its last Orders: it may want what it wanted.
             None if age <= settled => self.demand.get(&spec.id).map_or(worst, |held| held.max(worst)),
             None => worst,
@@ -374,7 +381,7 @@ impl Decider {
             .unwrap_or(0);
         let node = grant.bound_by.unwrap_or(tightest);
         let cooled = rack.cooling.is_some_and(|c| c < rack.demand);
-        let binding = budget < rack.demand - Watts::new(STEP_WATTS * f64::from(spec.gpus)) && gpu < spec.gpu_max;
+        let binding = budget < rack.demand * (1.0 - HELD) && gpu < spec.gpu_max;
         let kind = match grant.bound_by {
             _ if cooled => LimitKind::Cooling,
             Some(node) => nodes[node].kind,

@@ -13,7 +13,7 @@ const AT_LIMIT: f64 = 0.92;
 const GROWTH: f64 = 1.25;
 const GROWTH_WATTS: f64 = 30.0;
 /// Demand falls by this share of the nameplate in a second.
-const DECAY_PER_S: f64 = 0.02;
+const DECAY_PER_S: f64 = 0.04;
 
 /// Demand of a rack from its GPUs on top of its overhead, without memory.
 pub fn now(belief: &RackBelief, spec: &RackSpec, overhead: Watts) -> Watts {

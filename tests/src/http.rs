@@ -45,12 +45,12 @@ pub fn post(address: &str, path: &str, body: &Value) -> std::io::Result<String> 
     request(address, &format!("POST {path}"), &body.to_string())
 }
 
-/// Receives webhooks and keeps their bodies.
+/// Receives what is posted to it and keeps it.
 #[derive(Debug)]
 pub struct Hook {
     /// Where it listens.
     pub address: String,
-    bodies: Arc<Mutex<Vec<Value>>>,
+    texts: Arc<Mutex<Vec<String>>>,
 }
 
 impl Hook {
@@ -61,31 +61,36 @@ impl Hook {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
-        let bodies = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&bodies);
+        let texts = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&texts);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if let Some(body) = receive(stream) {
-                    kept.lock().expect("nobody panics with it").push(body);
+                if let Some(text) = receive(stream) {
+                    kept.lock().expect("nobody panics with it").push(text);
                 }
             }
         });
-        Self { address, bodies }
+        Self { address, texts }
     }
 
-    /// What came so far.
+    /// What came so far, post by post.
     ///
     /// # Panics
     /// When the receiver panicked.
+    pub fn texts(&self) -> Vec<String> {
+        self.texts.lock().expect("nobody panics with it").clone()
+    }
+
+    /// What came so far and is JSON.
     pub fn bodies(&self) -> Vec<Value> {
-        self.bodies.lock().expect("nobody panics with it").clone()
+        self.texts().iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
     }
 }
 
-fn receive(mut stream: TcpStream) -> Option<Value> {
+fn receive(mut stream: TcpStream) -> Option<String> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut length = 0;
+    let (mut length, mut zipped) = (0, false);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
@@ -93,6 +98,7 @@ fn receive(mut stream: TcpStream) -> Option<Value> {
         if let Some(value) = line.strip_prefix("content-length:") {
             length = value.trim().parse().ok()?;
         }
+        zipped |= line == "content-encoding: gzip";
         if line.is_empty() {
             break;
         }
@@ -100,5 +106,10 @@ fn receive(mut stream: TcpStream) -> Option<Value> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").ok()?;
-    serde_json::from_slice(&body).ok()
+    if !zipped {
+        return String::from_utf8(body).ok();
+    }
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).ok()?;
+    Some(text)
 }

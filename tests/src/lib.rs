@@ -41,3 +41,32 @@ pub fn demonstration(args: &[&str]) -> (Option<i32>, Value, String) {
     let text = std::fs::read_to_string(&summary).unwrap_or_else(|e| panic!("no summary ({e}):\n{story}"));
     (run.status.code(), serde_json::from_str(&text).expect("the summary is JSON"), story)
 }
+
+/// A file or folder of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests has a parent").join(path)
+}
+
+/// Runs a program to its end with success and gives what it said, stdout before stderr.
+///
+/// # Panics
+/// When it is not there, with the Debian package that has it, or when it fails.
+pub fn succeed(command: &mut Command, package: &str) -> String {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().unwrap_or_else(|why| panic!("{name}: {why}; install {package} or run ./tests/run"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} failed ({}):\n{said}", output.status);
+    said
+}
+
+/// The Python with the peers of `requirements.txt`, on one of the scripts in `interop/`.
+///
+/// # Panics
+/// When `./tests/run` has not set it up.
+pub fn python(script: &str) -> Command {
+    let python = std::env::var_os("HEADROOM_TEST_PYTHON")
+        .expect("HEADROOM_TEST_PYTHON is not set: ./tests/run sets Python's peers up and names them");
+    let mut command = Command::new(python);
+    command.arg(repository("tests/interop").join(script));
+    command
+}

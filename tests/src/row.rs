@@ -22,6 +22,8 @@ pub struct Row {
     pub plant: Plant,
     /// The webhook receiver.
     pub hook: Hook,
+    /// Stands where InfluxDB would and keeps the lines.
+    pub influx: Hook,
     /// Where the controller keeps its record.
     pub record: PathBuf,
     starts: BTreeMap<String, Start>,
@@ -35,7 +37,7 @@ impl Row {
     /// When a part does not start.
     pub fn start() -> Self {
         let plant = Plant::start();
-        let (hook, record) = (Hook::start(), plant.dir().join("record"));
+        let (hook, influx, record) = (Hook::start(), Hook::start(), plant.dir().join("record"));
         let mut starts = BTreeMap::new();
         let log = |name: &str| plant.dir().join(format!("{name}.log"));
         let control = format!("[control]\nenabled = true\nsafe_gpu_watts = {SAFE_GPU_WATTS}\nbreaker_amperes = 16.0\n");
@@ -43,16 +45,21 @@ impl Row {
             let text = rack.agent_config(&plant.broker, "") + &control;
             let config = plant.file(&format!("{}.toml", rack.id), &text).display().to_string();
             let state = [("HEADROOM_NVML_STATE", rack.nvml_state.as_str())];
-            let start = Start::new("headroom-agent", &["run", "--config", &config], &state, log(&rack.id));
+            let port = plant.dir().join(format!("{}.port", rack.id)).display().to_string();
+            let args = ["run", "--config", &config, "--port-file", &port];
+            let start = Start::new("headroom-agent", &args, &state, log(&rack.id));
             starts.insert(rack.id.clone(), start);
         }
-        let text = controller(&plant.broker, &hook.address, &record.display().to_string());
+        let text = controller(&plant.broker, &hook.address, &influx.address, &record.display().to_string());
         let config = plant.file("controller.toml", &text).display().to_string();
         let port = plant.dir().join("console.port").display().to_string();
         let args = ["run", "--config", &config, "--port-file", &port];
-        starts.insert("controller".to_owned(), Start::new("headroom-controller", &args, &[], log("controller")));
+        starts.insert(
+            "controller".to_owned(),
+            Start::new("headroom-controller", &args, &[("TOKEN", "t")], log("controller")),
+        );
         starts.insert("broker".to_owned(), plant.broker_start.clone());
-        let mut row = Self { plant, hook, record, starts, parts: BTreeMap::new() };
+        let mut row = Self { plant, hook, influx, record, starts, parts: BTreeMap::new() };
         row.parts.extend(row.plant.broker_part.take().map(|part| ("broker".to_owned(), part)));
         row.parts.extend(row.plant.part.take().map(|part| ("plant".to_owned(), part)));
         let rest: Vec<String> = row.starts.keys().filter(|name| *name != "broker").cloned().collect();
@@ -91,6 +98,16 @@ impl Row {
     /// The console's address.
     pub fn console(&self) -> String {
         content(&self.plant.dir().join("console.port"))
+    }
+
+    /// What each agent and the controller say at `/metrics`.
+    ///
+    /// # Panics
+    /// When one of them does not answer.
+    pub fn metrics(&self) -> Vec<String> {
+        let racks = self.plant.racks.iter().map(|r| content(&self.plant.dir().join(format!("{}.port", r.id))));
+        let all = racks.chain([self.console()]);
+        all.map(|address| http::get(&address, "/metrics").unwrap_or_else(|why| panic!("{address}: {why}"))).collect()
     }
 
     /// What the controller shows now; null while it is down.
@@ -149,7 +166,7 @@ impl Row {
 }
 
 /// The controller's default config with this row's addresses.
-fn controller(bus: &str, hook: &str, record: &str) -> String {
+fn controller(bus: &str, hook: &str, influx: &str, record: &str) -> String {
     let output = Command::new(program("headroom-controller")).arg("default-config").output().expect("it starts");
     let text = String::from_utf8(output.stdout).expect("text");
     let replaced = [
@@ -161,5 +178,6 @@ fn controller(bus: &str, hook: &str, record: &str) -> String {
         assert!(text.contains(from), "{from} is not in the default config");
         text.replace(from, to)
     });
-    text + &format!("\n[alerts.webhook]\nurl = \"http://{hook}/hook\"\n")
+    let influx = format!("[influx]\nurl = \"http://{influx}\"\norg = \"o\"\nbucket = \"b\"\ntoken_env = \"TOKEN\"\n");
+    text + &format!("\n[alerts.webhook]\nurl = \"http://{hook}/hook\"\n{influx}")
 }

@@ -1,10 +1,11 @@
 //! What the system tests share: where the built programs are, a run of the front door, the simulated
-//! row (`plant`), a whole row whose parts can be killed (`row`), and in `comparison` what was read
-//! beside what is.
+//! row (`plant`), a whole row whose parts can be killed (`row`), in `comparison` what was read beside
+//! what is, and peers of other projects (`peer`).
 
 pub mod comparison;
 pub mod http;
 pub mod parts;
+pub mod peer;
 pub mod plant;
 pub mod row;
 

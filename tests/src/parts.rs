@@ -2,7 +2,7 @@
 
 use crate::program;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come: the machine may be busy with other tests.
@@ -70,7 +70,7 @@ impl Start {
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
             .spawn();
-        Part(child.unwrap_or_else(|error| panic!("{} starts: {error}", self.program)))
+        Part::new(child.unwrap_or_else(|error| panic!("{} starts: {error}", self.program)))
     }
 }
 
@@ -79,6 +79,16 @@ impl Start {
 pub struct Part(Child);
 
 impl Part {
+    /// Takes charge of a process.
+    pub fn new(child: Child) -> Self {
+        Self(child)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().ok().flatten()
+    }
+
     /// SIGTERM; whether it ended by itself with success.
     ///
     /// # Panics
@@ -86,7 +96,7 @@ impl Part {
     pub fn stop(mut self) -> bool {
         let sent = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         assert!(sent.is_ok_and(|s| s.success()), "kill -TERM");
-        until("a part to stop", || self.0.try_wait().ok().flatten()).success()
+        until("a part to stop", || self.ended()).success()
     }
 }
 

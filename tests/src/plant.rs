@@ -14,8 +14,10 @@ pub struct Device {
     pub id: String,
     /// The profile it is read with.
     pub profile: String,
-    address: String,
-    unit: u64,
+    /// Where it listens.
+    pub address: String,
+    /// Its Modbus unit.
+    pub unit: u64,
 }
 
 /// One rack of the row.
@@ -29,7 +31,8 @@ pub struct Rack {
     pub devices: Vec<Device>,
     /// For `HEADROOM_NVML_STATE`.
     pub nvml_state: String,
-    nvml_library: String,
+    /// The library that looks like NVML.
+    pub nvml_library: String,
 }
 
 impl Rack {
@@ -73,6 +76,14 @@ impl Plant {
     /// # Panics
     /// When it does not come up.
     pub fn start() -> Self {
+        Self::of(None)
+    }
+
+    /// Starts a scenario with this text.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn of(scenario: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| dir.path().join(name).display().to_string();
         let args = ["broker", "--listen", "127.0.0.1:0", "--dir", &path("broker"), "--port-file", &path("broker.port")];
@@ -81,7 +92,12 @@ impl Plant {
         let broker = content(&dir.path().join("broker.port"));
         // Started again, it must be where everybody looks for it.
         broker_start.args[2].clone_from(&broker);
-        let args = ["run", "--dir", &path("plant"), "--broker", &broker];
+        let (folder, file) = (path("plant"), path("scenario.toml"));
+        let mut args = vec!["run", "--dir", &folder, "--broker", &broker];
+        if let Some(text) = scenario {
+            std::fs::write(&file, text).expect("a scenario");
+            args.extend(["--scenario", &file]);
+        }
         let part = Start::new("headroom-sim", &args, &[], dir.path().join("plant.log")).start();
         let inventory: Value = until("the inventory", || {
             serde_json::from_str(&std::fs::read_to_string(dir.path().join("plant/inventory.json")).ok()?).ok()

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""A pymodbus server with three devices whose registers were worked out by hand.
+
+    modbus_server.py
+
+Unit 1 is an Eastron SDM630, unit 2 a Delta DPH, unit 12 an Open Rack pumping unit. Registers are
+raw words: no encoder stands between the numbers in the comments and the wire. What is not listed
+does not exist, and a read that touches it is answered with exception 2. Listens on a free port of
+127.0.0.1 and prints {"port": N}; serves until it is killed.
+"""
+
+import asyncio
+import json
+
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+# IEEE 754 singles: sign, exponent + 127, then the fraction without its leading one.
+METER = {
+    0: [0x4366, 0x8000],  # 230.5 = 1.80078125 * 2^7
+    2: [0x4367, 0x0000],  # 231.0 = 1.8046875 * 2^7
+    4: [0x4365, 0x4000],  # 229.25 = 1.791015625 * 2^7
+    6: [0x4148, 0x0000],  # 12.5 = 1.5625 * 2^3
+    8: [0x4120, 0x0000],  # 10.0 = 1.25 * 2^3
+    10: [0x3F00, 0x0000],  # 0.5 = 1.0 * 2^-1
+    12: [0x452F, 0x0000],  # 2800.0 = 1.3671875 * 2^11
+    14: [0x450F, 0xC000],  # 2300.0 = 1.123046875 * 2^11
+    16: [0xC2C8, 0x0000],  # -100.0 = -1.5625 * 2^6
+    52: [0x459C, 0x4000],  # 5000.0 = 1.220703125 * 2^12
+    56: [0x459D, 0xE000],  # 5052.0 = 1.2333984375 * 2^12
+    62: [0x3F7C, 0x0000],  # 0.984375 = 1.96875 * 2^-1
+    70: [0x4248, 0x0000],  # 50.0 = 1.5625 * 2^5
+    72: [0x449A, 0x5000],  # 1234.5 kWh = 1.20556640625 * 2^10; 4444.2 MJ
+}
+UPS = {
+    1030: [3000],  # 30 kW in tens of watts
+    1054: [2],  # battery: replace
+    1055: [0],
+    1056: [3],  # discharging
+    1058: [7],  # minutes
+    1059: [83],  # %
+    1060: [4321],  # 432.1 V
+    1061: [0xFFFF],  # this UPS does not say
+    1062: [27],  # degrees
+    1073: [499, 2304],  # 49.9 Hz, 230.4 V
+    1091: [501],  # 50.1 Hz
+    1093: [2401],  # 240.1 V
+    1095: [201, 41],  # 2010 W, 41 %
+    1099: [202, 62],  # 2020 W, 62 %
+    1103: [203, 53],  # 2030 W, 53 %
+}
+PUMPS = {
+    0x9000: [635],  # 63.5 l/min
+    0x9001: [0xFFF6],  # -1.0 degrees: -10 in two's complement
+    0x9002: [451],  # 45.1 degrees, but its thermometer is flagged below
+    0x9003: [1875],  # 187.5 kPa
+    0x9004: [0xFFEC],  # -2.0 kPa, suction side
+    0x9006: [0xFFFF],  # more than the register can say
+    0x9009: [72],  # %
+    0x900A: [3021],
+    0x900B: [0],
+    0x9200: [0b00001],  # inlet thermometer
+    0x9202: [0x0020],  # a leak
+}
+
+
+def device(unit, registers):
+    """A device with these registers, input and holding alike."""
+    block = [SimData(address, values=words, datatype=DataType.REGISTERS) for address, words in registers.items()]
+    return SimDevice(id=unit, simdata=block)
+
+
+async def main():
+    devices = [device(1, METER), device(2, UPS), device(12, PUMPS)]
+    server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
+    await server.listen()
+    print(json.dumps({"port": server.transport.sockets[0].getsockname()[1]}), flush=True)
+    await server.serving
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -104,7 +104,7 @@ fn pymodbus_reads_from_the_simulated_devices_what_the_plant_is() {
         let is =
             |device: &str, signal: &str, good: &dyn Fn(f64) -> bool| rack[device][signal].as_f64().is_some_and(good);
         is("ups-a", "ups_on_battery_flag", &|flag| flag == 1.0)
-            && is("ups-a", "ups_battery_charge_ratio", &|charge| charge < 0.99)
+            && is("ups-a", "ups_battery_charge_ratio", &|charge| charge < 0.995)
             && is("ups-b", "ups_battery_weak_flag", &|flag| flag == 1.0)
             && is("cooling", "cooling_leak_flag", &|flag| flag == 1.0)
             && is("cooling", "cooling_pump1_rpm", &|rpm| rpm > 100.0)

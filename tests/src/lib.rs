@@ -59,15 +59,3 @@ pub fn succeed(command: &mut Command, package: &str) -> String {
     assert!(output.status.success(), "{name} failed ({}):\n{said}", output.status);
     said
 }
-
-/// The Python with the peers of `requirements.txt`, on one of the scripts in `interop/`.
-///
-/// # Panics
-/// When `./tests/run` has not set it up.
-pub fn python(script: &str) -> Command {
-    let python = std::env::var_os("HEADROOM_TEST_PYTHON")
-        .expect("HEADROOM_TEST_PYTHON is not set: ./tests/run sets Python's peers up and names them");
-    let mut command = Command::new(python);
-    command.arg(repository("tests/interop").join(script));
-    command
-}

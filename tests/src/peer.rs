@@ -18,6 +18,16 @@ pub fn python() -> PathBuf {
     found.expect("HEADROOM_TEST_PYTHON names no Python: run ./tests/run, which sets up the Python peers and exports it")
 }
 
+/// A program of `tests/interop`, to be run.
+///
+/// # Panics
+/// As [`python`].
+pub fn script(name: &str) -> Command {
+    let mut command = Command::new(python());
+    command.arg("-u").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(name));
+    command
+}
+
 #[derive(Debug, Default)]
 struct Heard {
     values: Vec<Value>,
@@ -39,12 +49,8 @@ impl Peer {
     /// # Panics
     /// When it cannot be started.
     pub fn start(name: &str, args: &[&str], environment: &[(&str, &Path)]) -> Self {
-        let mut command = Command::new(python());
-        command
-            .arg("-u")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(name))
-            .args(args)
-            .envs(environment.iter().copied());
+        let mut command = script(name);
+        command.args(args).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{name}: {e}"));
         let heard = Arc::new(Mutex::new(Heard::default()));

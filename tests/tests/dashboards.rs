@@ -4,7 +4,7 @@
 use headroom_rack::metric::METRICS;
 use headroom_tests::parts::until;
 use headroom_tests::row::Row;
-use headroom_tests::{python, repository, succeed};
+use headroom_tests::{peer, repository, succeed};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -88,7 +88,7 @@ fn is_exported(name: &str, exported: &BTreeSet<&str>) -> bool {
 #[test]
 fn panels_have_numbers_of_their_own_and_take_their_source_from_provisioning() {
     let listed = succeed(
-        python("yaml_files.py").args([
+        peer::script("yaml_files.py").args([
             repository("dashboards/provisioning/datasources/headroom.yaml"),
             repository("dashboards/provisioning/dashboards/headroom.yaml"),
         ]),

@@ -3,7 +3,7 @@
 
 use headroom_tests::parts::{Start, content, until};
 use headroom_tests::plant::Plant;
-use headroom_tests::{http, program, python, repository, succeed};
+use headroom_tests::{http, peer, program, repository, succeed};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn systemd_has_nothing_to_say_against_the_units() {
 /// Documents of YAML files, by file.
 fn yaml(files: &[&str]) -> Value {
     let paths: Vec<_> = files.iter().map(|f| repository(f)).collect();
-    let said = succeed(python("yaml_files.py").args(&paths), "PyYAML");
+    let said = succeed(peer::script("yaml_files.py").args(&paths), "PyYAML");
     let all: Value = serde_json::from_str(&said).unwrap_or_else(|why| panic!("{why}: {said}"));
     files.iter().zip(&paths).map(|(f, p)| ((*f).to_owned(), all[p.display().to_string()].clone())).collect()
 }

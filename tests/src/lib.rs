@@ -1,7 +1,8 @@
 //! What the system tests share: where the built programs are, a run of the front door, the simulated
 //! row (`plant`), a whole row whose parts can be killed (`row`), in `comparison` what was read beside
-//! what is, and peers of other projects (`peer`).
+//! what is, peers of other projects (`peer`), and a `browser`.
 
+pub mod browser;
 pub mod comparison;
 pub mod http;
 pub mod parts;

@@ -128,6 +128,8 @@ fn rack_state(config: &Config, picture: &Picture, rack: &crate::config::Rack, no
     json!({
         "id": rack.id,
         "priority": rack.priority,
+        "feeds": rack.feeds.iter().map(|f| json!({ "node": f.node, "share": f.share })).collect::<Vec<_>>(),
+        "gpu_max_watts": rack.gpu_max,
         "state": state,
         "age_ms": age.map(|a| a.as_millis() as u64),
         "power_watts": observed.power,

@@ -100,12 +100,17 @@ impl Row {
         content(&self.plant.dir().join("console.port"))
     }
 
+    /// The address at which a rack's agent shows its metrics.
+    pub fn agent(&self, rack: &str) -> String {
+        content(&self.plant.dir().join(format!("{rack}.port")))
+    }
+
     /// What each agent and the controller say at `/metrics`.
     ///
     /// # Panics
     /// When one of them does not answer.
     pub fn metrics(&self) -> Vec<String> {
-        let racks = self.plant.racks.iter().map(|r| content(&self.plant.dir().join(format!("{}.port", r.id))));
+        let racks = self.plant.racks.iter().map(|r| self.agent(&r.id));
         let all = racks.chain([self.console()]);
         all.map(|address| http::get(&address, "/metrics").unwrap_or_else(|why| panic!("{address}: {why}"))).collect()
     }

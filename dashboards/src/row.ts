@@ -21,7 +21,7 @@ const sections: readonly (readonly [title: string, panels: readonly Panel[]])[] 
     { title: "Power against limit: $node", note: "Power believed, power expected while an Order takes to act, the limit in force and the continuous rating.", kind: "lines", unit: "watt", width: 24, height: 9, min: 0, repeat: "node",
       queries: [ofNode("headroom_node_power_watts", "power"), ofNode("headroom_node_expected_watts", "expected"), ofNode("headroom_node_limit_watts", "limit"), ofNode("headroom_node_rating_watts", "rating")] },
     { title: "Used share of the trip accumulator", note: "0 is cold, 1 trips. It cools down slowly: a breaker remembers.", kind: "lines", unit: "percentunit", width: 12, min: 0, max: 1,
-      queries: [ofNode("headroom_node_trip_used_ratio", "{{node}}")], steps: [[null, "green"], [0.5, "orange"], [0.8, "red"]] },
+      queries: [ofNode("headroom_node_trip_used_ratio", "{{node}}")], steps: [[null, "green"], [0.91, "orange"], [0.95, "red"]] },
     { title: "Seconds to trip, over time", note: "Only where a trip is in sight; a gap means never.", kind: "lines", unit: "s", width: 12, min: 1, logarithmic: true,
       queries: [ofNode("headroom_node_time_to_trip_seconds", "{{node}}")], steps: [[null, "red"], [10, "orange"], [60, "green"]] },
   ]],

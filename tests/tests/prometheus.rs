@@ -60,14 +60,29 @@ impl Prometheus {
         all.iter().map(|s| (s["metric"].clone(), number(s))).collect()
     }
 
-    fn firing(&self) -> Vec<String> {
-        let alerts = self.ask("ALERTS{alertstate=\"firing\"}");
+    /// Waits for an answer that has what the legend names.
+    fn answers(&self, title: &str, query: &str, legend: &str) {
+        let answer = until(&format!("an answer to {query} ({title})"), || {
+            Some(self.ask(query)).filter(|answer| !answer.is_empty())
+        });
+        for (labels, value) in answer {
+            assert!(value.is_finite(), "{title}: {query} gives {value}");
+            for label in legend.split("{{").skip(1).filter_map(|l| l.split("}}").next()) {
+                let filled = labels[label.trim()].as_str().is_some_and(|text| !text.is_empty());
+                assert!(filled, "{title}: {legend:?} asks for {label}, and {query} gives {labels}");
+            }
+        }
+    }
+
+    /// Every alarm of the last two minutes.
+    fn fired(&self) -> Vec<String> {
+        let alerts = self.ask("last_over_time(ALERTS{alertstate=\"firing\"}[2m])");
         alerts.iter().map(|(labels, _)| labels.to_string()).collect()
     }
 
-    fn until_firing(&self, alert: &str, whose: &str) {
+    fn until_fired(&self, alert: &str, whose: &str) {
         until(&format!("{alert} of {whose:?}"), || {
-            self.firing().iter().any(|labels| labels.contains(alert) && labels.contains(whose)).then_some(())
+            self.fired().iter().any(|labels| labels.contains(alert) && labels.contains(whose)).then_some(())
         });
     }
 }
@@ -101,26 +116,20 @@ fn every_panel_has_an_answer_and_alarms_come_when_they_should_and_only_then() {
     // Seconds to trip are there only while they are counted.
     let (counted, always): (Vec<_>, Vec<_>) =
         lines.iter().partition(|(_, q, _)| q.contains("time_to_trip") && !q.contains(" or "));
-    let answered = |(title, query, legend): &(String, String, String)| {
-        let answer = until(&format!("an answer to {query} ({title})"), || {
-            Some(prometheus.ask(query)).filter(|answer| !answer.is_empty())
-        });
-        for (labels, value) in answer {
-            assert!(value.is_finite(), "{title}: {query} gives {value}");
-            for label in legend.split("{{").skip(1).filter_map(|l| l.split("}}").next()) {
-                let filled = labels[label.trim()].as_str().is_some_and(|text| !text.is_empty());
-                assert!(filled, "{title}: {legend:?} asks for {label}, and {query} gives {labels}");
-            }
-        }
-    };
-    always.into_iter().for_each(answered);
-    assert_eq!(prometheus.firing(), Vec::<String>::new(), "nothing is wrong");
+    always.into_iter().for_each(|(title, query, legend)| prometheus.answers(title, query, legend));
+    // Long enough for each rule that speaks of seconds to be sure of itself.
+    until("half a minute of a row that is well", || {
+        let seen = prometheus.ask("count_over_time(up{job=\"headroom-controller\"}[2m])");
+        seen.first().filter(|(_, scrapes)| *scrapes >= 30.0).map(drop)
+    });
+    assert_eq!(prometheus.fired(), Vec::<String>::new(), "nothing is wrong");
 
     row.plant.fault("meter_lying", "rack-1/pdu-a", Some(6.0));
-    prometheus.until_firing("HeadroomTripNear", "breaker-a");
-    counted.into_iter().for_each(answered);
+    for (title, query, legend) in counted {
+        prometheus.answers(title, &format!("last_over_time(({query})[2m:1s])"), legend);
+    }
     row.kill("rack-2");
-    prometheus.until_firing("HeadroomAgentSilent", "rack-2");
+    prometheus.until_fired("HeadroomAgentSilent", "rack-2");
     row.kill("controller");
-    prometheus.until_firing("HeadroomControllerGone", "");
+    prometheus.until_fired("HeadroomControllerGone", "");
 }

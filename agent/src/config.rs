@@ -60,15 +60,71 @@ pub struct Nvml {
     pub library: Option<PathBuf>,
 }
 
-/// A device on Modbus TCP.
+/// Where Modbus devices are reached; devices with the same one share a bus.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BusAddress {
+    /// Modbus TCP at `host:port`.
+    Tcp(String),
+    /// RTU frames in a TCP stream at `host:port`, as transparent serial servers carry them.
+    RtuOverTcp(String),
+    /// RTU on a serial line.
+    Serial(SerialLine),
+}
+
+impl std::fmt::Display for BusAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) | Self::RtuOverTcp(address) => f.write_str(address),
+            Self::Serial(line) => write!(f, "{}", line.path.display()),
+        }
+    }
+}
+
+/// A serial line and its settings.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SerialLine {
+    /// Such as `/dev/ttyUSB0`.
+    pub path: PathBuf,
+    /// Bits per second.
+    pub baud: u32,
+    /// Parity.
+    pub parity: Parity,
+    /// 1 or 2.
+    pub stop_bits: u8,
+}
+
+impl SerialLine {
+    /// The silence between two frames: 3.5 characters of 11 bits, and 1.75 ms above 19200 bit/s
+    /// (Modbus over Serial Line v1.02, 2.5.1.1).
+    pub fn gap(&self) -> Duration {
+        if self.baud > 19_200 {
+            Duration::from_micros(1750)
+        } else {
+            Duration::from_secs_f64(3.5 * 11.0 / f64::from(self.baud.max(1)))
+        }
+    }
+}
+
+/// Parity of a serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Parity {
+    /// No parity bit.
+    None,
+    /// Odd.
+    Odd,
+    /// Even, the default of Modbus (v1.02, 2.5.1).
+    Even,
+}
+
+/// A Modbus device.
 #[derive(Debug, Clone)]
 pub struct ModbusDevice {
     /// Its id in the rack.
     pub device: DeviceId,
     /// Its register map.
     pub profile: Arc<Profile>,
-    /// `host:port`.
-    pub address: String,
+    /// Its bus.
+    pub address: BusAddress,
     /// Modbus unit id.
     pub unit: u8,
     /// Time from poll to poll.

@@ -3,11 +3,12 @@
 
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{BusAddress, Config, ModbusDevice};
 use crate::source;
 use headroom_rack::{DeviceId, Reading, Snapshot};
 use nvml_wrapper::Nvml;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,15 +34,27 @@ pub async fn run(config: &Config) -> Found {
     let stale = Duration::from_secs(3600);
     let mut silent: Vec<DeviceId> = Vec::new();
     let mut notes = Vec::new();
-    let mut reads = Vec::new();
+    let mut reads: BTreeMap<BusAddress, Vec<ModbusDevice>> = BTreeMap::new();
     for device in &config.modbus {
         board.declare(&device.device, device.profile.points.iter().map(|p| p.signal), stale);
-        let (device, board) = (device.clone(), board.clone());
-        reads.push(tokio::spawn(async move {
-            let answered = source::modbus::read_once(&device, &board).await;
-            (device, answered)
-        }));
+        reads.entry(device.address.clone()).or_default().push(device.clone());
     }
+    // A serial line has room for one who asks.
+    let reads: Vec<_> = reads
+        .into_iter()
+        .map(|(address, devices)| {
+            let board = board.clone();
+            tokio::spawn(async move {
+                let mut bus = source::modbus::bus::ModbusBus::new(address);
+                let mut answers = Vec::new();
+                for device in devices {
+                    let answered = source::modbus::read_once(&mut bus, &device, &board).await;
+                    answers.push((device, answered));
+                }
+                answers
+            })
+        })
+        .collect();
     if config.nvml.enabled {
         match source::nvml::load(config.nvml.library.as_deref()) {
             Ok(nvml) => gpus(&nvml, &board, &mut silent),
@@ -61,7 +74,7 @@ pub async fn run(config: &Config) -> Found {
         silent.extend(config.dsx.iter().map(|d| d.device.clone()).filter(quiet));
     }
     for read in reads {
-        if let Ok((device, false)) = read.await {
+        for (device, _) in read.await.unwrap_or_default().into_iter().filter(|(_, answered)| !answered) {
             notes.push(format!("{} at {} unit {} does not answer", device.device, device.address, device.unit));
             silent.push(device.device);
         }

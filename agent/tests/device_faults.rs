@@ -110,7 +110,7 @@ fn device(name: &str, address: SocketAddr) -> ModbusDevice {
     ModbusDevice {
         device: DeviceId::new(name).expect("valid"),
         profile: profiles::load(None).expect("shipped profiles are right")["eastron-sdm630"].clone(),
-        address: address.to_string(),
+        address: headroom_agent::config::BusAddress::Tcp(address.to_string()),
         unit: 1,
         poll: Duration::from_millis(60),
         timeout: Duration::from_millis(150),

@@ -1,18 +1,26 @@
 #!/usr/bin/env python3
 """A pymodbus server with three devices whose registers were worked out by hand.
 
-    modbus_server.py
+    modbus_server.py            Modbus TCP
+    modbus_server.py rtu        RTU on a serial line: two pseudo-terminals wired to each other
 
 Unit 1 is an Eastron SDM630, unit 2 a Delta DPH, unit 12 an Open Rack pumping unit. Registers are
 raw words: no encoder stands between the numbers in the comments and the wire. What is not listed
 does not exist, and a read that touches it is answered with exception 2. Listens on a free port of
-127.0.0.1 and prints {"port": N}; serves until it is killed.
+127.0.0.1 and prints {"port": N}, or the client's end of the line as {"serial": PATH}; serves until it
+is killed.
 """
 
 import asyncio
 import json
+import os
+import pty
+import sys
+import threading
+import tty
 
-from pymodbus.server import ModbusTcpServer
+from pymodbus.framer import FramerType
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 # IEEE 754 singles: sign, exponent + 127, then the fraction without its leading one.
@@ -70,12 +78,35 @@ def device(unit, registers):
     return SimDevice(id=unit, simdata=block)
 
 
+def wire(from_fd, to_fd):
+    """Carries bytes one way."""
+    while data := os.read(from_fd, 1024):
+        os.write(to_fd, data)
+
+
+def line():
+    """Two serial ports with a cable between them: ours and the client's."""
+    (ours, ours_port), (theirs, theirs_port) = pty.openpty(), pty.openpty()
+    for port in (ours, ours_port, theirs, theirs_port):
+        tty.setraw(port)
+    threading.Thread(target=wire, args=(ours, theirs), daemon=True).start()
+    threading.Thread(target=wire, args=(theirs, ours), daemon=True).start()
+    return os.ttyname(ours_port), os.ttyname(theirs_port)
+
+
 async def main():
     devices = [device(1, METER), device(2, UPS), device(12, PUMPS)]
-    server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
-    await server.listen()
-    print(json.dumps({"port": server.transport.sockets[0].getsockname()[1]}), flush=True)
-    await server.serving
+    if sys.argv[1:] != ["rtu"]:
+        server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
+        await server.listen()
+        print(json.dumps({"port": server.transport.sockets[0].getsockname()[1]}), flush=True)
+        await server.serving
+    else:
+        ours, theirs = line()
+        server = ModbusSerialServer(devices, framer=FramerType.RTU, port=ours, baudrate=19200)
+        serving = asyncio.ensure_future(server.serve_forever())
+        print(json.dumps({"serial": theirs}), flush=True)
+        await serving
 
 
 if __name__ == "__main__":

@@ -183,9 +183,20 @@ fn nvidias_own_binding_finds_every_call_and_every_refusal() {
 }
 
 #[test]
-fn the_agent_reads_a_server_of_pymodbus() {
+fn the_agent_reads_a_server_of_pymodbus_over_tcp() {
     let mut server = Peer::start("modbus_server.py", &[], &[]);
     let port = server.answer()["port"].as_u64().expect("a port");
+    the_agent_reads(&format!("address = \"127.0.0.1:{port}\""));
+}
+
+#[test]
+fn the_agent_reads_a_server_of_pymodbus_over_a_serial_line() {
+    let mut server = Peer::start("modbus_server.py", &["rtu"], &[]);
+    let said = server.answer();
+    the_agent_reads(&format!("serial = {}\nbaud = 19200", said["serial"]));
+}
+
+fn the_agent_reads(bus: &str) {
     let mut config =
         "site = \"demo\"\nrack = \"rack-1\"\n[broker]\nurl = \"mqtt://127.0.0.1:1\"\n[nvml]\nenabled = false\n"
             .to_owned();
@@ -195,9 +206,7 @@ fn the_agent_reads_a_server_of_pymodbus() {
         ("cooling", "openrack-rpu", 12),
         ("pdu-b", "eastron-sdm630", 7),
     ] {
-        config += &format!(
-            "[[modbus]]\ndevice = \"{device}\"\nprofile = \"{profile}\"\naddress = \"127.0.0.1:{port}\"\nunit = {unit}\n"
-        );
+        config += &format!("[[modbus]]\ndevice = \"{device}\"\nprofile = \"{profile}\"\n{bus}\nunit = {unit}\n");
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let file = dir.path().join("agent.toml");

@@ -1,6 +1,6 @@
 //! From TOML text to a [`Config`]. All mistakes at once.
 
-use super::{Broker, Config, Control, DsxDevice, ModbusDevice, Nvml};
+use super::{Broker, BusAddress, Config, Control, DsxDevice, ModbusDevice, Nvml, Parity, SerialLine};
 use crate::profiles::Profiles;
 use headroom_agent_core::document::{self, Mistake, Mistakes, Table};
 use headroom_rack::{Amperes, DeviceId, NodeId, RackId, Watts};
@@ -43,7 +43,18 @@ fn root(
         Some(Nvml { enabled, library: t.text(m, "library").map(PathBuf::from) })
     });
     let mut taken = Vec::new();
-    let modbus = t.tables(m, "modbus", |t, m| modbus(t, m, &profiles, &mut taken));
+    let mut lines: Vec<SerialLine> = Vec::new();
+    let modbus = t.tables(m, "modbus", |t, m| {
+        let device = modbus(t, m, &profiles, &mut taken)?;
+        if let BusAddress::Serial(line) = &device.address {
+            if lines.iter().any(|known| known.path == line.path && known != line) {
+                let problem = format!("{} has other settings than before", line.path.display());
+                m.add(t.place("serial"), problem, "give every device on one line the same baud, parity and stop_bits");
+            }
+            lines.push(line.clone());
+        }
+        Some(device)
+    });
     let dsx = t.tables(m, "dsx", |t, m| dsx(t, m, broker.as_ref(), &mut taken));
     let control = t.table(m, "control", control);
     let listen = t.table(m, "serve", |t, m| {
@@ -143,10 +154,7 @@ fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec
         let remedy = format!("the profiles are: {}; more come from profiles_dir", names.join(", "));
         m.add(t.place("profile"), format!("no profile is named {name:?}"), remedy);
     }
-    let address = t.need_text(m, "address", "address = \"10.0.0.5:502\"").map(str::to_owned);
-    if let Some(text) = address.as_deref().filter(|a| host_and_port(a).is_none_or(|(_, port)| port == 0)) {
-        m.add(t.place("address"), format!("`address` is {text:?}"), "write host:port, such as 10.0.0.5:502");
-    }
+    let address = bus_address(t, m);
     let unit = t.whole(m, "unit", 0, 255).unwrap_or(1);
     let poll_ms = t.whole(m, "poll_ms", 50, 60_000).unwrap_or(500);
     let timeout_ms = t.whole(m, "timeout_ms", 10, 10_000);
@@ -159,6 +167,54 @@ fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec
         timeout: Duration::from_millis(timeout_ms.unwrap_or(profile.link.timeout_ms)),
         profile,
     })
+}
+
+/// `address` with or without `transport`, or `serial` with its settings.
+fn bus_address(t: &mut Table<'_>, m: &mut Mistakes) -> Option<BusAddress> {
+    let transport = t.text(m, "transport").map(str::to_owned);
+    if t.has("serial") {
+        if let Some(other) = transport.as_deref().filter(|t| *t != "rtu") {
+            m.add(t.place("transport"), format!("{other:?} with `serial`"), "a serial line speaks rtu: leave it out");
+        }
+        if t.text(m, "address").is_some() {
+            m.add(t.place("address"), "`address` and `serial` both", "give the one the device hangs on");
+        }
+        return serial_line(t, m).map(BusAddress::Serial);
+    }
+    let address = t.need_text(m, "address", "address = \"10.0.0.5:502\"").map(str::to_owned);
+    if let Some(text) = address.as_deref().filter(|a| host_and_port(a).is_none_or(|(_, port)| port == 0)) {
+        m.add(t.place("address"), format!("`address` is {text:?}"), "write host:port, such as 10.0.0.5:502");
+    }
+    match transport.as_deref() {
+        None | Some("tcp") => address.map(BusAddress::Tcp),
+        Some("rtu-over-tcp") => address.map(BusAddress::RtuOverTcp),
+        Some("rtu") => {
+            m.add(t.place("transport"), "rtu without a line", "add serial = \"/dev/ttyUSB0\" in place of address");
+            None
+        }
+        Some(other) => {
+            m.add(t.place("transport"), format!("{other:?} is no transport"), "write tcp, rtu-over-tcp or rtu");
+            None
+        }
+    }
+}
+
+fn serial_line(t: &mut Table<'_>, m: &mut Mistakes) -> Option<SerialLine> {
+    let path = t.need_text(m, "serial", "serial = \"/dev/ttyUSB0\"").map(PathBuf::from);
+    let baud = t.whole(m, "baud", 300, 1_000_000).unwrap_or(19_200);
+    let parity = match t.text(m, "parity").map(str::to_owned).as_deref() {
+        None | Some("even") => Parity::Even,
+        Some("odd") => Parity::Odd,
+        Some("none") => Parity::None,
+        Some(other) => {
+            m.add(t.place("parity"), format!("{other:?} is no parity"), "write even, odd or none");
+            Parity::Even
+        }
+    };
+    // A character has eleven bits either way (Modbus over Serial Line v1.02, 2.5.1).
+    let usual = if parity == Parity::None { 2 } else { 1 };
+    let stop_bits = t.whole(m, "stop_bits", 1, 2).unwrap_or(usual);
+    Some(SerialLine { path: path?, baud: u32::try_from(baud).ok()?, parity, stop_bits: u8::try_from(stop_bits).ok()? })
 }
 
 fn dsx(t: &mut Table<'_>, m: &mut Mistakes, uplink: Option<&Broker>, taken: &mut Vec<DeviceId>) -> Option<DsxDevice> {
@@ -247,6 +303,36 @@ listen = "127.0.0.1:0"
     fn without_a_control_section_the_agent_only_watches() {
         let config = parse("site='s'\nrack='r'\n[broker]\nurl='mqtt://h'\n").unwrap();
         assert!(!config.control.enabled);
+    }
+
+    #[test]
+    fn a_serial_line_has_the_settings_of_the_standard_and_every_wrong_one_is_named() {
+        let serial =
+            |more: &str| GOOD.replace("address = \"127.0.0.1:502\"", &format!("serial = \"/dev/ttyS0\"\n{more}"));
+        let line = |text: &str| match parse(&serial(text)).unwrap().modbus[0].address.clone() {
+            BusAddress::Serial(line) => line,
+            other => panic!("{other:?}"),
+        };
+        let usual = line("");
+        assert_eq!((usual.baud, usual.parity, usual.stop_bits), (19_200, Parity::Even, 1));
+        assert_eq!(usual.gap().as_micros(), 2005);
+        let none = line("parity = \"none\"\nbaud = 115200");
+        assert_eq!((none.stop_bits, none.gap().as_micros()), (2, 1750));
+        let wrong = serial("transport = \"tcp\"\naddress = \"h:1\"\nparity = \"mark\"\nbaud = 7\nstop_bits = 3");
+        let found = parse(&wrong).unwrap_err();
+        assert_eq!(found.len(), 5, "{found:#?}");
+        let second = "[[modbus]]\ndevice = \"pdu-b\"\nprofile = \"eastron-sdm630\"\nserial = \"/dev/ttyS0\"\nbaud = 9600\n[[dsx]]";
+        let found = parse(&serial("").replace("[[dsx]]", second)).unwrap_err();
+        assert!(found[0].problem.contains("other settings"), "{}", found[0]);
+    }
+
+    #[test]
+    fn rtu_needs_a_line_and_an_unknown_transport_is_refused() {
+        let with =
+            |transport: &str| parse(&GOOD.replace("unit = 1", &format!("unit = 1\ntransport = \"{transport}\"")));
+        assert!(matches!(with("rtu-over-tcp").unwrap().modbus[0].address, BusAddress::RtuOverTcp(_)));
+        assert!(with("rtu").unwrap_err()[0].remedy.contains("serial ="));
+        assert!(with("ascii").unwrap_err()[0].problem.contains("no transport"));
     }
 
     #[test]

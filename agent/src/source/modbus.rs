@@ -1,11 +1,11 @@
-//! Devices on Modbus TCP: one task per address. Which registers and when is the core's schedule;
+//! Devices on Modbus TCP or RTU: one task per bus. Which registers and when is the core's schedule;
 //! what they mean is the core's `decode`. How a bus is spoken to is in `modbus/bus.rs`.
 
 pub mod bus;
 
 use crate::board::{Board, DeviceState};
-use crate::config::ModbusDevice;
-use bus::{RegisterBus, Request, TcpBus};
+use crate::config::{BusAddress, ModbusDevice};
+use bus::{ModbusBus, RegisterBus, Request};
 use headroom_agent_core::decode::{Registers, decode};
 use headroom_agent_core::schedule::{Schedule, Span, Work};
 use headroom_rack::{NoData, Reading, Signal};
@@ -18,15 +18,15 @@ use std::time::Instant;
 const ILLEGAL_ADDRESS: u8 = 2;
 const ILLEGAL_VALUE: u8 = 3;
 
-/// Announces all signals and starts one task per address. The tasks end with the runtime.
+/// Announces all signals and starts one task per bus. The tasks end with the runtime.
 pub fn start(devices: &[ModbusDevice], board: &Arc<Board>) {
-    let mut buses: BTreeMap<String, Vec<ModbusDevice>> = BTreeMap::new();
+    let mut buses: BTreeMap<BusAddress, Vec<ModbusDevice>> = BTreeMap::new();
     for device in devices {
         board.declare(&device.device, device.profile.points.iter().map(|p| p.signal), device.stale_after());
         buses.entry(device.address.clone()).or_default().push(device.clone());
     }
     for (address, devices) in buses {
-        tokio::spawn(serve(TcpBus::new(address), devices, board.clone()));
+        tokio::spawn(serve(ModbusBus::new(address), devices, board.clone()));
     }
 }
 
@@ -70,11 +70,10 @@ struct Outcome {
 }
 
 /// Reads a device once, outside any schedule: for the `probe` command.
-pub async fn read_once(device: &ModbusDevice, board: &Board) -> bool {
+pub async fn read_once(bus: &mut impl RegisterBus, device: &ModbusDevice, board: &Board) -> bool {
     let mut schedule = Schedule::new(&device.profile, device.poll, board.clock().now());
     let Work::Poll(spans) = schedule.begin(board.clock().now()) else { return false };
-    let mut bus = TcpBus::new(device.address.clone());
-    poll(&mut bus, device, Some(&mut schedule), spans, board).await.answered
+    poll(bus, device, Some(&mut schedule), spans, board).await.answered
 }
 
 async fn poll(

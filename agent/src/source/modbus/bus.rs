@@ -1,15 +1,20 @@
 //! One Modbus connection behind a trait of our own, so that the library can be replaced. A
 //! connection that timed out or answered nonsense is closed: a late answer must never be taken
-//! for the next one.
+//! for the next one. RTU frames carry no number that would tell them apart, so after a time-out
+//! the line must first have been silent for as long.
 
+use crate::config::{BusAddress, Parity, SerialLine};
 use headroom_agent_core::profile::RegisterKind;
 use headroom_agent_core::schedule::Span;
 use headroom_rack::NoData;
 use std::future::Future;
-use std::time::Duration;
-use tokio_modbus::client::{Client, Context, tcp};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
+use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::slave::{Slave, SlaveContext};
 use tokio_modbus::{Error, Request as Pdu, Response};
+use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 
 /// One read of registers.
 #[derive(Debug, Clone, Copy)]
@@ -24,32 +29,56 @@ pub struct Request {
 
 /// Something that can read registers. Writing is not in it, on purpose.
 pub trait RegisterBus: Send {
-    /// Reads registers. Never takes longer than twice the request's time-out.
+    /// Reads registers. Never takes longer than three times the request's time-out: to connect or
+    /// to wait for silence, and for the answer.
     ///
     /// # Errors
     /// The reason why there are none.
     fn read(&mut self, request: Request) -> impl Future<Output = Result<Vec<u16>, NoData>> + Send;
 }
 
-/// Modbus TCP.
-pub struct TcpBus {
-    address: String,
+/// A bus as the configuration names it.
+pub struct ModbusBus {
+    address: BusAddress,
     context: Option<Context>,
+    /// An answer may still be on its way: the time-out after which nobody waited for it any more.
+    late: Option<Duration>,
+    /// When the last frame ended.
+    quiet_since: Option<Instant>,
 }
 
-impl TcpBus {
-    /// A bus at `host:port`; connects with the first request.
-    pub fn new(address: String) -> Self {
-        Self { address, context: None }
+impl ModbusBus {
+    /// A bus at an address; connects with the first request.
+    pub fn new(address: BusAddress) -> Self {
+        Self { address, context: None, late: None, quiet_since: None }
     }
 
     async fn connect(&mut self, timeout: Duration) -> Result<Context, NoData> {
-        let connecting = tokio::net::TcpStream::connect(&self.address);
-        let stream = tokio::time::timeout(timeout, connecting).await;
-        let stream = stream.map_err(|_| NoData::Disconnected)?.map_err(|_| NoData::Disconnected)?;
-        // Requests are small and each waits for its answer.
-        let _ = stream.set_nodelay(true);
-        Ok(tcp::attach(stream))
+        let late = self.late;
+        let context = match &self.address {
+            BusAddress::Tcp(address) => tcp::attach(connected(address, timeout).await?),
+            BusAddress::RtuOverTcp(address) => {
+                let mut stream = connected(address, timeout).await?;
+                drain(&mut stream, late, timeout).await?;
+                rtu::attach(stream)
+            }
+            BusAddress::Serial(line) => {
+                let mut stream = opened(line)?;
+                drain(&mut stream, late, timeout).await?;
+                rtu::attach(stream)
+            }
+        };
+        self.late = None;
+        Ok(context)
+    }
+
+    /// Keeps the silence between two frames on a serial line.
+    async fn gap(&mut self) {
+        let left = match (&self.address, self.quiet_since) {
+            (BusAddress::Serial(line), Some(since)) => line.gap().saturating_sub(since.elapsed()),
+            _ => return,
+        };
+        tokio::time::sleep(left).await;
     }
 
     async fn try_read(&mut self, request: Request) -> Result<Vec<u16>, NoData> {
@@ -57,6 +86,7 @@ impl TcpBus {
             Some(context) => context,
             None => self.connect(request.timeout).await?,
         };
+        self.gap().await;
         context.set_slave(Slave(request.unit));
         let Span { register, address, count } = request.span;
         let pdu = match register {
@@ -65,8 +95,13 @@ impl TcpBus {
         };
         // The context is put back only after an answer that fits: in all other cases it is
         // dropped here, and with it the connection.
-        match tokio::time::timeout(request.timeout, context.call(pdu)).await {
-            Err(_) => Err(NoData::Timeout),
+        let answer = tokio::time::timeout(request.timeout, context.call(pdu)).await;
+        self.quiet_since = Some(Instant::now());
+        match answer {
+            Err(_) => {
+                self.late = Some(request.timeout);
+                Err(NoData::Timeout)
+            }
             Ok(Err(error)) => Err(reason(&error)),
             Ok(Ok(Err(exception))) => {
                 self.context = Some(context);
@@ -84,7 +119,7 @@ impl TcpBus {
     }
 }
 
-impl RegisterBus for TcpBus {
+impl RegisterBus for ModbusBus {
     async fn read(&mut self, request: Request) -> Result<Vec<u16>, NoData> {
         let reused = self.context.is_some();
         match self.try_read(request).await {
@@ -95,6 +130,47 @@ impl RegisterBus for TcpBus {
     }
 }
 
+async fn connected(address: &str, timeout: Duration) -> Result<TcpStream, NoData> {
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await;
+    let stream = stream.map_err(|_| NoData::Disconnected)?.map_err(|_| NoData::Disconnected)?;
+    // Requests are small and each waits for its answer.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+fn opened(line: &SerialLine) -> Result<SerialStream, NoData> {
+    let parity = match line.parity {
+        Parity::None => tokio_serial::Parity::None,
+        Parity::Odd => tokio_serial::Parity::Odd,
+        Parity::Even => tokio_serial::Parity::Even,
+    };
+    let stop_bits = if line.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
+    let builder = tokio_serial::new(line.path.to_string_lossy(), line.baud).parity(parity).stop_bits(stop_bits);
+    let stream = builder.open_native_async().map_err(|_| NoData::Disconnected)?;
+    let _ = stream.clear(tokio_serial::ClearBuffer::Input);
+    Ok(stream)
+}
+
+/// Reads and drops what comes until nothing has come for `silence`, for at most twice `timeout`.
+async fn drain(
+    stream: &mut (impl AsyncRead + Unpin),
+    silence: Option<Duration>,
+    timeout: Duration,
+) -> Result<(), NoData> {
+    let Some(silence) = silence else { return Ok(()) };
+    let quiet = async {
+        let mut bytes = [0; 256];
+        while let Ok(read) = tokio::time::timeout(silence, stream.read(&mut bytes)).await {
+            if read.unwrap_or(0) == 0 {
+                return Err(NoData::Disconnected);
+            }
+        }
+        Ok(())
+    };
+    // A line that never falls silent has somebody else on it who talks.
+    tokio::time::timeout(timeout * 2, quiet).await.unwrap_or(Err(NoData::Malformed))
+}
+
 fn reason(error: &Error) -> NoData {
     match error {
         Error::Protocol(_) => NoData::Malformed,
@@ -102,5 +178,57 @@ fn reason(error: &Error) -> NoData {
             std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => NoData::Malformed,
             _ => NoData::Disconnected,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    /// A frame with its CRC-16 (Modbus over Serial Line v1.02, 6.2.2).
+    fn frame(bytes: &[u8]) -> Vec<u8> {
+        let mut crc = 0xFFFF_u16;
+        for byte in bytes {
+            crc ^= u16::from(*byte);
+            for _ in 0..8 {
+                crc = if crc & 1 == 1 { crc >> 1 ^ 0xA001 } else { crc >> 1 };
+            }
+        }
+        [bytes, &crc.to_le_bytes()].concat()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_is_never_taken_for_the_next_one() {
+        assert_eq!(frame(&[1, 3, 0, 0, 0, 1])[6..], [0x84, 0x0A], "as every table of examples has it");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let line = tokio::spawn(async move {
+            let mut request = [0; 8];
+            let (mut first, _) = listener.accept().await.unwrap();
+            first.read_exact(&mut request).await.unwrap();
+            // The line behind a transparent serial server does not know that the connection is new.
+            let (mut second, _) = listener.accept().await.unwrap();
+            second.write_all(&frame(&[1, 3, 2, 0, 111])).await.unwrap();
+            second.read_exact(&mut request).await.unwrap();
+            second.write_all(&frame(&[1, 3, 2, 0, 222])).await.unwrap();
+            (first, second)
+        });
+        let mut bus = ModbusBus::new(BusAddress::RtuOverTcp(address));
+        let span = Span { register: RegisterKind::Holding, address: 0, count: 1 };
+        let request = Request { unit: 1, span, timeout: Duration::from_millis(300) };
+        assert_eq!(bus.read(request).await, Err(NoData::Timeout));
+        assert_eq!(bus.read(request).await, Ok(vec![222]));
+        line.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_serial_line_that_is_not_there_is_disconnected() {
+        let line = SerialLine { path: "/dev/no-such-line".into(), baud: 9600, parity: Parity::Even, stop_bits: 1 };
+        let mut bus = ModbusBus::new(BusAddress::Serial(line));
+        let span = Span { register: RegisterKind::Input, address: 0, count: 1 };
+        let request = Request { unit: 1, span, timeout: Duration::from_millis(100) };
+        assert_eq!(bus.read(request).await, Err(NoData::Disconnected));
     }
 }

@@ -51,7 +51,11 @@ pub enum Command {
         config: ConfigFile,
     },
     /// List the device profiles inside this program with source and validation.
-    Profiles,
+    Profiles {
+        /// Print the reference of the profile format instead (Markdown).
+        #[arg(long)]
+        reference: bool,
+    },
 }
 
 /// How values are printed.

@@ -30,7 +30,11 @@ const BAD_CONFIG: u8 = 2;
 pub fn run(cli: Cli) -> ExitCode {
     headroom_log::start("info");
     match cli.command {
-        Command::Profiles => list_profiles(),
+        Command::Profiles { reference: true } => {
+            print!("{}", headroom_agent_core::profile::reference());
+            ExitCode::SUCCESS
+        }
+        Command::Profiles { reference: false } => list_profiles(),
         Command::Check { config } => with_config(&config.path, |config| {
             println!("{}: {} in site {}", config.rack, summary(&config), config.site);
             ExitCode::SUCCESS

@@ -7,12 +7,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+macro_rules! shipped {
+    ($($name:literal)*) => {
+        &[$((concat!($name, ".toml"), include_str!(concat!("../profiles/", $name, ".toml"))),)*]
+    };
+}
+
 /// Name and text of every shipped profile.
-pub const SHIPPED: &[(&str, &str)] = &[
-    ("eastron-sdm630.toml", include_str!("../profiles/eastron-sdm630.toml")),
-    ("delta-dph.toml", include_str!("../profiles/delta-dph.toml")),
-    ("openrack-rpu.toml", include_str!("../profiles/openrack-rpu.toml")),
-];
+pub const SHIPPED: &[(&str, &str)] = shipped! {
+    "delta-dph"
+    "eastron-sdm630"
+    "openrack-rpu"
+};
 
 /// Profiles by name.
 pub type Profiles = BTreeMap<String, Arc<Profile>>;
@@ -78,6 +84,14 @@ mod tests {
         let has = |name: &str, signal| profiles[name].points.iter().any(|p| p.signal == signal);
         assert_eq!(profiles["delta-dph"].class, Class::Ups);
         assert!(has("eastron-sdm630", Signal::PduEnergy) && has("openrack-rpu", Signal::CoolingLeak));
+    }
+
+    #[test]
+    fn every_profile_of_the_repository_is_shipped() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles");
+        let there = files(Path::new(dir)).unwrap();
+        let shipped: Vec<_> = SHIPPED.iter().map(|(file, _)| format!("{dir}/{file}")).collect();
+        assert_eq!(there.into_iter().map(|(file, _)| file).collect::<Vec<_>>(), shipped);
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
     modbus_server.py            Modbus TCP
     modbus_server.py rtu        RTU on a serial line: two pseudo-terminals wired to each other
+    modbus_server.py examples FOLDER
+                                Modbus TCP, and a unit for each NAME.toml: its raw words by table
 
-Unit 1 is an Eastron SDM630, unit 2 a Delta DPH, unit 12 an Open Rack pumping unit. Registers are
+In the first two, unit 1 is an Eastron SDM630, unit 2 a Delta DPH, unit 12 an Open Rack pumping unit. Registers are
 raw words: no encoder stands between the numbers in the comments and the wire. What is not listed
 does not exist, and a read that touches it is answered with exception 2. Listens on a free port of
 127.0.0.1 and prints {"port": N}, or the client's end of the line as {"serial": PATH}; serves until it
@@ -14,9 +16,11 @@ is killed.
 import asyncio
 import json
 import os
+import pathlib
 import pty
 import sys
 import threading
+import tomllib
 import tty
 
 from pymodbus.framer import FramerType
@@ -78,6 +82,20 @@ def device(unit, registers):
     return SimDevice(id=unit, simdata=block)
 
 
+def example(unit, tables):
+    """A device with four tables of its own, so that a wrong function code shows."""
+    unused = [SimData(0xFFFF, values=0, datatype=DataType.REGISTERS)]
+
+    def block(table):
+        runs = {int(address, 0): words for address, words in tables.get(table, {}).items()}
+        kind = DataType.BITS if table in ("coil", "discrete") else DataType.REGISTERS
+        if kind == DataType.BITS:
+            runs = {address: [bool(bit) for bit in bits] for address, bits in runs.items()}
+        return [SimData(a, values=w, datatype=kind) for a, w in sorted(runs.items())] or unused
+
+    return SimDevice(id=unit, simdata=tuple(block(t) for t in ("coil", "discrete", "holding", "input")))
+
+
 def wire(from_fd, to_fd):
     """Carries bytes one way."""
     while data := os.read(from_fd, 1024):
@@ -95,11 +113,14 @@ def line():
 
 
 async def main():
-    devices = [device(1, METER), device(2, UPS), device(12, PUMPS)]
-    if sys.argv[1:] != ["rtu"]:
+    files = sorted(pathlib.Path(sys.argv[2]).glob("*.toml")) if sys.argv[1:2] == ["examples"] else []
+    devices = [example(unit, tomllib.loads(f.read_text())["registers"]) for unit, f in enumerate(files, 1)]
+    devices = devices or [device(1, METER), device(2, UPS), device(12, PUMPS)]
+    if sys.argv[1:2] != ["rtu"]:
         server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
         await server.listen()
-        print(json.dumps({"port": server.transport.sockets[0].getsockname()[1]}), flush=True)
+        units = {f.stem: unit for unit, f in enumerate(files, 1)}
+        print(json.dumps({"port": server.transport.sockets[0].getsockname()[1], "units": units}), flush=True)
         await server.serving
     else:
         ours, theirs = line()

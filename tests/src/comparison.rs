@@ -180,12 +180,12 @@ pub fn measured(metrics: &str) -> Read {
     read
 }
 
-/// Every signal of every shipped profile, by profile: read from the files themselves, so that a point
+/// Every signal of every profile that the simulator has a device for, by profile: read from the files themselves, so that a point
 /// added there is asked for here.
 ///
 /// # Panics
 /// When the profiles cannot be read.
-pub fn shipped_profiles() -> BTreeMap<String, Vec<String>> {
+pub fn simulated_profiles() -> BTreeMap<String, Vec<String>> {
     let text = |value: &toml::Value| value.as_str().expect("a text").to_owned();
     let signals = |profile: &toml::Table| {
         let points = profile["point"].as_array().expect("points");
@@ -198,7 +198,7 @@ pub fn shipped_profiles() -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// The shipped profiles by file name.
+/// The shipped profiles that the simulator has a device for, by file name. `tests/profiles.rs` has the others.
 ///
 /// # Panics
 /// When they cannot be read.
@@ -209,7 +209,12 @@ pub fn profile_texts() -> BTreeMap<String, String> {
         let text = std::fs::read_to_string(file.path()).expect("UTF-8");
         (file.file_name().to_string_lossy().into_owned(), text)
     };
-    files.map(read).collect()
+    let simulated = |file: &std::fs::DirEntry| {
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        name.strip_suffix(".toml").is_some_and(|name| RESOLUTIONS.iter().any(|(way, _)| *way == name))
+    };
+    files.filter(simulated).map(read).collect()
 }
 
 /// One device to compare: its id in what was read, its id in the truth, the way it is read and the

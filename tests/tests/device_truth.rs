@@ -3,7 +3,7 @@
 //! and takes nobody along.
 
 use headroom_tests::comparison::{
-    RESOLUTIONS, differences, measured, probed, profile_texts, resolution, shipped_profiles,
+    RESOLUTIONS, differences, measured, probed, profile_texts, resolution, simulated_profiles,
 };
 use headroom_tests::comparison::{Read, Resolution, Subject};
 use headroom_tests::http;
@@ -66,7 +66,7 @@ fn differ(row: &Plant, truth: &Value) -> bool {
 
 /// Every Modbus device and GPU of a rack, with all signals that a single read gives.
 fn subjects(rack: &Rack) -> Vec<Subject> {
-    let profiles = shipped_profiles();
+    let profiles = simulated_profiles();
     let modbus = rack.devices.iter().map(|d| subject(&d.id, &d.profile, profiles[&d.profile].clone()));
     let of_gpus: Vec<String> = told("nvml").filter(|signal| !XIDS.contains(&signal.as_str())).collect();
     modbus.chain((0..rack.gpus).map(|g| subject(&format!("gpu-{g}"), "nvml", of_gpus.clone()))).collect()
@@ -142,7 +142,7 @@ fn indistinct(row: &Plant, truth: &Value) -> Vec<String> {
             }
         }
     }
-    for (profile, signals) in shipped_profiles() {
+    for (profile, signals) in simulated_profiles() {
         for signal in signals {
             seen.entry((profile.clone(), signal)).or_default();
         }

@@ -1,7 +1,7 @@
 //! From register words to a Reading: a pure constructor. Whatever is wrong with the words becomes
 //! a reason; no number leaves here that the catalogue calls implausible.
 
-use crate::profile::{Combine, Encoding, Meaning, Point, RegisterKind, WordOrder};
+use crate::profile::{ByteOrder, Cell, Combine, Encoding, Factor, Layout, Meaning, Point, RegisterKind, WordOrder};
 use headroom_rack::{NoData, Reading, UnixMs};
 use std::collections::BTreeMap;
 
@@ -49,20 +49,42 @@ pub fn decode(point: &Point, registers: &Registers, at: UnixMs) -> Reading {
 fn value(point: &Point, registers: &Registers) -> Result<f64, NoData> {
     if let Some(status) = point.valid_unless {
         // A status that cannot be read vouches for nothing.
-        let word = registers.word(status.register, status.address)?;
+        let word = registers.word(status.cell.register, status.cell.address)?;
         if word >> status.bit & 1 == 1 {
             return Err(NoData::NotAvailable);
         }
     }
     let parts = point.addresses.iter().map(|a| part(point, registers, *a));
-    match point.combine {
-        Combine::Sum => parts.sum(),
+    let value = match point.combine {
+        Combine::Sum => parts.sum::<Result<f64, NoData>>()?,
         // A line the device does not have is no reason to disbelieve those it has; a line that
         // could not be read is.
         Combine::Max => parts
             .filter(|p| *p != Err(NoData::NotAvailable))
             .try_fold(None, largest)
-            .and_then(|m| m.ok_or(NoData::NotAvailable)),
+            .and_then(|m| m.ok_or(NoData::NotAvailable))?,
+    };
+    point.factors.iter().try_fold(value, |value, factor| Ok(value * self::factor(factor, registers)?))
+}
+
+fn factor(factor: &Factor, registers: &Registers) -> Result<f64, NoData> {
+    match factor {
+        Factor::PowerOfTen(cell) => match registers.word(cell.register, cell.address)? {
+            0x8000 => Err(NoData::NotAvailable),
+            word => match word as i16 {
+                // What the standard allows (SunSpec Information Model Specification, `sunssf`).
+                exponent @ -10..=10 => Ok(10_f64.powi(exponent.into())),
+                _ => Err(NoData::Malformed),
+            },
+        },
+        Factor::Value { cell, layout, scale, fraction_bits } => {
+            let raw = raw(registers, *cell, *layout)?;
+            Ok(fixed(number(layout.encoding, raw), *fraction_bits) * scale)
+        }
+        Factor::ByCode { cell, factors } => {
+            let code = registers.word(cell.register, cell.address)?;
+            factors.iter().find(|(known, _)| *known == code).map(|(_, factor)| *factor).ok_or(NoData::NotAvailable)
+        }
     }
 }
 
@@ -72,7 +94,7 @@ fn largest(so_far: Option<f64>, part: Result<f64, NoData>) -> Result<Option<f64>
 }
 
 fn part(point: &Point, registers: &Registers, address: u16) -> Result<f64, NoData> {
-    let raw = raw(point, registers, address)?;
+    let raw = raw(registers, Cell { register: point.register, address }, point.layout)?;
     if point.not_available.contains(&raw) {
         return Err(NoData::NotAvailable);
     }
@@ -80,21 +102,26 @@ fn part(point: &Point, registers: &Registers, address: u16) -> Result<f64, NoDat
         Meaning::AnyBitOf(mask) => Ok(f64::from(u8::from(raw & mask != 0))),
         Meaning::OneOf(values) => Ok(f64::from(u8::from(values.contains(&raw)))),
         Meaning::Number { scale, offset, fraction_bits } => {
-            let number = number(point.encoding, raw);
+            let number = number(point.layout.encoding, raw);
             if !number.is_finite() {
                 return Err(NoData::NotAvailable);
             }
-            Ok(number / f64::from(1_u32 << fraction_bits) * scale + offset)
+            Ok(fixed(number, *fraction_bits) * scale + offset)
         }
     }
 }
 
-fn raw(point: &Point, registers: &Registers, address: u16) -> Result<u64, NoData> {
+fn fixed(number: f64, fraction_bits: u8) -> f64 {
+    number / f64::from(1_u32 << fraction_bits)
+}
+
+fn raw(registers: &Registers, cell: Cell, layout: Layout) -> Result<u64, NoData> {
     let mut words = Vec::with_capacity(4);
-    for offset in 0..point.encoding.words() {
-        words.push(registers.word(point.register, address.wrapping_add(offset))?);
+    for offset in 0..layout.encoding.words() {
+        let word = registers.word(cell.register, cell.address.wrapping_add(offset))?;
+        words.push(if layout.byte_order == ByteOrder::LowFirst { word.swap_bytes() } else { word });
     }
-    if point.word_order == WordOrder::LowFirst {
+    if layout.word_order == WordOrder::LowFirst {
         words.reverse();
     }
     Ok(words.into_iter().fold(0, |raw, word| raw << 16 | u64::from(word)))
@@ -102,7 +129,7 @@ fn raw(point: &Point, registers: &Registers, address: u16) -> Result<u64, NoData
 
 fn number(encoding: Encoding, raw: u64) -> f64 {
     match encoding {
-        Encoding::U16 | Encoding::U32 | Encoding::U64 => raw as f64,
+        Encoding::Bit | Encoding::U16 | Encoding::U32 | Encoding::U64 => raw as f64,
         Encoding::I16 => f64::from(raw as u16 as i16),
         Encoding::I32 => f64::from(raw as u32 as i32),
         Encoding::I64 => raw as i64 as f64,
@@ -124,9 +151,9 @@ mod tests {
             register: RegisterKind::Input,
             addresses: vec![10],
             combine: Combine::Sum,
-            encoding,
-            word_order: WordOrder::HighFirst,
+            layout: Layout { encoding, word_order: WordOrder::HighFirst, byte_order: ByteOrder::HighFirst },
             meaning: Meaning::Number { scale: 1.0, offset: 0.0, fraction_bits: 0 },
+            factors: vec![],
             not_available: vec![],
             valid_unless: None,
         }
@@ -143,7 +170,7 @@ mod tests {
         // 230.5 as IEEE 754 single precision is 0x43668000.
         assert_eq!(read(&point(Signal::PduVoltageL1, Encoding::F32), &[0x4366, 0x8000]), Ok(230.5));
         let mut low = point(Signal::PduVoltageL1, Encoding::F32);
-        low.word_order = WordOrder::LowFirst;
+        low.layout.word_order = WordOrder::LowFirst;
         assert_eq!(read(&low, &[0x8000, 0x4366]), Ok(230.5));
         assert_eq!(read(&point(Signal::CoolingReturnPressure, Encoding::I16), &[0xFFF6]), Ok(-10.0));
         let mut fixed = point(Signal::UpsBatteryVoltage, Encoding::U16);
@@ -174,7 +201,7 @@ mod tests {
     #[test]
     fn a_value_whose_status_bit_is_set_or_unreadable_is_not_believed() {
         let mut p = point(Signal::CoolingFlow, Encoding::U16);
-        p.valid_unless = Some(StatusBit { register: RegisterKind::Holding, address: 0x9200, bit: 4 });
+        p.valid_unless = Some(StatusBit { cell: Cell { register: RegisterKind::Holding, address: 0x9200 }, bit: 4 });
         let mut registers = Registers::new();
         registers.answer(RegisterKind::Input, 10, 1, &[60]);
         registers.answer(RegisterKind::Holding, 0x9200, 1, &[1 << 4]);
@@ -183,6 +210,44 @@ mod tests {
         assert_eq!(decode(&p, &registers, UnixMs::new(1)).value, Ok(60.0));
         registers.fail(RegisterKind::Holding, 0x9200, 1, NoData::Timeout);
         assert_eq!(decode(&p, &registers, UnixMs::new(1)).value, Err(NoData::Timeout));
+    }
+
+    #[test]
+    fn a_scale_factor_of_the_device_is_a_power_of_ten_and_none_makes_it_no_value() {
+        let mut p = point(Signal::PduVoltageL1, Encoding::U16);
+        p.factors = vec![Factor::PowerOfTen(Cell { register: RegisterKind::Input, address: 11 })];
+        assert_eq!(read(&p, &[2305, 0xFFFF]), Ok(230.5));
+        assert_eq!(read(&p, &[23, 1]), Ok(230.0));
+        assert_eq!(read(&p, &[2305, 0x8000]), Err(NoData::NotAvailable));
+        assert_eq!(read(&p, &[2305, 900]), Err(NoData::Malformed));
+        assert_eq!(read(&p, &[2305]), Err(NoData::NotYetRead));
+    }
+
+    #[test]
+    fn a_share_of_a_rating_is_multiplied_by_it() {
+        let mut p = point(Signal::UpsOutputPowerL1, Encoding::U16);
+        p.meaning = Meaning::Number { scale: 0.01, offset: 0.0, fraction_bits: 8 };
+        let cell = Cell { register: RegisterKind::Input, address: 11 };
+        p.factors = vec![Factor::Value { cell, layout: p.layout, scale: 1.0, fraction_bits: 0 }];
+        // 62.5 % with eight binary places, of 2700 W.
+        assert_eq!(read(&p, &[62 * 256 + 128, 2700]), Ok(1687.5));
+    }
+
+    #[test]
+    fn the_unit_is_what_the_device_says_and_an_unknown_one_makes_it_no_value() {
+        let mut p = point(Signal::CoolingFlow, Encoding::U16);
+        let cell = Cell { register: RegisterKind::Input, address: 11 };
+        p.factors = vec![Factor::ByCode { cell, factors: vec![(0, 1.0), (3, 60.0)] }];
+        assert_eq!(read(&p, &[2, 3]), Ok(120.0));
+        assert_eq!(read(&p, &[2, 0]), Ok(2.0));
+        assert_eq!(read(&p, &[2, 1]), Err(NoData::NotAvailable));
+    }
+
+    #[test]
+    fn low_byte_first_is_turned_in_each_word() {
+        let mut p = point(Signal::PduVoltageL1, Encoding::U32);
+        p.layout.byte_order = ByteOrder::LowFirst;
+        assert_eq!(read(&p, &[0x0000, 0xE600]), Ok(230.0));
     }
 
     #[test]

@@ -214,6 +214,15 @@ impl<'t> Table<'t> {
         })
     }
 
+    /// Several numbers in `[low, high]`, when the key is there.
+    pub fn numbers(&mut self, m: &mut Mistakes, key: &'static str, low: f64, high: f64) -> Option<Vec<f64>> {
+        let wanted = format!("a list of numbers from {low} to {high}");
+        self.typed(m, key, &wanted, |value| {
+            let number = |v: &DeValue<'_>| float(v).filter(|n| (low..=high).contains(n));
+            value.as_array()?.iter().map(|v| number(v.get_ref())).collect()
+        })
+    }
+
     /// A table inside this one, when the key is there. Its unknown keys are reported when `read`
     /// returns.
     pub fn table<T>(

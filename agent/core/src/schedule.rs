@@ -31,6 +31,18 @@ impl Span {
     fn end(self) -> u32 {
         u32::from(self.address) + u32::from(self.count)
     }
+
+    fn holds(self, other: Span) -> bool {
+        self.register == other.register && self.address <= other.address && self.end() >= other.end()
+    }
+}
+
+/// What one request must bring together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Item {
+    span: Span,
+    /// A request of its own: the device gives it in no other.
+    alone: bool,
 }
 
 /// What to do now.
@@ -45,7 +57,7 @@ pub enum Work {
 /// The schedule of one device.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    items: Vec<Span>,
+    items: Vec<Item>,
     link: Link,
     probe: Span,
     period: Duration,
@@ -60,18 +72,28 @@ pub struct Schedule {
 impl Schedule {
     /// First poll at `now`, then every `period`.
     pub fn new(profile: &Profile, period: Duration, now: Mono) -> Self {
+        let blocks =
+            profile.blocks.iter().map(|b| Span { register: b.cell.register, address: b.cell.address, count: b.count });
+        let blocks: Vec<Span> = blocks.collect();
         let runs = profile.points.iter().flat_map(|p| p.runs().collect::<Vec<_>>());
-        let items: BTreeSet<Span> = runs.map(|(register, address, count)| Span { register, address, count }).collect();
-        let items: Vec<Span> = items.into_iter().collect();
+        let items: BTreeSet<Item> = runs
+            .map(|(register, address, count)| {
+                let span = Span { register, address, count };
+                let block = blocks.iter().copied().find(|b| b.holds(span));
+                Item { span: block.unwrap_or(span), alone: block.is_some() }
+            })
+            .collect();
+        let items: Vec<Item> = items.into_iter().collect();
         let probe = &profile.probe;
         Self {
             spans: group(&items, profile.link),
             items,
             link: profile.link,
-            probe: Span { register: probe.register, address: probe.address, count: probe.count },
+            probe: Span { register: probe.cell.register, address: probe.cell.address, count: probe.count },
             period,
             next: now,
-            failures: 0,
+            // A device that can prove what it is does so before it is believed.
+            failures: if probe.expect.is_empty() { 0 } else { FAILURES_UNTIL_DORMANT },
             probe_after: FIRST_PROBE_AFTER,
             clean_polls: 0,
             regroup_after: FIRST_REGROUP_AFTER,
@@ -107,12 +129,7 @@ impl Schedule {
     /// at once; `None` when it holds a single item. A register the device lacks must not cost
     /// its neighbours.
     pub fn split(&mut self, span: Span) -> Option<Vec<Span>> {
-        let inside: Vec<Span> = self
-            .items
-            .iter()
-            .copied()
-            .filter(|i| i.register == span.register && i.address >= span.address && i.end() <= span.end())
-            .collect();
+        let inside: Vec<Item> = self.items.iter().copied().filter(|i| span.holds(i.span)).collect();
         if inside.len() < 2 {
             return None;
         }
@@ -150,23 +167,27 @@ impl Schedule {
 
 /// The fewest requests that cover all items without splitting one. Left to right is optimal:
 /// starting a request later than at the first uncovered item cannot cover it.
-fn group(items: &[Span], link: Link) -> Vec<Span> {
-    let mut spans: Vec<Span> = Vec::new();
+fn group(items: &[Item], link: Link) -> Vec<Span> {
+    let mut spans: Vec<Item> = Vec::new();
     for item in items {
-        let joined = spans.last().copied().and_then(|last| {
-            let reach = if link.bridge { u32::MAX } else { last.end() };
-            let count = item.end().max(last.end()) - u32::from(last.address);
-            let fits =
-                last.register == item.register && u32::from(item.address) <= reach && count <= u32::from(link.max_span);
-            let count = u16::try_from(count).ok()?;
-            fits.then_some(Span { count, ..last })
-        });
+        let joined = spans.last().and_then(|last| joined(*last, *item, link));
         match (joined, spans.last_mut()) {
-            (Some(joined), Some(last)) => *last = joined,
+            (Some(joined), Some(last)) => last.span = joined,
             _ => spans.push(*item),
         }
     }
-    spans
+    spans.into_iter().map(|i| i.span).collect()
+}
+
+fn joined(last: Item, next: Item, link: Link) -> Option<Span> {
+    let (last, next) = match (last, next) {
+        (Item { span: last, alone: false }, Item { span: next, alone: false }) => (last, next),
+        _ => return None,
+    };
+    let reach = if link.bridge { u32::MAX } else { last.end() };
+    let count = next.end().max(last.end()) - u32::from(last.address);
+    let fits = last.register == next.register && u32::from(next.address) <= reach && count <= u32::from(link.max_span);
+    fits.then_some(Span { count: u16::try_from(count).ok()?, ..last })
 }
 
 #[cfg(test)]
@@ -180,8 +201,12 @@ mod tests {
         Span { register: INPUT, address, count }
     }
 
+    fn item(address: u16, count: u16) -> Item {
+        Item { span: span(address, count), alone: false }
+    }
+
     fn link(max_span: u16, bridge: bool) -> Link {
-        Link { max_span, bridge, gap_ms: 0, timeout_ms: 500 }
+        Link { max_span, bridge, gap_ms: 0, timeout_ms: 500, startup_ms: 0 }
     }
 
     fn profile(addresses: &str) -> Profile {
@@ -194,10 +219,32 @@ mod tests {
 
     #[test]
     fn neighbours_share_a_request_and_gaps_are_bridged_only_where_allowed() {
-        let items = [span(0, 2), span(2, 2), span(8, 1), span(200, 1)];
+        let items = [item(0, 2), item(2, 2), item(8, 1), item(200, 1)];
         assert_eq!(group(&items, link(125, true)), vec![span(0, 9), span(200, 1)]);
         assert_eq!(group(&items, link(125, false)), vec![span(0, 4), span(8, 1), span(200, 1)]);
         assert_eq!(group(&items, link(3, true)), vec![span(0, 2), span(2, 2), span(8, 1), span(200, 1)]);
+    }
+
+    #[test]
+    fn a_block_is_one_request_of_its_own_extent() {
+        let text = "name='x'\nclass='pdu'\ndescribes='d'\nsource='s'\nvalidated='v'\n[probe]\nregister='input'\naddress=0\n\
+             [[block]]\nregister='input'\naddress=2\ncount=10\n\
+             [[point]]\nsignal='pdu_power_watts'\nregister='input'\ntype='u16'\ncombine='sum'\naddresses=[1, 4, 9, 12]\n";
+        let profile = Profile::parse("x", text).unwrap();
+        let mut s = Schedule::new(&profile, Duration::from_millis(500), Mono::from_ms(0));
+        assert_eq!(s.begin(Mono::from_ms(0)), Work::Poll(vec![span(1, 1), span(2, 10), span(12, 1)]));
+        assert_eq!(s.split(span(2, 10)), None);
+    }
+
+    #[test]
+    fn a_device_that_can_prove_itself_is_asked_to_first() {
+        let mut profile = profile("[1]");
+        profile.probe.expect = vec![7];
+        let mut s = Schedule::new(&profile, Duration::from_millis(500), Mono::from_ms(0));
+        assert!(matches!(s.begin(Mono::from_ms(0)), Work::Probe(_)));
+        s.end(true, true, Mono::from_ms(20));
+        assert_eq!((s.due(), s.is_dormant()), (Mono::from_ms(20), false));
+        assert!(matches!(s.begin(Mono::from_ms(20)), Work::Poll(_)));
     }
 
     #[test]
@@ -253,10 +300,10 @@ mod tests {
         fn every_item_is_covered_whole_and_no_request_is_too_long(
             starts in prop::collection::btree_set(0_u16..600, 1..40), max_span in 2_u16..125, bridge: bool
         ) {
-            let items: Vec<Span> = starts.iter().map(|a| span(*a, 1 + a % 2)).collect();
+            let items: Vec<Item> = starts.iter().map(|a| item(*a, 1 + a % 2)).collect();
             let spans = group(&items, link(max_span, bridge));
             for item in &items {
-                prop_assert!(spans.iter().any(|s| s.address <= item.address && s.end() >= item.end()));
+                prop_assert!(spans.iter().any(|s| s.holds(item.span)));
             }
             for s in &spans {
                 prop_assert!(s.count <= max_span);

@@ -56,7 +56,11 @@ async fn serve(mut bus: impl RegisterBus, devices: Vec<ModbusDevice>, board: Arc
                 let reason = outcome.reason.unwrap_or(NoData::Timeout);
                 tracing::warn!(device = %device.device, address = %device.address, %reason, "does not answer; asking less often");
             }
-            (true, false) => tracing::info!(device = %device.device, "answers again"),
+            (true, false) => tracing::info!(device = %device.device, "answers"),
+            (true, true) if outcome.reason == Some(NoData::Malformed) && !device.profile.probe.expect.is_empty() => {
+                let expect = &device.profile.probe.expect;
+                tracing::debug!(device = %device.device, profile = device.profile.name, ?expect, "is not what the profile expects");
+            }
             _ => {}
         }
     }
@@ -72,7 +76,13 @@ struct Outcome {
 /// Reads a device once, outside any schedule: for the `probe` command.
 pub async fn read_once(bus: &mut impl RegisterBus, device: &ModbusDevice, board: &Board) -> bool {
     let mut schedule = Schedule::new(&device.profile, device.poll, board.clock().now());
-    let Work::Poll(spans) = schedule.begin(board.clock().now()) else { return false };
+    let mut work = schedule.begin(board.clock().now());
+    if let Work::Probe(span) = work {
+        let outcome = probe(bus, device, span, board).await;
+        schedule.end(outcome.answered, outcome.clean, board.clock().now());
+        work = schedule.begin(board.clock().now());
+    }
+    let Work::Poll(spans) = work else { return false };
     poll(bus, device, Some(&mut schedule), spans, board).await.answered
 }
 
@@ -125,19 +135,26 @@ async fn poll(
 }
 
 async fn probe(bus: &mut impl RegisterBus, device: &ModbusDevice, span: Span, board: &Board) -> Outcome {
-    match bus.read(request(device, span)).await {
-        Ok(_) | Err(NoData::Exception(_)) => Outcome { answered: true, clean: true, reason: None },
-        Err(reason) => {
-            let none = Reading::none(reason, board.clock().wall());
-            let signals: Vec<Signal> = device.profile.points.iter().map(|p| p.signal).collect();
-            board.put(&device.device, signals.into_iter().map(|s| (s, none)));
-            Outcome { answered: false, clean: false, reason: Some(reason) }
-        }
+    let expect = &device.profile.probe.expect;
+    let reason = match bus.read(request(device, span)).await {
+        Ok(words) if expect.is_empty() || words == *expect => None,
+        Err(NoData::Exception(_)) if expect.is_empty() => None,
+        // Something else has its place: its registers would be numbers without meaning.
+        Ok(_) => Some(NoData::Malformed),
+        Err(reason) => Some(reason),
+    };
+    pause(device).await;
+    if let Some(reason) = reason {
+        let none = Reading::none(reason, board.clock().wall());
+        let signals: Vec<Signal> = device.profile.points.iter().map(|p| p.signal).collect();
+        board.put(&device.device, signals.into_iter().map(|s| (s, none)));
     }
+    Outcome { answered: reason.is_none(), clean: reason.is_none(), reason }
 }
 
 fn request(device: &ModbusDevice, span: Span) -> Request {
-    Request { unit: device.unit, span, timeout: device.timeout }
+    let startup = std::time::Duration::from_millis(device.profile.link.startup_ms);
+    Request { unit: device.unit, span, timeout: device.timeout, startup }
 }
 
 async fn pause(device: &ModbusDevice) {

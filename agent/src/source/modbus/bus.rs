@@ -25,12 +25,14 @@ pub struct Request {
     pub span: Span,
     /// For connecting and for the answer, each.
     pub timeout: Duration,
+    /// Silence after connecting.
+    pub startup: Duration,
 }
 
 /// Something that can read registers. Writing is not in it, on purpose.
 pub trait RegisterBus: Send {
-    /// Reads registers. Never takes longer than three times the request's time-out: to connect or
-    /// to wait for silence, and for the answer.
+    /// Reads registers. Never takes longer than three times the request's time-out, to connect or
+    /// to wait for silence and for the answer, and its start-up silence.
     ///
     /// # Errors
     /// The reason why there are none.
@@ -84,7 +86,11 @@ impl ModbusBus {
     async fn try_read(&mut self, request: Request) -> Result<Vec<u16>, NoData> {
         let mut context = match self.context.take() {
             Some(context) => context,
-            None => self.connect(request.timeout).await?,
+            None => {
+                let context = self.connect(request.timeout).await?;
+                tokio::time::sleep(request.startup).await;
+                context
+            }
         };
         self.gap().await;
         context.set_slave(Slave(request.unit));
@@ -92,6 +98,8 @@ impl ModbusBus {
         let pdu = match register {
             RegisterKind::Input => Pdu::ReadInputRegisters(address, count),
             RegisterKind::Holding => Pdu::ReadHoldingRegisters(address, count),
+            RegisterKind::Coil => Pdu::ReadCoils(address, count),
+            RegisterKind::Discrete => Pdu::ReadDiscreteInputs(address, count),
         };
         // The context is put back only after an answer that fits: in all other cases it is
         // dropped here, and with it the connection.
@@ -113,6 +121,14 @@ impl ModbusBus {
                 }
                 self.context = Some(context);
                 Ok(words)
+            }
+            // The last byte of bits is filled up.
+            Ok(Ok(Ok(Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits)))) => {
+                if bits.len() < usize::from(count) || bits.len() >= usize::from(count) + 8 {
+                    return Err(NoData::Malformed);
+                }
+                self.context = Some(context);
+                Ok(bits.into_iter().take(count.into()).map(u16::from).collect())
             }
             Ok(Ok(Ok(_))) => Err(NoData::Malformed),
         }
@@ -217,7 +233,7 @@ mod tests {
         });
         let mut bus = ModbusBus::new(BusAddress::RtuOverTcp(address));
         let span = Span { register: RegisterKind::Holding, address: 0, count: 1 };
-        let request = Request { unit: 1, span, timeout: Duration::from_millis(300) };
+        let request = Request { unit: 1, span, timeout: Duration::from_millis(300), startup: Duration::ZERO };
         assert_eq!(bus.read(request).await, Err(NoData::Timeout));
         assert_eq!(bus.read(request).await, Ok(vec![222]));
         line.await.unwrap();
@@ -228,7 +244,7 @@ mod tests {
         let line = SerialLine { path: "/dev/no-such-line".into(), baud: 9600, parity: Parity::Even, stop_bits: 1 };
         let mut bus = ModbusBus::new(BusAddress::Serial(line));
         let span = Span { register: RegisterKind::Input, address: 0, count: 1 };
-        let request = Request { unit: 1, span, timeout: Duration::from_millis(100) };
+        let request = Request { unit: 1, span, timeout: Duration::from_millis(100), startup: Duration::ZERO };
         assert_eq!(bus.read(request).await, Err(NoData::Disconnected));
     }
 }

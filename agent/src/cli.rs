@@ -1,5 +1,6 @@
 //! The command line. What a command does is in the module of its name.
 
+use crate::config::{BusAddress, Parity, SerialLine};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -44,6 +45,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
+    /// Ask every unit id on a Modbus bus and say which profiles fit what answers.
+    Discover(Discover),
     /// Set all GPUs to the safe share and exit: for systemd's ExecStopPost.
     SafeShare {
         /// The agent's config.
@@ -56,6 +59,66 @@ pub enum Command {
         #[arg(long)]
         reference: bool,
     },
+}
+
+/// Which bus, and how it is asked. Reads only; stop an agent that uses the same serial line first.
+#[derive(Debug, Args)]
+pub struct Discover {
+    /// A device or gateway that speaks Modbus TCP.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub tcp: Option<String>,
+    /// A serial server that carries RTU frames in a TCP stream.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub rtu_over_tcp: Option<String>,
+    /// A serial line.
+    #[arg(long, value_name = "DEVICE")]
+    pub serial: Option<PathBuf>,
+    /// Bits per second of the serial line.
+    #[arg(long, default_value_t = 19_200)]
+    pub baud: u32,
+    /// Parity of the serial line.
+    #[arg(long, value_enum, default_value = "even")]
+    pub parity: Parity,
+    /// First and last unit id to ask.
+    #[arg(long, value_name = "FIRST-LAST", default_value = "1-247", value_parser = units)]
+    pub units: (u8, u8),
+    /// How long each unit may take to answer, in milliseconds.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    pub timeout_ms: u64,
+    /// More profiles than the shipped ones.
+    #[arg(long, value_name = "FOLDER")]
+    pub profiles_dir: Option<PathBuf>,
+    /// For people or for programs.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+impl Discover {
+    /// The bus that is meant.
+    ///
+    /// # Errors
+    /// When there is none or more than one.
+    pub fn address(&self) -> Result<BusAddress, &'static str> {
+        match (&self.tcp, &self.rtu_over_tcp, &self.serial) {
+            (Some(tcp), None, None) => Ok(BusAddress::Tcp(tcp.clone())),
+            (None, Some(tcp), None) => Ok(BusAddress::RtuOverTcp(tcp.clone())),
+            (None, None, Some(path)) => {
+                // A character has 11 bits (Modbus over Serial Line v1.02, 2.5.1).
+                let stop_bits = if self.parity == Parity::None { 2 } else { 1 };
+                let (baud, parity) = (self.baud, self.parity);
+                Ok(BusAddress::Serial(SerialLine { path: path.clone(), baud, parity, stop_bits }))
+            }
+            _ => Err("give exactly one of --tcp, --rtu-over-tcp and --serial"),
+        }
+    }
+}
+
+fn units(text: &str) -> Result<(u8, u8), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+        _ => Err("write FIRST-LAST, such as 1-16, each from 0 to 255".to_owned()),
+    }
 }
 
 /// How values are printed.

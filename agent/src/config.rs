@@ -106,7 +106,7 @@ impl SerialLine {
 }
 
 /// Parity of a serial line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Parity {
     /// No parity bit.
     None,

@@ -7,6 +7,7 @@ mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+mod discover;
 mod link;
 mod mqtt;
 mod probe;
@@ -16,7 +17,7 @@ mod safe_share;
 mod serve;
 pub mod source;
 
-pub use cli::{Cli, Command, ConfigFile, Format};
+pub use cli::{Cli, Command, ConfigFile, Discover, Format};
 
 use config::Config;
 use headroom_agent_core::document::Mistake;
@@ -53,6 +54,7 @@ pub fn run(cli: Cli) -> ExitCode {
                 Ok(())
             })
         }),
+        Command::Discover(args) => discover(&args),
         Command::SafeShare { config } => with_config(&config.path, |config| match safe_share::run(&config) {
             Ok(gpus) => {
                 println!("{}: {gpus} GPUs at the safe share", config.rack);
@@ -61,6 +63,37 @@ pub fn run(cli: Cli) -> ExitCode {
             Err(error) => failed(&error),
         }),
     }
+}
+
+fn discover(args: &Discover) -> ExitCode {
+    let address = match args.address() {
+        Ok(address) => address,
+        Err(remedy) => {
+            eprintln!("{remedy}");
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    let profiles = match profiles::load(args.profiles_dir.as_deref()) {
+        Ok(profiles) => profiles,
+        Err(mistakes) => return refused(&mistakes),
+    };
+    in_runtime(|| async move {
+        let (first, last) = args.units;
+        let timeout = std::time::Duration::from_millis(args.timeout_ms);
+        tracing::info!(%address, first, last, profiles = profiles.len(), "asking every unit");
+        let found = discover::run(&address, first..=last, timeout, &profiles, |unit, here| match here {
+            Some(here) => tracing::info!(unit, profiles = here.fits.len(), "answers"),
+            None if unit % 16 == 0 => tracing::info!(unit, of = last, "asked so far"),
+            None => {}
+        });
+        let found = found.await;
+        match args.format {
+            Format::Table => print!("{}", discover::table(&found, &address)),
+            Format::Json => println!("{:#}", discover::json(&found)),
+        }
+        anyhow::ensure!(!found.is_empty(), "nobody answers at {address} as unit {first} to {last}");
+        Ok(())
+    })
 }
 
 fn with_config(path: &Path, act: impl FnOnce(Config) -> ExitCode) -> ExitCode {

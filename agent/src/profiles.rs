@@ -15,9 +15,40 @@ macro_rules! shipped {
 
 /// Name and text of every shipped profile.
 pub const SHIPPED: &[(&str, &str)] = shipped! {
+    "abb-acs550"
+    "abb-b23"
+    "adelsystem-cbi"
+    "apc-inrow-sc"
+    "apc-smart-ups"
+    "belimo-energy-valve"
+    "danfoss-novocon"
     "delta-dph"
     "eastron-sdm630"
+    "gavazzi-em24"
+    "gavazzi-em24-e1"
+    "gavazzi-em340"
+    "huawei-ups2000"
+    "janitza-umg"
+    "liebert-apm"
+    "liebert-crv"
+    "liebert-dcd"
+    "liebert-gxt"
     "openrack-rpu"
+    "orv2-psu"
+    "orv3-hpr-bbu"
+    "orv3-hpr-psu"
+    "orv3-psu"
+    "phoenix-quint4"
+    "raritan-px"
+    "schneider-iem3000"
+    "siemens-pac2200"
+    "socomec-countis-e23"
+    "socomec-countis-e34"
+    "socomec-diris-a10"
+    "socomec-diris-b30"
+    "socomec-jbus"
+    "sunspec-203"
+    "sunspec-213"
 };
 
 /// Profiles by name.
@@ -69,6 +100,7 @@ fn files(dir: &Path) -> Result<Vec<(String, String)>, Mistake> {
 mod tests {
     use super::*;
     use headroom_rack::{Class, Signal};
+    use std::collections::BTreeSet;
 
     #[test]
     fn every_shipped_profile_loads_and_names_source_and_validation() {
@@ -89,9 +121,17 @@ mod tests {
     #[test]
     fn every_profile_of_the_repository_is_shipped() {
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles");
-        let there = files(Path::new(dir)).unwrap();
-        let shipped: Vec<_> = SHIPPED.iter().map(|(file, _)| format!("{dir}/{file}")).collect();
-        assert_eq!(there.into_iter().map(|(file, _)| file).collect::<Vec<_>>(), shipped);
+        let there: BTreeSet<_> = files(Path::new(dir)).unwrap().into_iter().map(|(file, _)| file).collect();
+        let shipped: BTreeSet<_> = SHIPPED.iter().map(|(file, _)| format!("{dir}/{file}")).collect();
+        assert_eq!(there, shipped);
+    }
+
+    #[test]
+    fn the_reference_in_the_repository_is_the_one_of_the_code() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/README.md");
+        let written = std::fs::read_to_string(file).unwrap();
+        let generated = headroom_agent_core::profile::reference();
+        assert!(written == generated, "write it with: headroom-agent profiles --reference > agent/profiles/README.md");
     }
 
     #[test]

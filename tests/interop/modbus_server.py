@@ -84,14 +84,11 @@ def device(unit, registers):
 
 def example(unit, tables):
     """A device with four tables of its own, so that a wrong function code shows."""
-    unused = [SimData(0xFFFF, values=0, datatype=DataType.REGISTERS)]
 
     def block(table):
-        runs = {int(address, 0): words for address, words in tables.get(table, {}).items()}
-        kind = DataType.BITS if table in ("coil", "discrete") else DataType.REGISTERS
-        if kind == DataType.BITS:
-            runs = {address: [bool(bit) for bit in bits] for address, bits in runs.items()}
-        return [SimData(a, values=w, datatype=kind) for a, w in sorted(runs.items())] or unused
+        kind, word = (DataType.BITS, bool) if table in ("coil", "discrete") else (DataType.REGISTERS, int)
+        runs = {int(address, 0): words for address, words in tables.get(table, {}).items()} or {0xFFFF: [0]}
+        return [SimData(a, values=[word(w) for w in words], datatype=kind) for a, words in sorted(runs.items())]
 
     return SimDevice(id=unit, simdata=tuple(block(t) for t in ("coil", "discrete", "holding", "input")))
 

@@ -15,7 +15,7 @@ const AGENT: (&str, &[Mistake]) = (
     &[
         (1, "\"Demo Hall\"", "use 1 to 64 of a-z"),
         (4, "\"http://127.0.0.1:1883\"", "write mqtt://host:port"),
-        (7, "\"eastron-630\"", "the profiles are: delta-dph, eastron-sdm630, openrack-rpu"),
+        (7, "\"eastron-630\"", "the profiles are: abb-acs550, abb-b23, "),
         (9, "`modbus[1].poll_ms` is 5", "from 50 to 60000"),
         (13, "`control.safe_gpu_wats`", "the keys here are:"),
     ],

@@ -5,6 +5,7 @@
 use headroom_tests::comparison::probed;
 use headroom_tests::peer::Peer;
 use headroom_tests::program;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -32,6 +33,8 @@ fn every_shipped_profile_reads_its_worked_example_from_a_server_of_pymodbus() {
     std::fs::write(&file, config).expect("a config");
     let mut probe = Command::new(program("headroom-agent"));
     let probe = probe.args(["probe", "--format", "json", "--config"]).arg(&file).output().expect("it starts");
+    let complaint = String::from_utf8_lossy(&probe.stderr);
+    assert!(!probe.stdout.is_empty(), "{complaint}");
     let read = probed(&String::from_utf8_lossy(&probe.stdout));
     let mut wrong = Vec::new();
     for name in names(&examples) {
@@ -57,4 +60,35 @@ fn every_shipped_profile_reads_its_worked_example_from_a_server_of_pymodbus() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn discover_finds_each_device_of_a_bus_and_the_profile_it_has() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/profiles/examples");
+    let mut server = Peer::start("modbus_server.py", &["examples", &examples.display().to_string()], &[]);
+    let said = server.answer();
+    let units = said["units"].as_object().expect("units");
+    let address = format!("127.0.0.1:{}", said["port"]);
+    let mut discover = Command::new(program("headroom-agent"));
+    let last = units.len() + 2;
+    let range = format!("1-{last}");
+    let output = discover.args(["discover", "--tcp", &address, "--units", &range, "--format", "json"]).output();
+    let output = output.expect("it starts");
+    let found: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+    let found = found["units"].as_array().expect("units");
+    // pymodbus answers for ids that nobody has, with an exception.
+    let nobody: Vec<_> = found.iter().filter(|f| f["unit"].as_u64() > Some(units.len() as u64)).collect();
+    assert!(nobody.iter().all(|f| f["fits"].as_array().is_some_and(Vec::is_empty)), "{nobody:?}");
+    for (name, unit) in units {
+        let found = found.iter().find(|f| f["unit"] == *unit).unwrap_or_else(|| panic!("{name} was not found"));
+        let fits = found["fits"].as_array().expect("fits");
+        let text = std::fs::read_to_string(examples.join(format!("../{name}.toml"))).expect("UTF-8");
+        let profile: toml::Table = text.parse().expect("TOML");
+        let proves = profile["probe"].as_table().expect("a table").contains_key("expect");
+        let fit = fits.iter().find(|f| f["profile"] == *name).unwrap_or_else(|| panic!("{name}: only {fits:?}"));
+        assert_eq!(fit["identified"], proves, "{name}");
+        // Whoever proves what it is comes first.
+        assert!(!proves || fits[0]["identified"] == true, "{name}: {fits:?}");
+    }
 }

@@ -44,7 +44,7 @@ safe_gpu_watts = 400
     for (line, remedy) in [
         (1, "use 1 to 64 of a-z"),
         (4, "write mqtt://host:port"),
-        (7, "the profiles are: delta-dph, eastron-sdm630, openrack-rpu"),
+        (7, "the profiles are: abb-acs550, abb-b23, "),
         (9, "it must be a whole number from 50 to 60000"),
         (12, "the keys here are:"),
     ] {

@@ -151,10 +151,10 @@ impl Agent {
         ));
         let (client, mut eventloop) = AsyncClient::builder(options).capacity(100).build();
         client.try_subscribe(topic::node("demo", Kind::Command, &rack), QoS::AtMostOnce).unwrap();
-        // What is published before the controller has subscribed is gone, and these agents keep no spool.
+        // What is published before the controller has subscribed is gone.
         client.try_subscribe("spBv1.0/STATE/+", QoS::AtMostOnce).unwrap();
         let mut heard = false;
-        let mut seq = 0;
+        let mut seq: u64 = 0;
         let mut birth = true;
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {
@@ -167,6 +167,13 @@ impl Agent {
                         }
                         let message = Downlink::decode(&p.payload).unwrap();
                         birth |= message.rebirth;
+                        // As a spool does: what came a second ago and is not stored got lost in a full queue.
+                        let stored = message.stored.filter(|s| s.boot == boot).map_or(0, |s| s.seq);
+                        for lost in (stored + 1..seq.saturating_sub(20)).take(5).filter(|_| !birth) {
+                            let old = Snapshot { historical: true, ..snapshot(&rack, boot, lost) };
+                            let bytes = up.data(&old).unwrap();
+                            client.try_publish(topic::node("demo", Kind::Data, &rack), bytes, PublishOptions::at_most_once()).unwrap();
+                        }
                         got.lock().unwrap().push(message);
                     }
                 }

@@ -2,6 +2,7 @@
 //! agent's own state for `/metrics`. Locks are short and never held across a wait.
 
 use crate::clock::Clock;
+use crate::store::Account;
 use headroom_agent_core::assemble::Latest;
 use headroom_agent_core::failsafe::Bounds;
 use headroom_rack::{DeviceId, Mono, RackId, Reading, Receipt, Signal, SignalPath, Snapshot};
@@ -27,10 +28,10 @@ pub struct Own {
     pub guard_active: bool,
     /// Time left on the lease.
     pub lease_left: Duration,
-    /// Snapshots not known to be stored.
-    pub spooled: usize,
-    /// Snapshots dropped from a full spool.
-    pub dropped: u64,
+    /// Snapshots made in this run that the spool has taken.
+    pub made: u64,
+    /// The spool.
+    pub spool: Account,
     /// The MQTT session stands.
     pub link_up: bool,
 }

@@ -30,8 +30,30 @@ pub struct Config {
     pub control: Control,
     /// Address for `/metrics` and `/healthz`; none: not served.
     pub listen: Option<String>,
-    /// Snapshots kept until the record has stored them.
-    pub spool_snapshots: usize,
+    /// Where Snapshots are kept until the record has stored them.
+    pub spool: Spool,
+}
+
+/// Where Snapshots are kept until the record has stored them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool {
+    /// Snapshots in memory, when there is no disk or it fails.
+    pub snapshots: usize,
+    /// Historical Snapshots per second after an outage, beside the live ones.
+    pub replay_per_second: u32,
+    /// On disk; none: a restart of the agent loses what is not stored.
+    pub disk: Option<SpoolDisk>,
+}
+
+/// The spool on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolDisk {
+    /// The directory; each rack gets one of its own in it.
+    pub dir: PathBuf,
+    /// Most bytes on disk.
+    pub max_bytes: u64,
+    /// Most age by the wall clock.
+    pub max_age: Duration,
 }
 
 /// An MQTT broker.

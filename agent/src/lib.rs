@@ -16,6 +16,7 @@ mod run;
 mod safe_share;
 mod serve;
 pub mod source;
+pub mod store;
 
 pub use cli::{Cli, Command, ConfigFile, Discover, Format};
 
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Profiles { reference: false } => list_profiles(),
         Command::Check { config } => with_config(&config.path, |config| {
             println!("{}: {} in site {}", config.rack, summary(&config), config.site);
+            println!("{}: {}", config.rack, spool(&config));
             ExitCode::SUCCESS
         }),
         Command::Run { config, port_file } => {
@@ -139,6 +141,21 @@ fn summary(config: &Config) -> String {
     let guard = config.control.breaker.filter(|_| config.control.enabled);
     let guard = guard.map_or("guard off".to_owned(), |b| format!("guard at {b} per phase"));
     format!("{} devices [{}], {acts}, {guard}", devices.len(), devices.join(", "))
+}
+
+fn spool(config: &Config) -> String {
+    let config::Spool { snapshots, replay_per_second, disk } = &config.spool;
+    match disk {
+        Some(disk) => format!(
+            "spool in {}, at most {:.1} MiB and {} h, replayed at {replay_per_second} Snapshots/s; {snapshots} more in memory while it cannot be written",
+            disk.dir.display(),
+            disk.max_bytes as f64 / f64::from(1 << 20),
+            disk.max_age.as_secs() / 3600,
+        ),
+        None => format!(
+            "spool in memory only, {snapshots} Snapshots (one a second): what an outage leaves unsent is lost when it lasts longer or the agent ends; [spool] dir keeps it on disk"
+        ),
+    }
 }
 
 fn list_profiles() -> ExitCode {

@@ -5,14 +5,17 @@ use crate::board::Board;
 use crate::config::Config;
 use crate::control::Inbox;
 use crate::mqtt::{BackOff, Happening, Session};
-use headroom_agent_core::spool::{BACKFILL_PER_SECOND, Spool};
-use headroom_rack::Snapshot;
+use crate::store::Store;
+use headroom_rack::{SignalPath, Snapshot};
 use headroom_wire::{Downlink, Kind, Uplink, WireError, topic};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 const CLOSE_WITHIN: Duration = Duration::from_millis(800);
+/// What is not on disk after this stays lost: the service manager waits only so long.
+const DISK_CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs until `stop` turns true; then says goodbye as Sparkplug demands.
 pub async fn run(
@@ -20,37 +23,30 @@ pub async fn run(
     board: Arc<Board>,
     inbox: Inbox,
     snapshots: mpsc::Receiver<Arc<Snapshot>>,
+    store: Store,
     mut stop: watch::Receiver<bool>,
 ) {
     let client_id = format!("headroom-agent-{}-{}", config.site, config.rack);
     // Counted up from session to session; starting with the clock keeps the will of a killed
     // run from being taken for this run's.
-    let mut bd_seq = (board.clock().wall().get() / 1000) as u8;
-    let spool = Spool::new(config.spool_snapshots);
-    let mut back_off = BackOff::new(&client_id);
-    let mut link = Link { config, board, inbox, snapshots, spool, connected: false, birth_due: true, told: false };
-    loop {
-        let mut uplink = Uplink::new(bd_seq);
-        let will = (topic::node(&link.config.site, Kind::Death, &link.config.rack), uplink.death());
-        let session = Session::open(&link.config.broker, &client_id, Some(will));
-        if link.session(session, &mut uplink, &mut stop).await {
-            return;
-        }
-        if std::mem::take(&mut link.connected) {
-            back_off.reset();
-        }
-        let now = link.board.clock().now();
-        link.spool.link_lost(now);
-        link.note();
-        bd_seq = bd_seq.wrapping_add(1);
-        tokio::select! {
-            () = back_off.wait() => {}
-            () = link.keep_unsent() => {}
-            () = stopped(&mut stop) => return,
-        }
+    let bd_seq = (board.clock().wall().get() / 1000) as u8;
+    let mut link = Link {
+        config,
+        board,
+        inbox,
+        snapshots,
+        store,
+        connected: false,
+        birth_due: true,
+        told: false,
+        former: BTreeSet::new(),
+        made: 0,
+    };
+    link.until_stopped(&client_id, bd_seq, &mut stop).await;
+    if !link.store.close(DISK_CLOSE_WITHIN).await {
+        tracing::warn!("the disk of the spool is slow; the last Snapshots may be lost");
     }
 }
-
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the agent is gone altogether: that is a stop as well.
     let _ = stop.wait_for(|stop| *stop).await;
@@ -61,17 +57,46 @@ struct Link {
     board: Arc<Board>,
     inbox: Inbox,
     snapshots: mpsc::Receiver<Arc<Snapshot>>,
-    spool: Spool,
+    store: Store,
     connected: bool,
     /// The next live Snapshot goes out as a birth: so each Snapshot is sent once, births too.
     birth_due: bool,
     told: bool,
+    /// Signals of earlier runs that the spool still holds and the newest Snapshot lacks.
+    former: BTreeSet<SignalPath>,
+    made: u64,
 }
 
 impl Link {
+    async fn until_stopped(&mut self, client_id: &str, mut bd_seq: u8, stop: &mut watch::Receiver<bool>) {
+        let mut back_off = BackOff::new(client_id);
+        loop {
+            let mut uplink = Uplink::new(bd_seq);
+            let will = (topic::node(&self.config.site, Kind::Death, &self.config.rack), uplink.death());
+            let session = Session::open(&self.config.broker, client_id, Some(will));
+            if self.session(session, &mut uplink, stop).await {
+                return;
+            }
+            if std::mem::take(&mut self.connected) {
+                back_off.reset();
+            }
+            self.store.link_lost(self.board.clock().now());
+            self.note();
+            bd_seq = bd_seq.wrapping_add(1);
+            tokio::select! {
+                () = back_off.wait() => {}
+                () = self.keep_unsent() => {}
+                () = stopped(stop) => {
+                    self.keep_rest();
+                    return;
+                }
+            }
+        }
+    }
+
     /// One MQTT session. True: the agent stops.
     async fn session(&mut self, mut session: Session, uplink: &mut Uplink, stop: &mut watch::Receiver<bool>) -> bool {
-        let mut backfill = tokio::time::interval(Duration::from_secs(1) / BACKFILL_PER_SECOND);
+        let mut backfill = tokio::time::interval(Duration::from_secs(1) / self.config.spool.replay_per_second);
         backfill.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -95,8 +120,13 @@ impl Link {
                     None => return true,
                 },
                 _ = backfill.tick(), if self.connected && !self.birth_due => {
-                    if let Some(old) = self.spool.backfill(self.board.clock().now()) {
-                        self.send(&session, uplink, &old);
+                    if let Some(old) = self.store.backfill(self.board.clock().now()) {
+                        self.again(&session, uplink, &old);
+                    }
+                }
+                fetched = self.store.settle() => {
+                    if let Some(old) = fetched {
+                        self.again(&session, uplink, &old);
                     }
                 }
                 () = stopped(stop) => {
@@ -115,19 +145,38 @@ impl Link {
         }
     }
 
-    fn live(&mut self, session: &Session, uplink: &mut Uplink, snapshot: &Snapshot) {
+    fn live(&mut self, session: &Session, uplink: &mut Uplink, snapshot: &Arc<Snapshot>) {
         let sent = self.connected && self.send(session, uplink, snapshot);
-        let now = self.board.clock().now();
-        self.spool.keep(snapshot.clone(), sent.then_some(now));
+        self.keep(snapshot, sent);
+    }
+
+    fn keep(&mut self, snapshot: &Arc<Snapshot>, sent: bool) {
+        let (now, wall) = (self.board.clock().now(), self.board.clock().wall());
+        self.store.keep(snapshot.clone(), sent.then_some(now), wall);
+        self.made = snapshot.seq;
+    }
+
+    /// Sends a historical Snapshot.
+    fn again(&mut self, session: &Session, uplink: &mut Uplink, old: &Snapshot) {
+        if !self.connected || self.birth_due || !self.send(session, uplink, old) {
+            self.store.unsent(old);
+        }
     }
 
     fn send(&mut self, session: &Session, uplink: &mut Uplink, snapshot: &Snapshot) -> bool {
         let (kind, bytes) = match uplink.data(snapshot) {
-            _ if self.birth_due && !snapshot.historical => (Kind::Birth, uplink.birth(snapshot)),
+            _ if self.birth_due && !snapshot.historical => (Kind::Birth, uplink.birth_naming(snapshot, &self.former)),
             Ok(bytes) => (Kind::Data, bytes),
-            // A signal has appeared since the last birth (GPUs found later). Old Snapshots never
-            // hold one the newest lacks, so only a live one may give birth.
-            Err(WireError::NeedsRebirth(_)) if !snapshot.historical => (Kind::Birth, uplink.birth(snapshot)),
+            // A signal has appeared since the last birth (GPUs found later).
+            Err(WireError::NeedsRebirth(_)) if !snapshot.historical => {
+                (Kind::Birth, uplink.birth_naming(snapshot, &self.former))
+            }
+            // An earlier run read what this one does not (yet): the next birth names that as well.
+            Err(WireError::NeedsRebirth(_)) => {
+                self.former.extend(snapshot.readings.keys().cloned());
+                self.birth_due = true;
+                return false;
+            }
             Err(error) => {
                 tracing::warn!(%error, "a Snapshot cannot be sent");
                 return false;
@@ -153,25 +202,40 @@ impl Link {
                 break;
             }
         }
-        if let Some(stored) = downlink.stored {
-            self.spool.stored(stored.boot, stored.seq, now);
-        }
+        self.store.acknowledged(&downlink, now, self.board.clock().wall());
         self.birth_due |= downlink.rebirth;
     }
 
     /// Between two sessions: Snapshots go on being made.
     async fn keep_unsent(&mut self) {
-        while let Some(snapshot) = self.snapshots.recv().await {
-            self.spool.keep((*snapshot).clone(), None);
+        loop {
+            tokio::select! {
+                snapshot = self.snapshots.recv() => match snapshot {
+                    Some(snapshot) => self.keep(&snapshot, false),
+                    None => return std::future::pending().await,
+                },
+                fetched = self.store.settle() => {
+                    if let Some(old) = fetched {
+                        self.store.unsent(&old);
+                    }
+                }
+            }
             self.note();
         }
-        std::future::pending().await
+    }
+
+    /// The last ones, when there is nobody to send them to.
+    fn keep_rest(&mut self) {
+        while let Ok(snapshot) = self.snapshots.try_recv() {
+            self.keep(&snapshot, false);
+        }
     }
 
     fn note(&self) {
+        let account = self.store.account();
         self.board.own(|own| {
-            own.spooled = self.spool.len();
-            own.dropped = self.spool.dropped();
+            own.made = self.made;
+            own.spool = account;
             own.link_up = self.connected;
         });
     }

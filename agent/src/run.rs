@@ -5,6 +5,7 @@ use crate::actuator::{Crew, nvml::NvmlLever};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::store::Store;
 use crate::{control, link, serve, source};
 use anyhow::Context;
 use headroom_rack::{Class, Receipt};
@@ -59,7 +60,8 @@ pub async fn run(config: Config, port_file: Option<&Path>) -> anyhow::Result<()>
         control::start(config.control, pdus, board.clone(), crew).context("no thread for the control loop")?;
     let (snapshots, to_link) = mpsc::channel(SNAPSHOT_QUEUE);
     let (stop, stopping) = watch::channel(false);
-    let link = tokio::spawn(link::run(config.clone(), board.clone(), inbox, to_link, stopping));
+    let store = Store::open(&config).context("no thread for the spool")?;
+    let link = tokio::spawn(link::run(config.clone(), board.clone(), inbox, to_link, store, stopping));
     let mut tick = tokio::time::interval(SNAPSHOT_PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -101,6 +103,10 @@ fn tell(config: &Config) {
         tracing::info!("[control] is not enabled: watching only, nothing is ever set");
     } else if config.control.breaker.is_none() {
         tracing::warn!("[control] names no breaker_amperes: the rack's own guard is off");
+    }
+    match &config.spool.disk {
+        Some(disk) => tracing::info!(dir = %disk.dir.display(), "Snapshots not yet recorded are kept on disk"),
+        None => tracing::info!("[spool] names no dir: a restart loses Snapshots not yet recorded"),
     }
 }
 

@@ -80,8 +80,13 @@ fn text(rack: &RackId, board: &Board) -> String {
         "headroom_agent_lease_remaining_seconds" => of_rack(own.lease_left.as_secs_f64()),
         "headroom_agent_device_up" => of_devices(&|s| f64::from(u8::from(s.up))),
         "headroom_agent_poll_seconds" => of_devices(&|s| s.poll_seconds),
-        "headroom_agent_spool_snapshots" => of_rack(own.spooled as f64),
-        "headroom_agent_spool_dropped_total" => of_rack(own.dropped as f64),
+        "headroom_agent_spool_snapshots" => of_rack(own.spool.snapshots as f64),
+        "headroom_agent_snapshots_total" => of_rack(own.made as f64),
+        "headroom_agent_spool_memory_snapshots" => of_rack(own.spool.in_memory as f64),
+        "headroom_agent_spool_bytes" => of_rack(own.spool.bytes as f64),
+        "headroom_agent_spool_dropped_total" => of_rack(own.spool.dropped as f64),
+        "headroom_agent_spool_thinned_total" => of_rack(own.spool.thinned as f64),
+        "headroom_agent_spool_failures_total" => of_rack(own.spool.failures as f64),
         _ => Vec::new(),
     };
     for (name, kind, _, help) in headroom_rack::metric::METRICS {

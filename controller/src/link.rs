@@ -149,6 +149,7 @@ impl Link {
             generation: Generation::default(),
             lease_ms: 0,
             stored: None,
+            held: None,
             orders: Vec::new(),
             rebirth: true,
         };

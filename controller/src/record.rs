@@ -14,7 +14,7 @@ pub use segment::{End, Segment, list, walk};
 use crate::clock::Clock;
 use headroom_rack::record::Entry;
 use headroom_rack::{Plan, RackId};
-use headroom_wire::Stored;
+use headroom_wire::{Held, Stored};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -24,6 +24,11 @@ use std::time::Duration;
 
 /// Entries that may wait for the writer: some minutes of a large site.
 const QUEUE: usize = 16_384;
+/// Ranges in one acknowledgement: some 60 KiB on the wire. The rest goes with the next.
+const HELD_AT_ONCE: usize = 2_048;
+/// Ranges of one rack that wait to be told. More means that nobody asks, and then what is forgotten
+/// here comes again and is acknowledged again.
+const HELD_WAITING: usize = 65_536;
 
 /// Why the record cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +121,22 @@ pub struct Stats {
 struct Seen {
     stats: Stats,
     stored: BTreeMap<RackId, Stored>,
+    /// What each rack's agent has not been told yet, as it came.
+    held: BTreeMap<RackId, Vec<Held>>,
+}
+
+impl Seen {
+    /// Notes that a Snapshot is durable, or came although it was durable already.
+    fn hold(&mut self, rack: &RackId, boot: u64, seq: u64) {
+        let held = self.held.entry(rack.clone()).or_default();
+        let room = held.len() < HELD_WAITING;
+        match held.last_mut() {
+            Some(last) if last.boot == boot && last.last.checked_add(1) == Some(seq) => last.last = seq,
+            Some(last) if last.boot == boot && (last.first..=last.last).contains(&seq) => {}
+            _ if room => held.push(Held { boot, first: seq, last: seq }),
+            _ => {}
+        }
+    }
 }
 
 type Shared = Arc<Mutex<Seen>>;
@@ -155,6 +176,15 @@ impl Record {
     /// How far each agent's Snapshots are durable.
     pub fn stored(&self) -> BTreeMap<RackId, Stored> {
         lock(&self.shared).stored.clone()
+    }
+
+    /// Which of a rack's Snapshots became durable, or came again, since the last call. To be told to
+    /// its agent; if that gets lost, the agent sends them again and they are here again.
+    pub fn take_held(&self, rack: &RackId) -> Vec<Held> {
+        let mut seen = lock(&self.shared);
+        let Some(held) = seen.held.get_mut(rack) else { return Vec::new() };
+        let rest = held.split_off(held.len().min(HELD_AT_ONCE));
+        std::mem::replace(held, rest)
     }
 
     /// What was done so far.

@@ -209,6 +209,7 @@ async fn the_link_asks_for_a_birth_takes_snapshots_and_sends_orders() {
         generation: Generation { epoch: 3, counter: 1 },
         lease_ms: 5000,
         stored: None,
+        held: None,
         orders: vec![(DeviceId::gpu(0), Setting::PowerLimit(Watts::new(400.0)))],
         rebirth: false,
     };
@@ -238,7 +239,14 @@ async fn the_link_comes_back_when_the_broker_does_and_sends_nothing_old() {
     assert_eq!(next(&mut events).await, LinkEvent::Connected);
     running.stop().await;
     assert_eq!(next(&mut events).await, LinkEvent::Disconnected);
-    let old = Downlink { generation: Generation::default(), lease_ms: 1, stored: None, orders: vec![], rebirth: false };
+    let old = Downlink {
+        generation: Generation::default(),
+        lease_ms: 1,
+        stored: None,
+        held: None,
+        orders: vec![],
+        rebirth: false,
+    };
     assert!(!link.send(&rack(), &old));
     assert_eq!(link.unsent(), 1);
     let running = broker(dir.path(), address).await;

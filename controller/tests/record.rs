@@ -7,7 +7,7 @@ use headroom_controller::clock::Clock;
 use headroom_controller::record::{End, Options, Record, RecordError, list, walk};
 use headroom_rack::record::Entry;
 use headroom_rack::{DeviceId, Generation, Mode, Plan, RackId, Reading, Signal, SignalPath, Snapshot, UnixMs};
-use headroom_wire::Stored;
+use headroom_wire::{Held, Stored};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -210,4 +210,32 @@ fn two_controllers_cannot_write_one_record() {
     let (_record, _) = Record::open(options(dir.path()), Clock::start()).unwrap();
     let second = Record::open(options(dir.path()), Clock::start());
     assert!(matches!(second, Err(RecordError::InUse { .. })));
+}
+
+#[test]
+fn each_snapshot_is_acknowledged_once_durable_and_again_when_it_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (record, _) = Record::open(options(dir.path()), Clock::start()).unwrap();
+    for (boot, seq) in [(8, 1), (8, 2), (7, 40), (7, 41), (8, 3), (7, 44)] {
+        record.append(Entry::Snapshot(snapshot(boot, seq)));
+    }
+    until("the group to be durable", || record.stats().snapshots == 6);
+    let held = |boot, first, last| Held { boot, first, last };
+    let taken = std::cell::RefCell::new(record.take_held(&rack()));
+    let all = || taken.borrow_mut().extend(record.take_held(&rack()));
+    until("every acknowledgement", || {
+        all();
+        taken.borrow().iter().map(|h| h.last - h.first + 1).sum::<u64>() == 6
+    });
+    assert!(taken.borrow().contains(&held(7, 44, 44)), "{taken:?}");
+    assert_eq!(record.take_held(&rack()), []);
+    record.append(Entry::Snapshot(snapshot(7, 41)));
+    until("the one that came again", || record.stats().duplicates == 1);
+    assert_eq!(record.take_held(&rack()), [held(7, 41, 41)]);
+    record.close();
+
+    let (record, _) = Record::open(options(dir.path()), Clock::start()).unwrap();
+    record.append(Entry::Snapshot(snapshot(7, 40)));
+    until("an old run after a restart", || record.take_held(&rack()) == [held(7, 40, 40)]);
+    assert_eq!(record.close().snapshots, 0);
 }

@@ -36,7 +36,27 @@ pub const METRICS: &[(&str, &str, &[&str], &str)] = &[
     ("headroom_agent_device_up", "gauge", &["rack", "device"], "1 while a device answers."),
     ("headroom_agent_poll_seconds", "gauge", &["rack", "device"], "Time the last poll of a device took."),
     ("headroom_agent_spool_snapshots", "gauge", &["rack"], "Snapshots not yet acknowledged by the record."),
-    ("headroom_agent_spool_dropped_total", "counter", &["rack"], "Snapshots dropped because the spool was full."),
+    ("headroom_agent_snapshots_total", "counter", &["rack"], "Snapshots made since the agent started."),
+    (
+        "headroom_agent_spool_memory_snapshots",
+        "gauge",
+        &["rack"],
+        "Of the Snapshots in the spool those in memory only, lost if the agent ends.",
+    ),
+    ("headroom_agent_spool_bytes", "gauge", &["rack"], "Bytes of the Snapshots in the spool on disk."),
+    (
+        "headroom_agent_spool_dropped_total",
+        "counter",
+        &["rack"],
+        "Snapshots dropped because the spool was full, they were too old or could not be read back.",
+    ),
+    (
+        "headroom_agent_spool_thinned_total",
+        "counter",
+        &["rack"],
+        "Snapshots left out of the oldest half of a full spool, every second one.",
+    ),
+    ("headroom_agent_spool_failures_total", "counter", &["rack"], "Attempts to write the spool that failed."),
 ];
 
 #[cfg(test)]

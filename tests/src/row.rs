@@ -8,7 +8,7 @@ use crate::program;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -36,13 +36,21 @@ impl Row {
     /// # Panics
     /// When a part does not start.
     pub fn start() -> Self {
+        Self::start_with(|_| String::new())
+    }
+
+    /// As [`Row::start`]; `more` is added to each agent's config and gets the row's folder.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    pub fn start_with(more: impl Fn(&Path) -> String) -> Self {
         let plant = Plant::start();
         let (hook, influx, record) = (Hook::start(), Hook::start(), plant.dir().join("record"));
         let mut starts = BTreeMap::new();
         let log = |name: &str| plant.dir().join(format!("{name}.log"));
         let control = format!("[control]\nenabled = true\nsafe_gpu_watts = {SAFE_GPU_WATTS}\nbreaker_amperes = 16.0\n");
         for rack in &plant.racks {
-            let text = rack.agent_config(&plant.broker, "") + &control;
+            let text = rack.agent_config(&plant.broker, "") + &control + &more(plant.dir());
             let config = plant.file(&format!("{}.toml", rack.id), &text).display().to_string();
             let state = [("HEADROOM_NVML_STATE", rack.nvml_state.as_str())];
             let port = plant.dir().join(format!("{}.port", rack.id)).display().to_string();
@@ -73,8 +81,10 @@ impl Row {
     /// # Panics
     /// When it cannot be started.
     pub fn begin(&mut self, name: &str) {
-        if name == "controller" {
-            let _ = std::fs::remove_file(self.plant.dir().join("console.port"));
+        let port = if name == "controller" { "console.port".to_owned() } else { format!("{name}.port") };
+        if name != "broker" {
+            // The broker's is how everybody finds it, each time at the same address.
+            let _ = std::fs::remove_file(self.plant.dir().join(port));
         }
         self.parts.insert(name.to_owned(), self.starts[name].start());
     }
@@ -118,6 +128,16 @@ impl Row {
     /// What the controller shows now; null while it is down.
     pub fn state(&self) -> Value {
         http::json(&self.console(), "/api/state")
+    }
+
+    /// Numbers that a rack's agent serves under `/metrics`, all from one page; none while it does not
+    /// answer or lacks one of them.
+    pub fn numbers<const N: usize>(&self, rack: &str, names: [&str; N]) -> Option<[f64; N]> {
+        let address = std::fs::read_to_string(self.plant.dir().join(format!("{rack}.port"))).ok()?;
+        let page = http::get(&address, "/metrics").ok()?;
+        let number = |name: &str| page.lines().find(|l| l.starts_with(name))?.rsplit(' ').next()?.parse().ok();
+        let numbers: Vec<f64> = names.into_iter().filter_map(number).collect();
+        numbers.try_into().ok()
     }
 
     /// Seconds since the plant started.

@@ -12,6 +12,9 @@ const COUNTER: &str = "Order/counter";
 const LEASE: &str = "Order/lease_ms";
 const STORED_BOOT: &str = "Stored/boot";
 const STORED_SEQ: &str = "Stored/seq";
+/// Not announced in births: the bytes of a birth are frozen, and an agent that does not know it
+/// passes over it.
+const STORED_HELD: &str = "Stored/held";
 const POWER_LIMIT: &str = "power_limit_watts";
 const CLOCK_CEILING: &str = "clock_ceiling_mhz";
 
@@ -41,6 +44,26 @@ pub struct Stored {
     pub seq: u64,
 }
 
+/// Snapshots of one agent run that the record holds durably: `first` to `last`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held {
+    /// The agent's run, also one that ended long ago.
+    pub boot: u64,
+    /// The first Snapshot.
+    pub first: u64,
+    /// The last Snapshot.
+    pub last: u64,
+}
+
+impl Held {
+    fn parse(text: &str) -> Option<Self> {
+        let (boot, range) = text.split_once(':')?;
+        let (first, last) = range.split_once('-')?;
+        let held = Self { boot: boot.parse().ok()?, first: first.parse().ok()?, last: last.parse().ok()? };
+        (held.first <= held.last).then_some(held)
+    }
+}
+
 /// One message to one agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Downlink {
@@ -50,6 +73,10 @@ pub struct Downlink {
     pub lease_ms: u32,
     /// How far the record has got, when it has stored anything.
     pub stored: Option<Stored>,
+    /// Which Snapshots became durable, or came again, since the last message; it may be lost: what is
+    /// not acknowledged is sent again and then acknowledged again. Unlike `stored` it names exactly
+    /// what is held, of any run. `None`: a controller that knows only `stored`.
+    pub held: Option<Vec<Held>>,
     /// What to set; empty in advisory mode.
     pub orders: Vec<(DeviceId, Setting)>,
     /// Ask the agent to send its birth again.
@@ -69,7 +96,7 @@ impl Downlink {
 
     /// The NCMD payload.
     pub fn encode(&self) -> Vec<u8> {
-        let mut metrics = Vec::with_capacity(self.orders.len() + 6);
+        let mut metrics = Vec::with_capacity(self.orders.len() + 7);
         if self.rebirth {
             metrics.push(Metric::named(REBIRTH, Value::Boolean(true)));
         }
@@ -79,6 +106,10 @@ impl Downlink {
         if let Some(stored) = self.stored {
             metrics.push(Metric::named(STORED_BOOT, Value::Long(stored.boot)));
             metrics.push(Metric::named(STORED_SEQ, Value::Long(stored.seq)));
+        }
+        if let Some(held) = &self.held {
+            let ranges: Vec<_> = held.iter().map(|h| format!("{}:{}-{}", h.boot, h.first, h.last)).collect();
+            metrics.push(Metric::named(STORED_HELD, Value::Text(ranges.join(" "))));
         }
         metrics.extend(self.orders.iter().map(|(device, setting)| match setting {
             Setting::PowerLimit(watts) => {
@@ -128,11 +159,16 @@ impl Downlink {
             (Some(boot), Some(seq)) => Some(Stored { boot, seq }),
             _ => None,
         };
+        let ranges = |metric: &Metric| metric.text()?.split_whitespace().map(Held::parse).collect::<Option<Vec<_>>>();
+        let held = find(STORED_HELD)
+            .map(|metric| ranges(metric).ok_or_else(|| WireError::Metric(STORED_HELD.to_owned())))
+            .transpose()?;
         let lease_ms = u32::try_from(lease.unwrap_or(0)).map_err(|_| WireError::Metric(LEASE.to_owned()))?;
         Ok(Self {
             generation: Generation { epoch: epoch.unwrap_or(0), counter: counter.unwrap_or(0) },
             lease_ms,
             stored,
+            held,
             orders,
             rebirth: find(REBIRTH).is_some_and(|m| m.value == Some(Value::Boolean(true))),
         })

@@ -7,7 +7,7 @@ pub mod sparkplug;
 pub mod topic;
 pub mod uplink;
 
-pub use downlink::{Downlink, Stored};
+pub use downlink::{Downlink, Held, Stored};
 pub use topic::{Kind, Topic};
 pub use uplink::{Uplink, UplinkDecoder, Uplinked};
 

@@ -7,7 +7,7 @@ use crate::downlink::{ORDER_METRICS, order_metric_names};
 use crate::sparkplug::{Metric, Payload, Property, PropertySet, Value, datatype, quality};
 use headroom_rack::{DeviceId, NoData, RackId, Reading, Receipt, SignalPath, Snapshot, UnixMs};
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const BD_SEQ: &str = "bdSeq";
 /// The node command that asks for a new birth (specification 3.0, section 6.4.1).
@@ -43,7 +43,15 @@ impl Uplink {
 
     /// The catalogue with the values of `now`; starts the sequence anew.
     pub fn birth(&mut self, now: &Snapshot) -> Vec<u8> {
-        self.aliases = now.readings.keys().cloned().zip(FIRST_SIGNAL_ALIAS..).collect();
+        self.birth_naming(now, &BTreeSet::new())
+    }
+
+    /// As [`Uplink::birth`], and names the `former` signals too: back-filled Snapshots of an earlier
+    /// run may hold signals that `now` lacks. They are marked as historical and have no value.
+    pub fn birth_naming(&mut self, now: &Snapshot, former: &BTreeSet<SignalPath>) -> Vec<u8> {
+        let former: Vec<_> = former.iter().filter(|path| !now.readings.contains_key(path)).collect();
+        let all = now.readings.keys().chain(former.iter().copied());
+        self.aliases = all.cloned().zip(FIRST_SIGNAL_ALIAS..).collect();
         let named = |name: &str, alias, value| Metric { alias: Some(alias), ..Metric::named(name, value) };
         let mut metrics = vec![
             Metric::named(BD_SEQ, Value::Long(self.bd_seq)),
@@ -65,6 +73,11 @@ impl Uplink {
             let mut metric = reading_metric(self.aliases[path], reading, properties);
             metric.name = Some(path.to_string());
             metric
+        }));
+        metrics.extend(former.into_iter().map(|path| Metric {
+            alias: Some(self.aliases[path]),
+            is_historical: Some(true),
+            ..null(&path.to_string(), datatype::DOUBLE)
         }));
         self.seq = 0;
         Payload { timestamp: Some(now.at.get()), metrics, seq: Some(0) }.encode_to_vec()
@@ -182,7 +195,10 @@ impl UplinkDecoder {
             // A newer agent may name signals this controller does not know: skipped, not refused.
             let path = metric.name.as_deref().and_then(SignalPath::parse);
             if let (Some(path), Some(alias)) = (path, metric.alias) {
-                snapshot.readings.insert(path.clone(), reading_of(metric, &path, snapshot.at));
+                // A signal of an earlier run is named for its back-fill and says nothing about now.
+                if metric.is_historical != Some(true) {
+                    snapshot.readings.insert(path.clone(), reading_of(metric, &path, snapshot.at));
+                }
                 names.insert(alias, path);
             }
         }

@@ -2,8 +2,8 @@
 //! an incompatible change needs another topic namespace, and both kept for one release.
 
 use headroom_rack::*;
-use headroom_wire::{Downlink, Stored, Uplink, UplinkDecoder, Uplinked, WireError};
-use std::collections::BTreeMap;
+use headroom_wire::{Downlink, Held, Stored, Uplink, UplinkDecoder, Uplinked, WireError};
+use std::collections::{BTreeMap, BTreeSet};
 
 fn snapshot(seq: u64) -> Snapshot {
     let at = UnixMs::new(1_700_000_000_000);
@@ -38,20 +38,69 @@ fn the_bytes_of_birth_data_death_and_command_are_frozen() {
         generation: Generation { epoch: 7, counter: 9 },
         lease_ms: 5000,
         stored: Some(Stored { boot: 42, seq: 17 }),
+        held: None,
         orders: vec![
             (DeviceId::gpu(0), Setting::PowerLimit(Watts::new(350.0))),
             (DeviceId::gpu(1), Setting::ClockCeilingMhz(1200)),
         ],
         rebirth: false,
     };
+    let held = vec![Held { boot: 41, first: 3, last: 3 }, Held { boot: 42, first: 16, last: 17 }];
+    let acknowledging = Downlink { held: Some(held), orders: vec![], ..downlink.clone() };
+    let former = BTreeSet::from([SignalPath::new(DeviceId::gpu(7), Signal::GpuPower)]);
     let frames = [
         ("death", uplink.death()),
         ("birth", uplink.birth(&snapshot(1))),
         ("data", uplink.data(&snapshot(2)).expect("named by the birth")),
         ("command", downlink.encode()),
+        ("acknowledgement", acknowledging.encode()),
+        ("birth with a former signal", Uplink::new(3).birth_naming(&snapshot(1), &former)),
     ];
     let now: String = frames.iter().map(|(name, bytes)| format!("{name} {}\n", hex(bytes))).collect();
     assert_eq!(include_str!("frozen.txt"), now, "now:\n{now}");
+}
+
+fn frozen(name: &str) -> Vec<u8> {
+    let line = include_str!("frozen.txt").lines().find_map(|l| l.strip_prefix(&format!("{name} ")));
+    let digits: Vec<char> = line.expect("a line of this name").chars().collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).expect("hexadecimal");
+    digits.chunks(2).map(byte).collect()
+}
+
+#[test]
+fn a_command_of_before_acknowledgements_is_still_understood() {
+    let old = Downlink::decode(&frozen("command")).expect("decodes");
+    assert_eq!((old.stored, old.held), (Some(Stored { boot: 42, seq: 17 }), None));
+    let new = Downlink::decode(&frozen("acknowledgement")).expect("decodes");
+    assert_eq!(new.stored, old.stored, "an agent that knows only the mark reads the same mark");
+    let held = vec![Held { boot: 41, first: 3, last: 3 }, Held { boot: 42, first: 16, last: 17 }];
+    assert_eq!(new.held, Some(held));
+    let nothing = Downlink { held: Some(vec![]), ..new };
+    assert_eq!(Downlink::decode(&nothing.encode()), Ok(nothing));
+}
+
+#[test]
+fn an_acknowledgement_that_cannot_be_read_acknowledges_nothing() {
+    use headroom_wire::sparkplug::{Metric, Payload, Value};
+    use prost::Message;
+    for text in ["42:9-3", "42:1", "x:1-2", "42:1-2,5"] {
+        let metric = Metric::named("Stored/held", Value::Text(text.into()));
+        let frame = Payload { timestamp: None, metrics: vec![metric], seq: None }.encode_to_vec();
+        assert_eq!(Downlink::decode(&frame), Err(WireError::Metric("Stored/held".into())), "{text}");
+    }
+}
+
+#[test]
+fn a_birth_can_name_signals_of_earlier_runs_for_their_back_fill() {
+    let mut uplink = Uplink::new(3);
+    let mut decoder = UplinkDecoder::new(snapshot(1).rack);
+    let gone = SignalPath::new(DeviceId::gpu(7), Signal::GpuPower);
+    let birth = uplink.birth_naming(&snapshot(1), &BTreeSet::from([gone.clone()]));
+    assert_eq!(decoder.birth(&birth), Ok(Uplinked::Birth(snapshot(1))), "nothing is said about it now");
+    let mut old = Snapshot { boot: 41, historical: true, ..snapshot(9) };
+    old.readings.insert(gone, Reading::new(250.0, old.at));
+    let frame = uplink.data(&old).expect("named by the birth");
+    assert_eq!(decoder.data(&frame), Ok(Uplinked::Data { snapshot: old, gap: false }));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From TOML text to a [`Config`]. All mistakes at once.
 
-use super::{Broker, BusAddress, Config, Control, DsxDevice, ModbusDevice, Nvml, Parity, SerialLine};
+use super::{Broker, BusAddress, Config, Control, DsxDevice, ModbusDevice, Nvml, Parity, SerialLine, Spool, SpoolDisk};
 use crate::profiles::Profiles;
 use headroom_agent_core::document::{self, Mistake, Mistakes, Table};
 use headroom_rack::{Amperes, DeviceId, NodeId, RackId, Watts};
@@ -68,7 +68,8 @@ fn root(
         }
         Some(listen)
     });
-    let spool = t.table(m, "spool", |t, m| t.whole(m, "snapshots", 1, 100_000));
+    let spool = t.table(m, "spool", |t, m| spool(t, m, base));
+    let in_memory = Spool { snapshots: 600, replay_per_second: 20, disk: None };
     let watches_only =
         Control { enabled: false, safe_gpu: Watts::ZERO, breaker: None, guard_period: Duration::from_millis(100) };
     Some(Config {
@@ -80,7 +81,26 @@ fn root(
         dsx,
         control: control.unwrap_or(watches_only),
         listen,
-        spool_snapshots: usize::try_from(spool.unwrap_or(600)).ok()?,
+        spool: spool.unwrap_or(in_memory),
+    })
+}
+
+fn spool(t: &mut Table<'_>, m: &mut Mistakes, base: &Path) -> Option<Spool> {
+    let snapshots = t.whole(m, "snapshots", 1, 100_000).unwrap_or(600);
+    // The record groups its commits by the second: faster would only wait for acknowledgements.
+    let replay = t.whole(m, "replay_per_second", 1, 50).unwrap_or(20);
+    let dir = t.text(m, "dir").map(|dir| base.join(dir));
+    if dir.is_none() {
+        for key in ["max_bytes", "max_age_hours"].into_iter().filter(|key| t.has(key)) {
+            m.add(t.place(key), format!("`spool.{key}` without `dir`"), "add dir = \"/var/lib/headroom-agent/spool\"");
+        }
+    }
+    let max_bytes = t.whole(m, "max_bytes", 1 << 16, 1 << 40).unwrap_or(256 << 20);
+    let max_age_hours = t.whole(m, "max_age_hours", 1, 24 * 366).unwrap_or(72);
+    Some(Spool {
+        snapshots: usize::try_from(snapshots).ok()?,
+        replay_per_second: u32::try_from(replay).ok()?,
+        disk: dir.map(|dir| SpoolDisk { dir, max_bytes, max_age: Duration::from_secs(3600 * max_age_hours) }),
     })
 }
 
@@ -340,6 +360,15 @@ listen = "127.0.0.1:0"
         let twice = GOOD.replace("cooling-dsx", "pdu-a");
         assert!(parse(&twice).unwrap_err()[0].problem.contains("twice"));
         assert!(parse(&GOOD.replace("\"pdu-a\"", "\"gpu-3\"")).unwrap_err()[0].problem.contains("GPU"));
+    }
+
+    #[test]
+    fn the_spool_is_in_memory_without_a_dir_and_its_limits_then_a_mistake() {
+        assert_eq!(parse(GOOD).unwrap().spool, Spool { snapshots: 600, replay_per_second: 20, disk: None });
+        let disk = SpoolDisk { dir: "/s".into(), max_bytes: 256 << 20, max_age: Duration::from_secs(72 * 3600) };
+        assert_eq!(parse(&format!("{GOOD}[spool]\ndir = \"/s\"\n")).unwrap().spool.disk, Some(disk));
+        let found = parse(&format!("{GOOD}[spool]\nmax_bytes = 100000\n")).unwrap_err();
+        assert!(found[0].problem.contains("`spool.max_bytes` without `dir`"), "{}", found[0]);
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub async fn broker(address: SocketAddr) {
     ready.wait_for(|ready| *ready).await.expect("the broker is ready");
 }
 
+fn config(dir: &tempfile::TempDir, broker: SocketAddr, more: &str) -> std::path::PathBuf {
+    let text =
+        format!("site='demo'\nrack='rack-1'\n[broker]\nurl='mqtt://{broker}'\n[serve]\nlisten='127.0.0.1:0'\n{more}");
+    let path = dir.path().join("agent.toml");
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
 pub struct Agent {
     child: Child,
     pub dir: tempfile::TempDir,
@@ -42,11 +50,7 @@ impl Agent {
     /// Starts the program; `more` is added to its config.
     pub fn start(broker: SocketAddr, more: &str, environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let config = format!(
-            "site='demo'\nrack='rack-1'\n[broker]\nurl='mqtt://{broker}'\n[serve]\nlisten='127.0.0.1:0'\n{more}"
-        );
-        let path = dir.path().join("agent.toml");
-        std::fs::write(&path, config).expect("a file");
+        let path = config(&dir, broker, more);
         let child = Command::new(env!("CARGO_BIN_EXE_headroom-agent"))
             .args(["run", "--config"])
             .arg(&path)
@@ -56,6 +60,26 @@ impl Agent {
             .spawn()
             .expect("the program starts");
         Self { child, dir }
+    }
+
+    /// Starts the program by a shell that says `how` to run it; its log goes to the file `log`.
+    pub fn start_by(how: &str, broker: SocketAddr, more: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = config(&dir, broker, more);
+        let log = std::fs::File::create(dir.path().join("log")).expect("a file");
+        let child = Command::new("sh")
+            .args(["-c", how, "sh", env!("CARGO_BIN_EXE_headroom-agent"), "run", "--config"])
+            .arg(&path)
+            .arg("--port-file")
+            .arg(dir.path().join("port"))
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        Self { child, dir }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn get(&self, path: &str) -> Option<String> {
@@ -157,5 +181,5 @@ pub fn live(uplinked: &Uplinked) -> Option<Snapshot> {
 
 pub fn downlink(orders: Vec<(DeviceId, Setting)>) -> Downlink {
     let generation = Generation { epoch: 1, counter: 1 };
-    Downlink { generation, lease_ms: 5000, stored: None, orders, rebirth: false }
+    Downlink { generation, lease_ms: 5000, stored: None, held: None, orders, rebirth: false }
 }

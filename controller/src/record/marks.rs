@@ -7,20 +7,25 @@ use headroom_wire::Stored;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Agent runs remembered per rack: an agent's spool lives in memory and dies with its run, so
-/// only a delayed message could still come from an older one.
-const RUNS_KEPT: usize = 4;
+/// Agent runs remembered per rack, those heard last. An agent's spool outlives its runs and fills
+/// them in one after the other, so a run not heard for this many others is complete; an agent that
+/// crashed more often during one outage than this only risks a Snapshot stored twice.
+const RUNS_KEPT: usize = 256;
 
 #[derive(Debug, Default)]
 struct Runs {
-    /// The run heard last. Not the highest: an agent's wall clock may have been set back.
+    /// The run heard live last. Not the highest: an agent's wall clock may have been set back.
     current: u64,
     by_boot: BTreeMap<u64, Run>,
+    /// Counts what was heard, to tell the run that was silent longest.
+    heard: u64,
 }
 
 #[derive(Debug, Default)]
 struct Run {
     held: Ranges,
+    /// `Runs::heard` when it was heard last.
+    heard: u64,
     /// All up to here are held or given up.
     mark: u64,
     /// Since when the number after `mark` is missing although later ones are held.
@@ -36,8 +41,8 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// `patience`: how long a missing Snapshot is waited for before the mark passes over it. It
-    /// must be longer than an agent needs to send its whole spool again.
+    /// `patience`: how long a mark may stand still before a hole before it passes over it. While an
+    /// agent fills a hole, however long, the mark moves and the wait begins anew.
     pub fn new(patience: Duration) -> Self {
         Self { racks: BTreeMap::new(), patience, given_up: 0 }
     }
@@ -49,20 +54,29 @@ impl Marks {
 
     /// Notes a Snapshot that became durable.
     pub fn insert(&mut self, snapshot: &Snapshot) {
-        self.insert_key(&snapshot.rack, snapshot.boot, snapshot.seq);
+        self.insert_key(&snapshot.rack, snapshot.boot, snapshot.seq, !snapshot.historical);
     }
 
-    /// Notes one by its name.
-    pub fn insert_key(&mut self, rack: &RackId, boot: u64, seq: u64) {
+    /// Notes one by its name. `live`: it was not back-filled, so its run is the present one.
+    pub fn insert_key(&mut self, rack: &RackId, boot: u64, seq: u64, live: bool) {
         let runs = self.racks.entry(rack.clone()).or_default();
-        runs.current = boot;
+        if live || runs.by_boot.is_empty() {
+            runs.current = boot;
+        }
+        runs.heard += 1;
         let run = runs.by_boot.entry(boot).or_default();
+        run.heard = runs.heard;
         run.held.insert(seq);
-        run.mark = run.held.unbroken_from(run.mark + 1);
-        if runs.by_boot.len() > RUNS_KEPT
-            && let Some(oldest) = runs.by_boot.keys().copied().find(|b| *b != boot)
-        {
-            runs.by_boot.remove(&oldest);
+        let mark = run.held.unbroken_from(run.mark + 1);
+        if mark != run.mark {
+            run.hole_since = None;
+        }
+        run.mark = mark;
+        if runs.by_boot.len() > RUNS_KEPT {
+            let others = runs.by_boot.iter().filter(|(boot, _)| **boot != runs.current);
+            if let Some(silent) = others.min_by_key(|(_, run)| run.heard).map(|(boot, _)| *boot) {
+                runs.by_boot.remove(&silent);
+            }
         }
     }
 
@@ -112,15 +126,18 @@ mod tests {
     fn the_mark_waits_for_a_hole_and_passes_it_only_after_its_patience() {
         let mut marks = Marks::new(Duration::from_secs(120));
         for seq in [1, 2, 5, 6] {
-            marks.insert_key(&rack(), 9, seq);
+            marks.insert_key(&rack(), 9, seq, true);
         }
         let mark = |m: &Marks| m.stored()[&rack()];
         marks.age(Mono::from_ms(0));
         marks.age(Mono::from_ms(119_999));
         assert_eq!(mark(&marks), Stored { boot: 9, seq: 2 });
-        marks.insert_key(&rack(), 9, 3);
+        marks.insert_key(&rack(), 9, 3, true);
         assert_eq!(mark(&marks).seq, 3);
         marks.age(Mono::from_ms(120_000));
+        marks.age(Mono::from_ms(239_999));
+        assert_eq!(mark(&marks).seq, 3, "a hole that is being filled is waited for anew");
+        marks.age(Mono::from_ms(240_000));
         assert_eq!(mark(&marks).seq, 6);
         assert_eq!(marks.given_up(), 1);
     }
@@ -128,9 +145,27 @@ mod tests {
     #[test]
     fn a_new_run_of_the_agent_starts_a_new_mark() {
         let mut marks = Marks::new(Duration::from_secs(1));
-        marks.insert_key(&rack(), 1, 1);
-        marks.insert_key(&rack(), 2, 5);
+        marks.insert_key(&rack(), 1, 1, true);
+        marks.insert_key(&rack(), 2, 5, true);
         assert_eq!(marks.stored()[&rack()], Stored { boot: 2, seq: 0 });
         assert!(marks.holds(&rack(), 1, 1) && !marks.holds(&rack(), 2, 1));
+    }
+
+    #[test]
+    fn back_fill_of_an_old_run_does_not_take_the_place_of_the_present_one() {
+        let mut marks = Marks::new(Duration::from_secs(1));
+        marks.insert_key(&rack(), 2, 1, true);
+        marks.insert_key(&rack(), 1, 7, false);
+        assert_eq!(marks.stored()[&rack()], Stored { boot: 2, seq: 1 });
+    }
+
+    #[test]
+    fn the_run_silent_for_longest_is_forgotten_first_and_the_present_one_never() {
+        let mut marks = Marks::new(Duration::from_secs(1));
+        marks.insert_key(&rack(), 5, 1, true);
+        for boot in 1000..1000 + RUNS_KEPT as u64 {
+            marks.insert_key(&rack(), boot, 1, false);
+        }
+        assert!(marks.holds(&rack(), 5, 1) && !marks.holds(&rack(), 1000, 1) && marks.holds(&rack(), 1001, 1));
     }
 }

@@ -5,7 +5,7 @@ use super::{End, Marks, Options, RecordError, Recovery, Seen, Segment, Shared, l
 use crate::clock::Clock;
 use headroom_rack::RackId;
 use headroom_rack::record::{self, Entry};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -23,7 +23,8 @@ const SCAN_BYTES: u64 = 256 << 20;
 struct Group {
     bytes: Vec<u8>,
     entries: u64,
-    keys: BTreeSet<(RackId, u64, u64)>,
+    /// The Snapshots, and whether each is live.
+    keys: BTreeMap<(RackId, u64, u64), bool>,
     readings: u64,
     no_data: u64,
 }
@@ -132,8 +133,14 @@ impl Writer {
     fn collect(&mut self, entry: &Entry) {
         if let Entry::Snapshot(s) = entry {
             let key = (s.rack.clone(), s.boot, s.seq);
-            if self.marks.holds(&s.rack, s.boot, s.seq) || self.group.keys.contains(&key) {
-                lock(&self.shared).stats.duplicates += 1;
+            let durable = self.marks.holds(&s.rack, s.boot, s.seq);
+            if durable || self.group.keys.contains_key(&key) {
+                let mut seen = lock(&self.shared);
+                seen.stats.duplicates += 1;
+                // It came again because its acknowledgement was lost.
+                if durable {
+                    seen.hold(&s.rack, s.boot, s.seq);
+                }
                 return;
             }
         }
@@ -152,7 +159,7 @@ impl Writer {
         self.group.bytes.extend_from_slice(&frame);
         self.group.entries += 1;
         if let Entry::Snapshot(s) = entry {
-            self.group.keys.insert((s.rack.clone(), s.boot, s.seq));
+            self.group.keys.insert((s.rack.clone(), s.boot, s.seq), !s.historical);
             self.group.readings += s.readings.len() as u64;
             self.group.no_data += s.readings.values().filter(|r| r.value.is_err()).count() as u64;
         }
@@ -176,8 +183,8 @@ impl Writer {
             self.length += self.group.bytes.len() as u64;
         }
         let group = std::mem::take(&mut self.group);
-        for (rack, boot, seq) in &group.keys {
-            self.marks.insert_key(rack, *boot, *seq);
+        for ((rack, boot, seq), live) in &group.keys {
+            self.marks.insert_key(rack, *boot, *seq, *live);
         }
         self.marks.age(self.clock.now());
         if self.length >= self.options.segment_bytes {
@@ -190,6 +197,10 @@ impl Writer {
             stats.no_data += group.no_data;
             stats.points += group.readings - group.no_data;
         });
+        let mut seen = lock(&self.shared);
+        for (rack, boot, seq) in group.keys.keys() {
+            seen.hold(rack, *boot, *seq);
+        }
     }
 
     fn write(&mut self) -> std::io::Result<()> {

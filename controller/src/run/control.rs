@@ -255,6 +255,7 @@ impl Control {
                 generation: plan.generation,
                 lease_ms: self.config.lease_ms,
                 stored: stored.get(&cap.rack).copied(),
+                held: Some(parts.record.take_held(&cap.rack)),
                 orders,
                 rebirth: false,
             };

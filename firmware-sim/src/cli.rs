@@ -4,6 +4,7 @@ use crate::scenario::{self, Scenario};
 use crate::serve::{self, Options};
 use crate::trace;
 use clap::{Parser, Subcommand};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::SocketAddr;
@@ -13,8 +14,8 @@ use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// A simulated row of GPU racks: power meters, UPSs and cooling units on Modbus TCP, cooling also
-/// on DSX Exchange topics (MQTT), GPUs behind a library that looks like NVML.
+/// A simulated row of GPU racks: power meters, UPSs and cooling units on Modbus TCP and, where asked for,
+/// on serial lines, cooling also on DSX Exchange topics (MQTT), GPUs behind a library that looks like NVML.
 ///
 /// Exit codes: 0 done, 1 failed while running, 2 wrong scenario or usage.
 #[derive(Debug, Parser)]
@@ -44,6 +45,10 @@ pub enum Command {
         /// HTTP address; the Modbus servers take its IP and a free port each.
         #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Serve a device on a serial line too (Modbus RTU with the settings of its make; inventory.json
+        /// says which), such as rack-1/ups-a=/dev/ttyUSB0. May be given again for another device.
+        #[arg(long, value_name = "DEVICE=LINE", value_parser = line)]
+        serial: Vec<(String, PathBuf)>,
         /// Seed of all chance, instead of the scenario's.
         #[arg(long)]
         seed: Option<u64>,
@@ -77,13 +82,16 @@ pub enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     headroom_log::start("info");
     match cli.command {
-        Command::Run { scenario, dir, broker, listen, seed } => match load(scenario.as_deref()) {
-            Err(code) => code,
-            Ok(mut scenario) => {
-                scenario.plant.seed = seed.unwrap_or(scenario.plant.seed);
-                simulate(Options { scenario, dir, broker, listen })
+        Command::Run { scenario, dir, broker, listen, serial, seed } => {
+            let loaded = load(scenario.as_deref()).and_then(|scenario| Ok((lines(serial, &scenario)?, scenario)));
+            match loaded {
+                Err(code) => code,
+                Ok((lines, mut scenario)) => {
+                    scenario.plant.seed = seed.unwrap_or(scenario.plant.seed);
+                    simulate(Options { scenario, dir, broker, listen, lines })
+                }
             }
-        },
+        }
         Command::Check { scenario } => check(scenario.as_deref()),
         Command::Trace { hours, seed, out, scenario } => write_trace(hours, seed, &out, scenario.as_deref()),
         Command::DefaultScenario => match std::io::stdout().write_all(scenario::DEFAULT.as_bytes()) {
@@ -99,6 +107,35 @@ fn broker(text: &str) -> Result<(String, u16), String> {
         .filter(|(host, _)| !host.is_empty())
         .map(|(host, port)| (host.to_owned(), port))
         .ok_or_else(|| "give HOST:PORT, for example 127.0.0.1:1883".to_owned())
+}
+
+fn line(text: &str) -> Result<(String, PathBuf), String> {
+    let parts = text.split_once('=').filter(|(device, path)| !device.is_empty() && !path.is_empty());
+    let parts = parts.map(|(device, path)| (device.to_owned(), PathBuf::from(path)));
+    parts.ok_or_else(|| "give DEVICE=LINE, for example rack-1/ups-a=/dev/ttyUSB0".to_owned())
+}
+
+/// Each device with its serial line, or says on stderr what is wrong with them, all at once.
+fn lines(given: Vec<(String, PathBuf)>, scenario: &Scenario) -> Result<BTreeMap<String, PathBuf>, ExitCode> {
+    let known = serve::device_names(scenario);
+    let mut lines = BTreeMap::new();
+    let mut paths = BTreeSet::new();
+    let mut good = true;
+    for (device, path) in given {
+        if !known.contains(&device) {
+            eprintln!("--serial {device}: there is no such device; give one of {}", known.join(", "));
+            good = false;
+        }
+        if !paths.insert(path.clone()) {
+            eprintln!("--serial {device}={}: another device has this line; give each its own", path.display());
+            good = false;
+        }
+        if lines.insert(device.clone(), path).is_some() {
+            eprintln!("--serial {device}: given twice; a device has one line");
+            good = false;
+        }
+    }
+    if good { Ok(lines) } else { Err(ExitCode::from(2)) }
 }
 
 fn simulate(options: Options) -> ExitCode {

@@ -2,88 +2,64 @@
 //! documents. Nothing here reads the agent's profiles; a scale that is wrong in one of the two
 //! places must show.
 
+pub mod device;
 pub mod dph;
+pub mod huawei;
 pub mod image;
+pub mod quint;
 pub mod rpu;
 pub mod sdm630;
+pub mod socomec;
+pub mod sunspec;
 
 use crate::fault::Target;
 use crate::plant::view::PlantView;
-use image::{Image, Refusal};
+pub use device::Device;
+use image::Image;
 
-/// A kind of Modbus device.
+/// Which make stands where; cooling units come in one make only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
-    /// Eastron SDM630 power meter.
-    Sdm630,
-    /// Delta DPH UPS with Modbus card.
-    Dph,
-    /// Open Rack reservoir and pumping unit.
-    Rpu,
+pub struct Fitting {
+    /// At the inlet of each PDU.
+    pub meter: Device,
+    /// On each feed.
+    pub ups: Device,
 }
 
-impl Device {
-    /// The name agents know it by, as in the run's inventory.
-    pub fn profile(self) -> &'static str {
-        match self {
-            Self::Sdm630 => "eastron-sdm630",
-            Self::Dph => "delta-dph",
-            Self::Rpu => "openrack-rpu",
-        }
-    }
-
-    /// Its Modbus unit.
-    pub fn unit(self) -> u8 {
-        match self {
-            Self::Sdm630 | Self::Dph => 1,
-            Self::Rpu => rpu::UNIT,
-        }
-    }
-
-    /// The function code it answers: 4 reads input registers, 3 reads holding registers.
-    pub fn function(self) -> u8 {
-        match self {
-            Self::Sdm630 | Self::Dph => 4,
-            Self::Rpu => 3,
-        }
-    }
-
-    /// Most registers in one request.
-    pub fn span(self) -> u16 {
-        match self {
-            Self::Sdm630 => sdm630::SPAN,
-            Self::Dph | Self::Rpu => 125,
-        }
-    }
-
-    /// Answers a read of `count` registers at `address` by function `function`.
-    ///
-    /// # Errors
-    /// [`Refusal`] as the device would put it into an exception.
-    pub fn read(self, image: &Image, function: u8, address: u16, count: u16) -> Result<Vec<u16>, Refusal> {
-        if function != self.function() {
-            return Err(Refusal::Function);
-        }
-        if count == 0 || count > self.span() {
-            return Err(Refusal::Value);
-        }
-        image.read(address, count)
+impl Default for Fitting {
+    fn default() -> Self {
+        Self { meter: Device::Sdm630, ups: Device::Dph }
     }
 }
 
-/// The registers of the device behind `target` now, or `None` when it has no supply and is dead.
-/// `factor` other than 1 makes it lie about power, current and flow.
-pub fn image(target: Target, view: &PlantView, factor: f64) -> Option<Image> {
+/// The registers of the `device` at `target` now, or `None` when it has no supply and is dead, or no
+/// device of this make can stand there. `factor` other than 1 makes it lie about power, current and flow.
+pub fn image(device: Device, target: Target, view: &PlantView, factor: f64) -> Option<Image> {
     match target {
         Target::Pdu(rack, feed) => {
-            let pdu = &view.racks[rack].pdus[feed];
-            pdu.energised.then(|| sdm630::image(pdu, factor))
+            let pdu = Some(&view.racks[rack].pdus[feed]).filter(|pdu| pdu.energised)?;
+            match device {
+                Device::Sdm630 => Some(sdm630::image(pdu, factor)),
+                Device::SunSpec203 => Some(sunspec::integers(pdu, factor)),
+                Device::SunSpec213 => Some(sunspec::floats(pdu, factor)),
+                _ => None,
+            }
         }
         Target::Cooling(rack) => {
-            let cooling = &view.racks[rack].cooling;
-            cooling.powered.then(|| rpu::image(cooling, view.time_s, factor))
+            let cooling = Some(&view.racks[rack].cooling).filter(|c| c.powered && device == Device::Rpu)?;
+            Some(rpu::image(cooling, view.time_s, factor))
         }
-        Target::Ups(feed) => Some(dph::image(&view.feeds[feed].ups, factor)),
+        Target::Ups(feed) => {
+            let ups = &view.feeds[feed].ups;
+            match device {
+                Device::Dph => Some(dph::image(ups, factor)),
+                Device::HuaweiUps2000 => Some(huawei::image(ups, factor)),
+                Device::SocomecJbus => Some(socomec::image(ups, view.time_s, factor)),
+                Device::Quint => Some(quint::first(ups, factor)),
+                Device::Quint4 => Some(quint::fourth(ups, factor)),
+                _ => None,
+            }
+        }
         Target::Gpu(..) | Target::Feed(_) => None,
     }
 }

@@ -3,6 +3,8 @@
 mod document;
 
 use crate::fault::{Fault, KINDS, Kind};
+use crate::firmware::device::{METERS, UPSS};
+use crate::firmware::{Device, Fitting};
 use crate::plant::FEEDS;
 use crate::plant::spec::*;
 pub use document::Mistake;
@@ -29,6 +31,8 @@ pub struct ScheduledFault {
 pub struct Scenario {
     /// The plant.
     pub plant: PlantSpec,
+    /// Which makes of devices stand in it.
+    pub fitting: Fitting,
     /// Faults in the order of their times.
     pub faults: Vec<ScheduledFault>,
 }
@@ -127,6 +131,14 @@ fn read(root: &mut Section<'_, '_>) -> Scenario {
     root.section("gpu", |s| {
         s.word("model", &["h100"], Some("h100"));
     });
+    let mut fitting = Fitting::default();
+    root.section("devices", |s| {
+        let mut make = |key, makes: &[Device], usual: Device| {
+            let words: Vec<&str> = makes.iter().map(|d| d.profile()).collect();
+            makes[s.word(key, &words, Some(usual.profile()))]
+        };
+        fitting = Fitting { meter: make("meter", METERS, fitting.meter), ups: make("ups", UPSS, fitting.ups) };
+    });
     let mut racks = Vec::new();
     let mut names = BTreeSet::new();
     root.sections("rack", |s| {
@@ -154,7 +166,8 @@ fn read(root: &mut Section<'_, '_>) -> Scenario {
     });
     faults.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
     let gpu = GpuSpec::h100();
-    Scenario { plant: PlantSpec { site, seed, volts, frequency_hz, gpu, pdu_loss_ratio, breaker, ups, racks }, faults }
+    let plant = PlantSpec { site, seed, volts, frequency_hz, gpu, pdu_loss_ratio, breaker, ups, racks };
+    Scenario { plant, fitting, faults }
 }
 
 fn read_rack(s: &mut Section<'_, '_>) -> RackSpec {
@@ -211,6 +224,16 @@ mod tests {
         assert_eq!(scenario.plant.racks.iter().map(|r| r.gpus).sum::<usize>(), 32);
         assert_eq!(scenario.plant.breaker.rating_amperes, 16.0);
         assert!(scenario.faults.is_empty());
+        assert_eq!(scenario.fitting, Fitting::default());
+    }
+
+    #[test]
+    fn other_makes_can_stand_in_the_row_and_a_wrong_one_is_told_which() {
+        let devices = |text: &str| Scenario::parse("row.toml", &DEFAULT.replace("[gpu]", &format!("{text}\n[gpu]")));
+        let scenario = devices("[devices]\nups = \"socomec-jbus\"\nmeter = \"sunspec-203\"").expect("valid");
+        assert_eq!(scenario.fitting, Fitting { meter: Device::SunSpec203, ups: Device::SocomecJbus });
+        let Err(error) = devices("[devices]\nups = \"eastron-sdm630\"") else { panic!("a meter is no UPS") };
+        assert!(error.to_string().contains("delta-dph, huawei-ups2000, socomec-jbus"), "{error}");
     }
 
     #[test]

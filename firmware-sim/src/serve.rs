@@ -1,5 +1,5 @@
 //! A running simulator: the plant in real time, and every way to look at it from outside: Modbus
-//! TCP, MQTT, NVML, HTTP. The physics knows nothing of this.
+//! TCP and RTU, MQTT, NVML, HTTP. The physics knows nothing of this.
 
 pub mod bench;
 pub mod dsx;
@@ -9,18 +9,21 @@ pub mod modbus;
 pub mod noisy;
 pub mod nvml;
 pub mod pace;
+pub mod serial;
 pub mod summary;
 pub mod truth;
 
 use crate::fault::Target;
-use crate::firmware::Device;
+use crate::firmware::{Device, Fitting};
 use crate::nvml_library;
+use crate::plant::spec::RackSpec;
 use crate::plant::{FEEDS, Plant};
 use crate::scenario::Scenario;
 use crate::trace::STEP_S;
 use bench::Bench;
-use inventory::{Inventory, ModbusEntry, RackEntry};
+use inventory::{Inventory, LineEntry, ModbusEntry, RackEntry};
 use nvml::Panel;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -39,6 +42,8 @@ pub struct Options {
     pub broker: Option<(String, u16)>,
     /// Address of the HTTP server; the Modbus servers take its IP and a free port each.
     pub listen: SocketAddr,
+    /// Serial lines by device, such as `rack-1/ups-a`; all devices speak TCP besides.
+    pub lines: BTreeMap<String, PathBuf>,
 }
 
 /// Why it could not run on.
@@ -64,6 +69,17 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// A serial line could not be opened.
+    #[error("{device}: serial line {} cannot be opened", path.display())]
+    Line {
+        /// Whose.
+        device: String,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The thread of the physics ended by itself.
     #[error("the physics stopped by itself")]
     PhysicsGone,
@@ -85,12 +101,22 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
     let mut panels = Vec::new();
     for (r, rack) in options.scenario.plant.racks.iter().enumerate() {
         let mut modbus = Vec::new();
-        for (name, device, target) in devices(r, options.scenario.plant.racks.len()) {
+        for (name, device, target) in devices(r, options.scenario.plant.racks.len(), options.scenario.fitting) {
             let what = format!("{}/{name}", rack.id);
             let listener = listen(&what, options.listen.ip(), 0).await?;
             let address = address_of(&what, &listener)?;
             tokio::spawn(modbus::serve(listener, Arc::clone(&bench), device, target));
-            modbus.push(ModbusEntry { device: name, profile: device.profile(), address, unit: device.unit() });
+            let serial = match options.lines.get(&what) {
+                None => None,
+                Some(path) => {
+                    let failed = |source| ServeError::Line { device: what.clone(), path: path.clone(), source };
+                    let line = serial::open(path, device).map_err(failed)?;
+                    tokio::spawn(serial::serve(line, path.clone(), Arc::clone(&bench), device, target));
+                    Some(LineEntry::new(path, device))
+                }
+            };
+            let (profile, unit) = (device.profile(), device.unit());
+            modbus.push(ModbusEntry { device: name, profile, address, unit, serial });
         }
         let nvml_state = dir.join(format!("{}.nvml", rack.id));
         let panel = Panel::create(&nvml_state, r, &plant);
@@ -124,16 +150,26 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
 
 /// The Modbus devices an agent of rack `rack` reads: its two meters, its cooling unit, and one UPS
 /// per rack as far as there are UPSs (all of them when there is one rack only).
-pub fn devices(rack: usize, racks: usize) -> Vec<(String, Device, Target)> {
+pub fn devices(rack: usize, racks: usize, fitting: Fitting) -> Vec<(String, Device, Target)> {
     let mut list = vec![("cooling".to_owned(), Device::Rpu, Target::Cooling(rack))];
     for (f, feed) in FEEDS.iter().enumerate() {
-        list.push((format!("pdu-{feed}"), Device::Sdm630, Target::Pdu(rack, f)));
+        list.push((format!("pdu-{feed}"), fitting.meter, Target::Pdu(rack, f)));
         if ups_reader(f, racks) == rack {
-            list.push((format!("ups-{feed}"), Device::Dph, Target::Ups(f)));
+            list.push((format!("ups-{feed}"), fitting.ups, Target::Ups(f)));
         }
     }
     list.sort_by(|a, b| a.0.cmp(&b.0));
     list
+}
+
+/// Every Modbus device of a scenario by its full name, such as `rack-1/ups-a`.
+pub fn device_names(scenario: &Scenario) -> Vec<String> {
+    let racks = &scenario.plant.racks;
+    let of_rack = |(r, rack): (usize, &RackSpec)| {
+        let devices = devices(r, racks.len(), scenario.fitting).into_iter();
+        devices.map(|(name, ..)| format!("{}/{name}", rack.id)).collect::<Vec<_>>()
+    };
+    racks.iter().enumerate().flat_map(of_rack).collect()
 }
 
 /// The rack whose agent reads the UPS of feed `feed`.

@@ -64,9 +64,18 @@ impl Image {
 
     /// Text, two characters to a register, high byte first, padded with spaces.
     pub fn text(&mut self, address: u16, text: &str, registers: u16) {
-        let mut bytes = text.bytes().chain(std::iter::repeat(b' '));
+        self.padded(address, text, registers, b' ');
+    }
+
+    /// Text like [`Image::text`], padded with zeros.
+    pub fn string(&mut self, address: u16, text: &str, registers: u16) {
+        self.padded(address, text, registers, 0);
+    }
+
+    fn padded(&mut self, address: u16, text: &str, registers: u16, pad: u8) {
+        let mut bytes = text.bytes();
         for i in 0..registers {
-            let mut next = || u16::from(bytes.next().unwrap_or(b' '));
+            let mut next = || u16::from(bytes.next().unwrap_or(pad));
             let word = (next() << 8) | next();
             self.word(address + i, word);
         }
@@ -100,6 +109,8 @@ mod tests {
         image.signed(3, -1.25, 0.1);
         image.long(4, 0x0001_0002);
         image.text(6, "AB", 2);
-        assert_eq!(image.read(0, 8), Ok(vec![0x3f80, 0, 250, (-13_i16) as u16, 1, 2, 0x4142, 0x2020]));
+        image.string(8, "ABC", 2);
+        let words = vec![0x3f80, 0, 250, (-13_i16) as u16, 1, 2, 0x4142, 0x2020, 0x4142, 0x4300];
+        assert_eq!(image.read(0, 10), Ok(words));
     }
 }

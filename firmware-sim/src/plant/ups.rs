@@ -29,6 +29,8 @@ pub struct UpsReadout {
     pub load_ratio: f64,
     /// State of charge, 0 to 1 of what the battery can hold now.
     pub battery_charge_ratio: f64,
+    /// What the battery holds now when it is full, at its nominal voltage.
+    pub battery_capacity_amperehours: f64,
     /// Voltage of the battery string.
     pub battery_volts: f64,
     /// Battery current; positive while it charges.
@@ -64,6 +66,13 @@ pub struct Ups {
     overload_used: f64,
     /// What its card reports.
     pub readout: UpsReadout,
+}
+
+impl UpsReadout {
+    /// Little is left while the battery carries the load: under a fifth of its charge.
+    pub fn battery_low(&self) -> bool {
+        self.on_battery && self.battery_charge_ratio < 0.2
+    }
 }
 
 /// Efficiency at load of a double conversion unit.
@@ -167,6 +176,7 @@ impl Ups {
         r.load_ratio = load_ratio;
         let charge = self.energy_joules / capacity;
         r.battery_charge_ratio = charge;
+        r.battery_capacity_amperehours = capacity / 3600.0 / (BLOCKS * 12.0);
         let expected = output.max(0.02 * self.spec.rating_watts) / EFFICIENCY + STANDING * self.spec.rating_watts;
         r.runtime_s =
             self.energy_joules / (expected * (expected / self.spec.rating_watts).max(0.05).powf(PEUKERT - 1.0));

@@ -3,7 +3,7 @@
 
 use super::nvml::Driver;
 use crate::fault::{Fault, Kind, Target};
-use crate::firmware::{self, image::Image};
+use crate::firmware::{self, Device, image::Image};
 use crate::plant::Plant;
 use crate::plant::event::Event;
 use crate::plant::spec::PlantSpec;
@@ -23,8 +23,8 @@ const WAITING_FAULTS: usize = 256;
 /// What is wrong with one device on the wire.
 #[derive(Debug, Clone, Default)]
 pub struct WireFault {
-    /// It repeats this.
-    pub frozen: Option<Image>,
+    /// It repeats what it said of this.
+    pub frozen: Option<Arc<PlantView>>,
     /// It reports power, current and flow times this.
     pub lying: Option<f64>,
     /// It does not answer.
@@ -132,17 +132,20 @@ impl Bench {
     }
 
     /// The registers a device shows now: `None` when it is dead.
-    pub fn image(&self, target: Target, fault: &WireFault) -> Option<Image> {
-        fault.frozen.clone().or_else(|| firmware::image(target, &self.view(), fault.lying.unwrap_or(1.0)))
+    pub fn image(&self, device: Device, target: Target, fault: &WireFault) -> Option<Image> {
+        match &fault.frozen {
+            Some(view) => firmware::image(device, target, view, 1.0),
+            None => firmware::image(device, target, &self.view(), fault.lying.unwrap_or(1.0)),
+        }
     }
 
     /// Lets a fault act on the wire.
     pub fn act_on_wire(&self, fault: &Fault) {
-        let frozen = firmware::image(fault.target, &self.view(), 1.0);
+        let view = self.view();
         let mut wire = self.wire.write().unwrap_or_else(PoisonError::into_inner);
         let entry = wire.entry(fault.target).or_default();
         match fault.kind {
-            Kind::MeterFrozen => entry.frozen = frozen,
+            Kind::MeterFrozen => entry.frozen = Some(view),
             Kind::MeterLying => entry.lying = Some(fault.value.unwrap_or(0.5)),
             Kind::DeviceSilent => entry.silent = true,
             Kind::DeviceGarbage => entry.garbage = true,

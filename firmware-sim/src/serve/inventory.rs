@@ -1,6 +1,7 @@
 //! `inventory.json`: where everything of this run can be reached.
 
 use super::ServeError;
+use crate::firmware::Device;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,28 @@ pub struct ModbusEntry {
     pub address: SocketAddr,
     /// Its Modbus unit.
     pub unit: u8,
+    /// Its serial line, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<LineEntry>,
+}
+
+/// A serial line: eight data bits, one stop bit.
+#[derive(Debug, Clone, Serialize)]
+pub struct LineEntry {
+    /// The simulator's end of it.
+    pub path: PathBuf,
+    /// Bits per second.
+    pub baud: u32,
+    /// `even` or `none`.
+    pub parity: &'static str,
+}
+
+impl LineEntry {
+    /// The line at `path` with the settings of `device`.
+    pub fn new(path: &Path, device: Device) -> Self {
+        let settings = device.line();
+        Self { path: path.to_owned(), baud: settings.baud, parity: if settings.even { "even" } else { "none" } }
+    }
 }
 
 /// One rack.

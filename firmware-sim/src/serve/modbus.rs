@@ -1,4 +1,5 @@
-//! A Modbus TCP server in front of one device, with its faults on the wire.
+//! A Modbus TCP server in front of one device, with its faults on the wire; `serial` has the same answers
+//! for a serial line.
 
 use super::bench::Bench;
 use super::noisy::Noisy;
@@ -10,13 +11,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_modbus::prelude::{ConformityLevel, DeviceIdObject, ReadCode, ReadDeviceIdentificationResponse};
 use tokio_modbus::server::Service;
 use tokio_modbus::server::tcp::Server;
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
 
 /// Serves one device until the task is dropped.
 pub async fn serve(listener: TcpListener, bench: Arc<Bench>, device: Device, target: Target) {
-    let answerer = Arc::new(Answerer { bench: Arc::clone(&bench), device, target });
+    let answerer = Arc::new(Answerer { bench: Arc::clone(&bench), device, target, shared: false });
     // `Err` from this hook would end the whole server (seen in tokio-modbus 0.17): it never fails.
     let on_connected = |stream: TcpStream, _| {
         let (answerer, bench) = (Arc::clone(&answerer), Arc::clone(&bench));
@@ -36,10 +38,17 @@ pub async fn serve(listener: TcpListener, bench: Arc<Bench>, device: Device, tar
     }
 }
 
-struct Answerer {
-    bench: Arc<Bench>,
-    device: Device,
-    target: Target,
+/// Answers requests as one device does.
+pub struct Answerer {
+    /// What it shows.
+    pub bench: Arc<Bench>,
+    /// Its make.
+    pub device: Device,
+    /// Where it stands.
+    pub target: Target,
+    /// On a line shared with others a request to another unit is theirs to answer. On TCP it came to the
+    /// wrong gateway.
+    pub shared: bool,
 }
 
 impl Service for Answerer {
@@ -49,8 +58,13 @@ impl Service for Answerer {
     type Future = Pin<Box<dyn Future<Output = Result<Option<Response>, ExceptionCode>> + Send>>;
 
     fn call(&self, request: SlaveRequest<'static>) -> Self::Future {
-        let (bench, device, target) = (Arc::clone(&self.bench), self.device, self.target);
-        Box::pin(async move { answer(&bench, device, target, request).await })
+        let (bench, device, target, shared) = (Arc::clone(&self.bench), self.device, self.target, self.shared);
+        Box::pin(async move {
+            if request.slave != device.unit() {
+                return if shared { Ok(None) } else { Err(ExceptionCode::GatewayTargetDevice) };
+            }
+            answer(&bench, device, target, request.request).await
+        })
     }
 }
 
@@ -58,7 +72,7 @@ async fn answer(
     bench: &Bench,
     device: Device,
     target: Target,
-    SlaveRequest { slave, request }: SlaveRequest<'static>,
+    request: Request<'static>,
 ) -> Result<Option<Response>, ExceptionCode> {
     let fault = bench.wire_fault(target);
     if fault.silent {
@@ -70,24 +84,33 @@ async fn answer(
     if let Some(code) = fault.exception {
         return Err(ExceptionCode::new(code));
     }
-    if slave != device.unit() {
-        return Err(ExceptionCode::GatewayTargetDevice);
-    }
-    let Some(image) = bench.image(target, &fault) else { return Ok(None) };
-    let read = |function, address, count| {
-        device.read(&image, function, address, count).map_err(|refusal| match refusal {
-            Refusal::Function => ExceptionCode::IllegalFunction,
-            Refusal::Address => ExceptionCode::IllegalDataAddress,
-            Refusal::Value => ExceptionCode::IllegalDataValue,
-        })
+    let Some(image) = bench.image(device, target, &fault) else { return Ok(None) };
+    let read = |function, address, count| device.read(&image, function, address, count).map_err(exception);
+    let response = match request {
+        Request::ReadInputRegisters(address, count) => Response::ReadInputRegisters(read(4, address, count)?),
+        Request::ReadHoldingRegisters(address, count) => Response::ReadHoldingRegisters(read(3, address, count)?),
+        Request::ReadDeviceIdentification(read_code, object) => identification(device, read_code, object)?,
+        _ => return Err(ExceptionCode::IllegalFunction),
     };
-    match request {
-        Request::ReadInputRegisters(address, count) => {
-            read(4, address, count).map(|words| Some(Response::ReadInputRegisters(words)))
-        }
-        Request::ReadHoldingRegisters(address, count) => {
-            read(3, address, count).map(|words| Some(Response::ReadHoldingRegisters(words)))
-        }
-        _ => Err(ExceptionCode::IllegalFunction),
+    Ok(Some(response))
+}
+
+fn exception(refusal: Refusal) -> ExceptionCode {
+    match refusal {
+        Refusal::Function => ExceptionCode::IllegalFunction,
+        Refusal::Address => ExceptionCode::IllegalDataAddress,
+        Refusal::Value => ExceptionCode::IllegalDataValue,
     }
+}
+
+fn identification(device: Device, read_code: ReadCode, object: u8) -> Result<Response, ExceptionCode> {
+    let objects = device.identify(object).map_err(exception)?;
+    let device_id_objects = objects.into_iter().map(|(id, value)| DeviceIdObject { id, value: value.into() }).collect();
+    Ok(Response::ReadDeviceIdentification(ReadDeviceIdentificationResponse {
+        read_code,
+        conformity_level: ConformityLevel::ExtendedIdentificationStreamOnly,
+        more_follows: false,
+        next_object_id: 0,
+        device_id_objects,
+    }))
 }

@@ -117,6 +117,16 @@ impl Guard {
         Self { breaker, meters: BTreeMap::new(), ceiling: None, cut_at: None, last_step: None }
     }
 
+    /// The breakers were exchanged for others of `breaker` amperes; what the circuits carried so far
+    /// is not forgotten.
+    pub fn rerate(&mut self, breaker: Amperes) {
+        let scale = self.breaker.get() / breaker.get();
+        for trips in self.meters.values_mut().filter_map(|m| m.trips.as_mut()) {
+            *trips = trips.map(|t| t.rerated(scale));
+        }
+        self.breaker = breaker;
+    }
+
     /// One tick.
     pub fn step(&mut self, now: Mono, pdus: &[PduInput], gpus: &[GpuInput]) -> Verdict {
         let dt = self.last_step.map_or(PERIOD, |last| now.since(last));

@@ -34,10 +34,11 @@ fn root(
     });
     let dir = t.text(m, "profiles_dir").map(|d| base.join(d));
     let profiles = profiles(dir.as_deref());
+    let mut files: Vec<PathBuf> = dir.into_iter().collect();
     if !t.has("broker") {
         t.missing(m, "broker", "[broker] with url = \"mqtt://127.0.0.1:1883\"");
     }
-    let broker = t.table(m, "broker", broker);
+    let broker = t.table(m, "broker", |t, m| broker(t, m, &mut files));
     let nvml = t.table(m, "nvml", |t, m| {
         let enabled = t.flag(m, "enabled").unwrap_or(true);
         Some(Nvml { enabled, library: t.text(m, "library").map(PathBuf::from) })
@@ -82,6 +83,7 @@ fn root(
         control: control.unwrap_or(watches_only),
         listen,
         spool: spool.unwrap_or(in_memory),
+        files,
     })
 }
 
@@ -122,13 +124,14 @@ fn broker_url(t: &mut Table<'_>, m: &mut Mistakes) -> Option<(String, u16)> {
     found
 }
 
-fn broker(t: &mut Table<'_>, m: &mut Mistakes) -> Option<Broker> {
+fn broker(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Vec<PathBuf>) -> Option<Broker> {
     if !t.has("url") {
         t.missing(m, "url", "url = \"mqtt://127.0.0.1:1883\"");
     }
     let address = broker_url(t, m);
     let username = t.text(m, "username").map(str::to_owned);
     let password_file = t.text(m, "password_file").map(PathBuf::from);
+    files.extend(password_file.clone());
     let credentials = match (username, password_file) {
         (Some(username), Some(file)) => match std::fs::read_to_string(&file) {
             Ok(password) => Some((username, password.trim_end().to_owned())),

@@ -155,6 +155,8 @@ pub struct ModbusDevice {
     pub poll: Duration,
     /// Time-out of one request.
     pub timeout: Duration,
+    /// How often its currents are read for the guard, when it watches this device's breaker.
+    pub guarded: Option<Duration>,
 }
 
 impl ModbusDevice {

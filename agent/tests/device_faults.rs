@@ -65,12 +65,19 @@ fn device(name: &str, address: SocketAddr) -> ModbusDevice {
         unit: 1,
         poll: Duration::from_millis(60),
         timeout: Duration::from_millis(150),
+        guarded: None,
     }
 }
 
 async fn start(devices: &[ModbusDevice]) -> Arc<Board> {
     let board = Arc::new(Board::new(RackId::new("rack-1").expect("valid"), Clock::start()));
-    modbus::Buses::new(board.clone()).follow(devices).await;
+    let mut buses = modbus::Buses::new(board.clone());
+    buses.follow(devices).await;
+    // Served until the test ends.
+    tokio::spawn(async move {
+        std::future::pending::<()>().await;
+        drop(buses)
+    });
     board
 }
 

@@ -3,7 +3,7 @@
 use super::{Broker, BusAddress, Config, Control, DsxDevice, ModbusDevice, Nvml, Parity, SerialLine, Spool, SpoolDisk};
 use crate::profiles::Profiles;
 use headroom_agent_core::document::{self, Mistake, Mistakes, Table};
-use headroom_rack::{Amperes, DeviceId, NodeId, RackId, Watts};
+use headroom_rack::{Amperes, Class, DeviceId, NodeId, RackId, Watts};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn root(
     });
     let mut taken = Vec::new();
     let mut lines: Vec<SerialLine> = Vec::new();
-    let modbus = t.tables(m, "modbus", |t, m| {
+    let mut modbus = t.tables(m, "modbus", |t, m| {
         let device = modbus(t, m, &profiles, &mut taken)?;
         if let BusAddress::Serial(line) = &device.address {
             if lines.iter().any(|known| known.path == line.path && known != line) {
@@ -58,6 +58,11 @@ fn root(
     });
     let dsx = t.tables(m, "dsx", |t, m| dsx(t, m, broker.as_ref(), &mut taken));
     let control = t.table(m, "control", control);
+    if let Some(control) = control.filter(|c| c.enabled && c.breaker.is_some()) {
+        for device in modbus.iter_mut().filter(|d| d.profile.class == Class::Pdu) {
+            device.guarded = Some(control.guard_period.max(Duration::from_millis(device.profile.link.fastest_ms)));
+        }
+    }
     let listen = t.table(m, "serve", |t, m| {
         let listen = t.need_text(m, "listen", "listen = \"127.0.0.1:9100\"")?.to_owned();
         if host_and_port(&listen).is_none() {
@@ -188,6 +193,7 @@ fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec
         unit: u8::try_from(unit).ok()?,
         poll: Duration::from_millis(poll_ms),
         timeout: Duration::from_millis(timeout_ms.unwrap_or(profile.link.timeout_ms)),
+        guarded: None,
         profile,
     })
 }
@@ -318,6 +324,7 @@ listen = "127.0.0.1:0"
         let config = parse(GOOD).unwrap();
         assert_eq!(config.modbus[0].profile.name, "eastron-sdm630");
         assert_eq!(config.control.safe_gpu, Watts::new(400.0));
+        assert_eq!(config.modbus[0].guarded, Some(Duration::from_millis(100)));
         assert_eq!(config.broker.port, 1883);
         assert_eq!(config.dsx[0].broker.port, 1883);
     }

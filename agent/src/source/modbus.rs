@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 /// protocol v1.1b3, chapter 7).
 const ILLEGAL_ADDRESS: u8 = 2;
 const ILLEGAL_VALUE: u8 = 3;
+/// What the guard watches a breaker by.
+const GUARDED: &[Signal] = &[Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3];
 
 /// The buses that are served, one task each, until this is dropped.
 pub struct Buses {
@@ -81,6 +83,7 @@ async fn serve(
         .into_iter()
         .map(|d| {
             let s = Schedule::new(&d.profile, d.poll, clock.now());
+            let s = d.guarded.map_or(s.clone(), |period| s.glancing(&d.profile, GUARDED, period));
             (d, s)
         })
         .collect();
@@ -95,6 +98,11 @@ async fn serve(
         let outcome = match schedule.begin(clock.now()) {
             Work::Poll(spans) => poll(&mut bus, device, Some(&mut *schedule), spans, &board).await,
             Work::Probe(span) => probe(&mut bus, device, span, &board).await,
+            Work::Glance(spans) => {
+                let answered = glance(&mut bus, device, spans, &board).await;
+                schedule.glanced(answered);
+                continue;
+            }
         };
         schedule.end(outcome.answered, outcome.clean, clock.now());
         let state = DeviceState { up: outcome.answered, poll_seconds: began.elapsed().as_secs_f64() };
@@ -180,6 +188,26 @@ async fn poll(
     let at = board.clock().wall();
     board.put(&device.device, device.profile.points.iter().map(|p| (p.signal, decode(p, &registers, at))));
     outcome
+}
+
+/// Reads for the guard. What fails here is left to the next poll: a value only grows older.
+async fn glance(bus: &mut impl RegisterBus, device: &ModbusDevice, spans: Vec<Span>, board: &Board) -> bool {
+    let mut registers = Registers::new();
+    for span in spans {
+        match bus.read(request(device, span)).await {
+            Ok(words) => registers.answer(span.register, span.address, span.count, &words),
+            Err(NoData::Exception(code)) => {
+                registers.fail(span.register, span.address, span.count, NoData::Exception(code));
+            }
+            Err(_) => return false,
+        }
+        pause(device).await;
+    }
+    let at = board.clock().wall();
+    let guarded = device.profile.points.iter().filter(|p| GUARDED.contains(&p.signal));
+    let read = guarded.map(|p| (p.signal, decode(p, &registers, at))).filter(|(_, reading)| reading.value.is_ok());
+    board.put(&device.device, read);
+    true
 }
 
 async fn probe(bus: &mut impl RegisterBus, device: &ModbusDevice, span: Span, board: &Board) -> Outcome {

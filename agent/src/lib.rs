@@ -120,7 +120,9 @@ fn refused(mistakes: &[Mistake]) -> ExitCode {
 }
 
 fn in_runtime<F: Future<Output = anyhow::Result<()>>>(work: impl FnOnce() -> F) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // One thread: what can hang (drivers, the disk, the control loop) has threads of its own, and
+    // waking another for each answer of a device would cost more than the answer.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };

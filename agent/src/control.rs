@@ -83,7 +83,9 @@ pub fn start(
         let mut deadline = clock.now();
         while !stopping.load(Ordering::Relaxed) {
             keeper.tick(&orders);
-            deadline = deadline.after(keeper.control.guard_period).max(clock.now());
+            // Who only watches has nothing to do at once.
+            let period = if keeper.control.enabled { keeper.control.guard_period } else { REPEAT };
+            deadline = deadline.after(period).max(clock.now());
             std::thread::sleep(deadline.since(clock.now()));
         }
         keeper.failsafe.stop();

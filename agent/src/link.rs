@@ -135,7 +135,8 @@ impl Link {
                     Some(snapshot) => self.live(&session, uplink, &snapshot),
                     None => return true,
                 },
-                _ = backfill.tick(), if self.connected && !self.birth_due => {
+                // Without the last condition it would wake the machine twenty times a second for nothing.
+                _ = backfill.tick(), if self.connected && !self.birth_due && self.store.may_backfill(self.board.clock().now()) => {
                     if let Some(old) = self.store.backfill(self.board.clock().now()) {
                         self.again(&session, uplink, &old);
                     }

@@ -207,8 +207,9 @@ fn act(
     let stands = before.is_some_and(|w| w.limit == wish.limit && (w.at.elapsed() < RETRY || in_force()));
     if !stands {
         lever.set_limit(device, wish.limit)?;
-        // Never a clock this process locked: the first wish releases what another left behind.
-        let clock_ceiling_mhz = before.map_or(u32::MAX, |w| w.clock_ceiling_mhz);
+        // Never a clock this process locked: the first wish releases what another left behind, and
+        // a driver that has forgotten the limit has forgotten the clock.
+        let clock_ceiling_mhz = before.filter(|w| w.limit != wish.limit).map_or(u32::MAX, |w| w.clock_ceiling_mhz);
         *written = Some(Written { limit: wish.limit, clock_ceiling_mhz, at: Instant::now() });
     }
     if let Some(w) = written.as_mut().filter(|w| w.clock_ceiling_mhz != wish.clock_ceiling_mhz) {

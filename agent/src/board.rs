@@ -89,6 +89,7 @@ impl Board {
     pub fn retire(&self, device: &DeviceId) {
         let mut inner = self.lock();
         inner.latest.retire(device);
+        inner.gpus.remove(device);
         inner.own.devices.remove(device);
     }
 

@@ -1,7 +1,8 @@
 //! `run`: puts the sources, the control loop and the link together, makes a Snapshot each second,
 //! and on SIGTERM or SIGINT ends with the safe share.
 
-use crate::actuator::{Crew, nvml::NvmlLever};
+use crate::actuator::Crew;
+use crate::actuator::nvml::{Library, NvmlLever};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -48,11 +49,10 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     }));
     let stop_sources = Arc::new(AtomicBool::new(false));
     if config.nvml.enabled {
-        let to_equip = crew.clone();
-        source::nvml::start(&config.nvml, board.clone(), stop_sources.clone(), move |nvml| {
-            to_equip.equip(Arc::new(NvmlLever::new(nvml)));
-        })
-        .context("no thread for NVML")?;
+        let library = Library::default();
+        crew.equip(Arc::new(NvmlLever::new(library.clone())));
+        source::nvml::start(&config.nvml, board.clone(), stop_sources.clone(), library)
+            .context("no thread for NVML")?;
     }
     let (running, inbox) =
         control::start(config.control, config.pdus(), board.clone(), crew).context("no thread for the control loop")?;

@@ -3,6 +3,7 @@
 
 mod picture;
 
+use crate::actuator::nvml::Library;
 use crate::board::Board;
 use crate::cli::Watch;
 use crate::clock::Clock;
@@ -92,7 +93,7 @@ async fn read_here(config: &Config) -> anyhow::Result<From> {
     source::dsx::Listeners::new(name, board.clone()).follow(&config.dsx);
     if config.nvml.enabled {
         let never = Arc::new(AtomicBool::new(false));
-        source::nvml::start(&config.nvml, board.clone(), never, |_| {}).context("no thread for NVML")?;
+        source::nvml::start(&config.nvml, board.clone(), never, Library::default()).context("no thread for NVML")?;
     }
     Ok(From::Devices(board, buses))
 }

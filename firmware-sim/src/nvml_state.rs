@@ -180,6 +180,11 @@ impl NvmlState {
         self.region.heartbeats.fetch_add(1, Ordering::Release);
     }
 
+    /// Replaces the driver: clients of the old one get a version mismatch until they initialise anew.
+    pub fn set_driver_version(&self, version: &str) {
+        self.region.driver_version.set(version);
+    }
+
     /// Delivers an Xid to every client that waits for events of this GPU.
     pub fn raise_xid(&self, gpu: usize, xid: u64) {
         assert!(gpu < self.gpu_count(), "invariant: GPU {gpu} was created");

@@ -106,6 +106,9 @@ impl Panel {
             Kind::BmcLimit => {
                 self.state.set_out_of_band_limit(gpu, Some((fault.value.unwrap_or(300.0) * 1000.0) as u64));
             }
+            Kind::DriverUpgraded => {
+                self.state.set_driver_version(&format!("580.{:.0}.08", fault.value.unwrap_or(105.0)));
+            }
             Kind::Clear => self.state.set_out_of_band_limit(gpu, None),
             _ => {}
         }

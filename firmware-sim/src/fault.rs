@@ -52,7 +52,7 @@ pub const KINDS: &[(&str, Kind, &str)] = &[
     ("device_exception", Kind::DeviceException, "device answers with exception number value (4)"),
     ("device_late", Kind::DeviceLate, "device answers value milliseconds late (1500)"),
     ("xid", Kind::Xid, "GPU reports Xid number value (79)"),
-    ("gpu_lost", Kind::GpuLost, "GPU falls off the bus"),
+    ("gpu_lost", Kind::GpuLost, "GPU falls off the bus; cleared, it is back as after a reset"),
     ("gpu_ignores_limit", Kind::GpuIgnoresLimit, "GPU accepts limits and does not keep them"),
     ("bmc_limit", Kind::BmcLimit, "the BMC limits a GPU to value (300) watts, out of band"),
     ("driver_upgraded", Kind::DriverUpgraded, "the driver of the GPU's host is replaced by 580.<value> (105)"),

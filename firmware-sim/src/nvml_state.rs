@@ -197,6 +197,14 @@ impl NvmlState {
         self.gpu(gpu).lost.store(u64::from(lost), Ordering::Release);
     }
 
+    /// As after a reset of the GPU: what was asked of its driver is forgotten. The BMC's limit stays.
+    pub fn forget_requests(&self, gpu: usize) {
+        let gpu = self.gpu(gpu);
+        let constants = gpu.constants.read().map(GpuConstants::unpack).expect("invariant: written by `create`");
+        gpu.requests.power_limit_mw.store(constants.power_limit_default_mw, Ordering::Release);
+        gpu.requests.locked_clocks.store(0, Ordering::Release);
+    }
+
     /// Sets or lifts the limit of the BMC, mW. It wins when it is the lower one.
     pub fn set_out_of_band_limit(&self, gpu: usize, limit_mw: Option<u64>) {
         self.gpu(gpu).out_of_band_limit_mw.store(limit_mw.unwrap_or(NO_LIMIT), Ordering::Release);

@@ -3,6 +3,7 @@
 use super::Lever;
 use headroom_agent_core::failsafe::Bounds;
 use headroom_rack::{DeviceId, Refusal, Watts};
+use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::enums::device::GpuLockedClocksSetting;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
@@ -80,6 +81,10 @@ impl Lever for NvmlLever {
             device.set_gpu_locked_clocks(GpuLockedClocksSetting::Numeric { min_clock_mhz: 0, max_clock_mhz: mhz })
         };
         done.map_err(|e| refusal(&e))
+    }
+
+    fn sm_clock(&self, device: &DeviceId) -> Result<u32, Refusal> {
+        self.device(device)?.clock_info(Clock::SM).map_err(|e| refusal(&e))
     }
 }
 

@@ -67,6 +67,10 @@ impl Panel {
             let lost = gpu.readout.lost;
             if lost != self.lost[g] {
                 self.lost[g] = lost;
+                if !lost {
+                    // Nothing brings a GPU back but a reset or a boot.
+                    self.state.forget_requests(g);
+                }
                 self.state.set_lost(g, lost);
                 // Without supply the whole host is dark and nobody is there to hear an Xid.
                 if lost && powered(rack) {

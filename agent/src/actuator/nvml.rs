@@ -84,7 +84,8 @@ impl Lever for NvmlLever {
     }
 
     fn sm_clock(&self, device: &DeviceId) -> Result<u32, Refusal> {
-        self.device(device)?.clock_info(Clock::SM).map_err(|e| refusal(&e))
+        let nvml = self.library.get()?;
+        gpu(&nvml, device)?.clock_info(Clock::SM).map_err(|e| refusal(&e))
     }
 }
 

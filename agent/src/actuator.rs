@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// A limit counts as in force when it is read back within this: some boards round to the watt.
 pub const TOLERANCE: Watts = Watts::new(1.0);
+/// An SM clock counts as kept within this: boards offer clocks in steps of 15 MHz
+/// (`nvidia-smi -q -d SUPPORTED_CLOCKS`).
+const CLOCK_TOLERANCE_MHZ: u32 = 15;
 /// Time a driver may take until the enforced limit shows the new one.
 const SETTLING: Duration = Duration::from_millis(300);
 /// How often a limit that does not take is written again.
@@ -40,6 +43,23 @@ pub trait Lever {
     /// # Errors
     /// Why it could not be set.
     fn set_clock_ceiling(&self, device: &DeviceId, mhz: u32) -> Result<(), Refusal>;
+
+    /// The SM clock now in MHz: no driver tells which ceiling is set, only what comes of it.
+    ///
+    /// # Errors
+    /// Why it could not be read.
+    fn sm_clock(&self, device: &DeviceId) -> Result<u32, Refusal>;
+}
+
+/// Releases the SM clock.
+///
+/// # Errors
+/// Why it could not be released; what could never be locked is no failure.
+pub fn release_clock(lever: &(impl Lever + ?Sized), device: &DeviceId) -> Result<(), Refusal> {
+    match lever.set_clock_ceiling(device, 0) {
+        Err(Refusal::NotSupported | Refusal::PermissionDenied) => Ok(()),
+        other => other,
+    }
 }
 
 /// What is to be in force for one GPU.
@@ -126,6 +146,7 @@ struct Written {
     limit: Watts,
     clock_ceiling_mhz: u32,
     at: Instant,
+    clock_at: Instant,
 }
 
 /// Serves one GPU until the hand-off is closed. `report` hears what became of each Order, once,
@@ -163,14 +184,16 @@ pub fn run(
         }
         if let Some((wish, deadline)) = settling {
             let enforced = lever.enforced(device);
-            let holds = enforced.as_ref().is_ok_and(|e| is_near(*e, wish.limit));
+            let limited = enforced.as_ref().is_ok_and(|e| is_near(*e, wish.limit));
+            let clock = keeps_ceiling(lever, device, wish.clock_ceiling_mhz);
+            let holds = limited && clock == Ok(true);
             if holds || Instant::now() >= deadline {
                 if holds {
                     complained = false;
                 } else if wish.generation.is_none() && !std::mem::replace(&mut complained, true) {
                     tracing::warn!(%device, wished = %wish.limit, in_force = ?enforced, "the safe share is not in force");
                 }
-                tell(&wish, outcome(wish, enforced, holds));
+                tell(&wish, outcome(wish, enforced, clock));
                 settling = None;
             }
         }
@@ -185,12 +208,22 @@ fn is_near(enforced: Watts, wished: Watts) -> bool {
     (enforced.get() - wished.get()).abs() <= TOLERANCE.get()
 }
 
-fn outcome(wish: Wish, enforced: Result<Watts, Refusal>, holds: bool) -> Outcome {
-    match (enforced, wish.clamp) {
-        (Err(refusal), _) => Outcome::Refused(refusal),
-        (Ok(_), None) if holds => Outcome::Applied,
-        (Ok(to), Some(why)) if holds => Outcome::Clamped { to, why },
-        (Ok(to), _) => Outcome::Clamped { to, why: Clamp::ReadBack },
+/// A GPU that is idle or too hot runs slower than its ceiling; it keeps it nevertheless.
+fn keeps_ceiling(lever: &(impl Lever + ?Sized), device: &DeviceId, mhz: u32) -> Result<bool, Refusal> {
+    if mhz == 0 {
+        return Ok(true);
+    }
+    lever.sm_clock(device).map(|now| now <= mhz.saturating_add(CLOCK_TOLERANCE_MHZ))
+}
+
+fn outcome(wish: Wish, enforced: Result<Watts, Refusal>, clock: Result<bool, Refusal>) -> Outcome {
+    let limited = |to: Watts| is_near(to, wish.limit);
+    match (enforced, clock, wish.clamp) {
+        (Err(refusal), ..) | (_, Err(refusal), _) => Outcome::Refused(refusal),
+        (_, Ok(false), _) => Outcome::Refused(Refusal::DeviceFailed),
+        (Ok(to), _, None) if limited(to) => Outcome::Applied,
+        (Ok(to), _, Some(why)) if limited(to) => Outcome::Clamped { to, why },
+        (Ok(to), ..) => Outcome::Clamped { to, why: Clamp::ReadBack },
     }
 }
 
@@ -207,17 +240,23 @@ fn act(
     let stands = before.is_some_and(|w| w.limit == wish.limit && (w.at.elapsed() < RETRY || in_force()));
     if !stands {
         lever.set_limit(device, wish.limit)?;
-        // Never a clock this process locked: the first wish releases what another left behind.
-        let clock_ceiling_mhz = before.map_or(u32::MAX, |w| w.clock_ceiling_mhz);
-        *written = Some(Written { limit: wish.limit, clock_ceiling_mhz, at: Instant::now() });
+        // Never a clock this process locked: the first wish releases what another left behind, and
+        // a driver that has forgotten the limit has forgotten the clock.
+        let clock_ceiling_mhz = before.filter(|w| w.limit != wish.limit).map_or(u32::MAX, |w| w.clock_ceiling_mhz);
+        let at = Instant::now();
+        let clock_at = before.map_or(at, |w| w.clock_at);
+        *written = Some(Written { limit: wish.limit, clock_ceiling_mhz, at, clock_at });
     }
-    if let Some(w) = written.as_mut().filter(|w| w.clock_ceiling_mhz != wish.clock_ceiling_mhz) {
-        match lever.set_clock_ceiling(device, wish.clock_ceiling_mhz) {
-            // Releasing what could never be locked is no failure.
-            Err(Refusal::NotSupported | Refusal::PermissionDenied) if wish.clock_ceiling_mhz == 0 => {}
-            other => other?,
+    // A GPU that was reset has forgotten its ceiling, also where the limit is the one it wakes up with.
+    let forgotten = |w: &Written| {
+        w.clock_at.elapsed() >= RETRY && keeps_ceiling(lever, device, wish.clock_ceiling_mhz) == Ok(false)
+    };
+    if let Some(w) = written.as_mut().filter(|w| w.clock_ceiling_mhz != wish.clock_ceiling_mhz || forgotten(w)) {
+        match wish.clock_ceiling_mhz {
+            0 => release_clock(lever, device)?,
+            mhz => lever.set_clock_ceiling(device, mhz)?,
         }
-        w.clock_ceiling_mhz = wish.clock_ceiling_mhz;
+        (w.clock_ceiling_mhz, w.clock_at) = (wish.clock_ceiling_mhz, Instant::now());
     }
     Ok(())
 }

@@ -22,8 +22,14 @@ pub struct DeviceState {
 /// The agent's own state.
 #[derive(Debug, Clone, Default)]
 pub struct Own {
-    /// Every device with its last poll.
-    pub devices: BTreeMap<DeviceId, DeviceState>,
+    /// Every device with its last poll; `None` before the first.
+    pub devices: BTreeMap<DeviceId, Option<DeviceState>>,
+    /// When the control loop last went round.
+    pub beat: Option<Mono>,
+    /// Changes of the config taken over.
+    pub reloads: u64,
+    /// The config file on disk is refused; an older one runs.
+    pub config_refused: bool,
     /// The guard holds the rack down.
     pub guard_active: bool,
     /// Time left on the lease.
@@ -79,6 +85,14 @@ impl Board {
         inner.own.devices.entry(device.clone()).or_default();
     }
 
+    /// Forgets a device that the config no longer names.
+    pub fn retire(&self, device: &DeviceId) {
+        let mut inner = self.lock();
+        inner.latest.retire(device);
+        inner.gpus.remove(device);
+        inner.own.devices.remove(device);
+    }
+
     /// Stores what one poll of a device brought.
     pub fn put(&self, device: &DeviceId, readings: impl IntoIterator<Item = (Signal, Reading)>) {
         let now = self.clock.now();
@@ -88,9 +102,11 @@ impl Board {
         }
     }
 
-    /// Notes how a poll went.
+    /// Notes how a poll of a declared device went.
     pub fn polled(&self, device: &DeviceId, state: DeviceState) {
-        self.lock().own.devices.insert(device.clone(), state);
+        if let Some(known) = self.lock().own.devices.get_mut(device) {
+            *known = Some(state);
+        }
     }
 
     /// A value with its age, unless it is absent or stale.

@@ -45,6 +45,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
+    /// Show all values live: those of the running agent, or read here when none answers.
+    Watch(Watch),
     /// Ask every unit id on a Modbus bus and say which profiles fit what answers.
     Discover(Discover),
     /// Set all GPUs to the safe share and exit: for systemd's ExecStopPost.
@@ -59,6 +61,26 @@ pub enum Command {
         #[arg(long)]
         reference: bool,
     },
+}
+
+/// What is shown, and how often. Ctrl-C ends it.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// The agent's config.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Where the running agent serves, when the config's [serve] listen does not say: http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Only this device, with every signal and its trend.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Seconds from picture to picture.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub interval_s: u64,
+    /// End after so many pictures; 0 is never.
+    #[arg(long, default_value_t = 0)]
+    pub count: u64,
 }
 
 /// Which bus, and how it is asked. Reads only; stop an agent that uses the same serial line first.

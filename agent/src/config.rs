@@ -6,7 +6,7 @@ mod parse;
 use crate::profiles::{self, Profiles};
 use headroom_agent_core::document::Mistake;
 use headroom_agent_core::profile::Profile;
-use headroom_rack::{Amperes, DeviceId, RackId, Watts};
+use headroom_rack::{Amperes, Class, DeviceId, RackId, Watts};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct Config {
     pub listen: Option<String>,
     /// Where Snapshots are kept until the record has stored them.
     pub spool: Spool,
+    /// The files and directories it was read from, without the config file itself.
+    pub files: Vec<PathBuf>,
 }
 
 /// Where Snapshots are kept until the record has stored them.
@@ -139,7 +141,7 @@ pub enum Parity {
 }
 
 /// A Modbus device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModbusDevice {
     /// Its id in the rack.
     pub device: DeviceId,
@@ -153,6 +155,8 @@ pub struct ModbusDevice {
     pub poll: Duration,
     /// Time-out of one request.
     pub timeout: Duration,
+    /// How often its currents are read for the guard, when it watches this device's breaker.
+    pub guarded: Option<Duration>,
 }
 
 impl ModbusDevice {
@@ -163,7 +167,7 @@ impl ModbusDevice {
 }
 
 /// A device read from DSX Exchange topics.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DsxDevice {
     /// Its id in the rack.
     pub device: DeviceId,
@@ -189,6 +193,11 @@ pub struct Control {
 }
 
 impl Config {
+    /// The devices whose breakers the guard watches.
+    pub fn pdus(&self) -> Vec<DeviceId> {
+        self.modbus.iter().filter(|d| d.profile.class == Class::Pdu).map(|d| d.device.clone()).collect()
+    }
+
     /// Reads the config file and the profiles it names.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use headroom_rack::{Amperes, DeviceId, Mono, Order, Outcome, Receipt, Signal, Vo
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,12 +26,22 @@ pub type Inbox = SyncSender<(Order, Mono)>;
 
 /// The running loop.
 pub struct Running {
+    changes: Changes,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
     crew: Arc<Crew>,
 }
 
+/// What the config newly says: how to act, and the meters whose breakers the guard watches.
+pub type Changes = Sender<(Control, Vec<DeviceId>)>;
+
 impl Running {
+    /// Where changes of the config go while it runs. Leases in force and what the breakers have
+    /// carried so far stay.
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
+    }
+
     /// Sets the safe share and ends the loop.
     ///
     /// # Errors
@@ -54,10 +64,12 @@ pub fn start(
 ) -> std::io::Result<(Running, Inbox)> {
     let (inbox, orders) = sync_channel(QUEUE);
     let stop = Arc::new(AtomicBool::new(false));
+    let (changes, changed) = channel();
     let mut keeper = Keeper {
         failsafe: Failsafe::new(control.safe_gpu, control.enabled),
         guard: control.breaker.map(Guard::new).filter(|_| control.enabled && !pdus.is_empty()),
-        enabled: control.enabled,
+        control,
+        changed,
         pdus,
         board: board.clone(),
         crew: crew.clone(),
@@ -65,25 +77,28 @@ pub fn start(
         wished_at: None,
         held_by_guard: false,
     };
-    let (period, stopping) = (control.guard_period, stop.clone());
+    let stopping = stop.clone();
     let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
         let clock = board.clock();
         let mut deadline = clock.now();
         while !stopping.load(Ordering::Relaxed) {
             keeper.tick(&orders);
+            // Who only watches has nothing to do at once.
+            let period = if keeper.control.enabled { keeper.control.guard_period } else { REPEAT };
             deadline = deadline.after(period).max(clock.now());
             std::thread::sleep(deadline.since(clock.now()));
         }
         keeper.failsafe.stop();
         keeper.tick(&orders);
     })?;
-    Ok((Running { stop, thread, crew }, inbox))
+    Ok((Running { changes, stop, thread, crew }, inbox))
 }
 
 struct Keeper {
     failsafe: Failsafe,
     guard: Option<Guard>,
-    enabled: bool,
+    control: Control,
+    changed: Receiver<(Control, Vec<DeviceId>)>,
     pdus: Vec<DeviceId>,
     board: Arc<Board>,
     crew: Arc<Crew>,
@@ -96,6 +111,9 @@ impl Keeper {
     fn tick(&mut self, orders: &Receiver<(Order, Mono)>) {
         let now = self.board.clock().now();
         let bounds = self.board.bounds();
+        if let Some((control, pdus)) = self.changed.try_iter().last() {
+            self.follow(control, pdus, now, &bounds);
+        }
         for (order, arrived) in orders.try_iter() {
             if let Err(refused) = self.failsafe.accept(&order, &bounds, arrived) {
                 self.tell(refused.device, refused.generation, Outcome::Refused(refused.why));
@@ -113,10 +131,24 @@ impl Keeper {
         self.board.own(|own| {
             own.guard_active = !verdict.ceilings.is_empty();
             own.lease_left = lease_left;
+            own.beat = Some(now);
         });
-        if self.enabled {
+        if self.control.enabled {
             self.wish(now, &bounds, &verdict);
         }
+    }
+
+    fn follow(&mut self, control: Control, pdus: Vec<DeviceId>, now: Mono, bounds: &BTreeMap<DeviceId, Bounds>) {
+        self.failsafe.reconfigure(control.safe_gpu, control.enabled);
+        if self.control.enabled && !control.enabled {
+            // As when it stops: what it leaves behind is the safe share.
+            self.wish(now, bounds, &Verdict::default());
+        }
+        match (&mut self.guard, control.breaker.filter(|_| control.enabled && !pdus.is_empty())) {
+            (Some(guard), Some(breaker)) => guard.rerate(breaker),
+            (guard, breaker) => *guard = breaker.map(Guard::new),
+        }
+        (self.control, self.pdus) = (control, pdus);
     }
 
     fn tell(&self, device: DeviceId, generation: headroom_rack::Generation, outcome: Outcome) {

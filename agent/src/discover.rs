@@ -114,6 +114,7 @@ async fn fits(
             unit,
             poll: Duration::from_secs(1),
             timeout,
+            guarded: None,
         };
         let answered = read_once(bus, &asked, &board).await;
         let good = board.snapshot().readings.values().filter(|r| r.value.is_ok()).count();

@@ -8,17 +8,22 @@ pub mod clock;
 pub mod config;
 pub mod control;
 mod discover;
+mod lines;
 mod link;
 mod mqtt;
 mod probe;
 pub mod profiles;
+mod reload;
 mod run;
 mod safe_share;
 mod serve;
+mod service;
+mod show;
 pub mod source;
 pub mod store;
+mod watch;
 
-pub use cli::{Cli, Command, ConfigFile, Discover, Format};
+pub use cli::{Cli, Command, ConfigFile, Discover, Format, Watch};
 
 use config::Config;
 use headroom_agent_core::document::Mistake;
@@ -30,7 +35,8 @@ const BAD_CONFIG: u8 = 2;
 
 /// Does what the command line asks for.
 pub fn run(cli: Cli) -> ExitCode {
-    headroom_log::start("info");
+    // Log lines would tear the live picture; its table says what is down.
+    headroom_log::start(if matches!(cli.command, Command::Watch(_)) { "off" } else { "info" });
     match cli.command {
         Command::Profiles { reference: true } => {
             print!("{}", headroom_agent_core::profile::reference());
@@ -38,12 +44,11 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Command::Profiles { reference: false } => list_profiles(),
         Command::Check { config } => with_config(&config.path, |config| {
-            println!("{}: {} in site {}", config.rack, summary(&config), config.site);
-            println!("{}: {}", config.rack, spool(&config));
+            lines::summary(&config).for_each(|line| println!("{line}"));
             ExitCode::SUCCESS
         }),
         Command::Run { config, port_file } => {
-            with_config(&config.path, |config| in_runtime(|| run::run(config, port_file.as_deref())))
+            with_config(&config.path, |read| in_runtime(|| run::run(read, config.path.clone(), port_file.clone())))
         }
         Command::Probe { config, format } => with_config(&config.path, |config| {
             in_runtime(|| async move {
@@ -56,6 +61,7 @@ pub fn run(cli: Cli) -> ExitCode {
                 Ok(())
             })
         }),
+        Command::Watch(args) => with_config(&args.config.path, |config| in_runtime(|| watch::run(config, &args))),
         Command::Discover(args) => discover(&args),
         Command::SafeShare { config } => with_config(&config.path, |config| match safe_share::run(&config) {
             Ok(gpus) => {
@@ -114,7 +120,9 @@ fn refused(mistakes: &[Mistake]) -> ExitCode {
 }
 
 fn in_runtime<F: Future<Output = anyhow::Result<()>>>(work: impl FnOnce() -> F) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // One thread: what can hang (drivers, the disk, the control loop) has threads of its own, and
+    // waking another for each answer of a device would cost more than the answer.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
@@ -127,35 +135,6 @@ fn in_runtime<F: Future<Output = anyhow::Result<()>>>(work: impl FnOnce() -> F) 
 fn failed(error: &anyhow::Error) -> ExitCode {
     tracing::error!("{error:#}");
     ExitCode::from(FAILED)
-}
-
-fn summary(config: &Config) -> String {
-    let devices: Vec<_> = config
-        .modbus
-        .iter()
-        .map(|d| format!("{} ({})", d.device, d.profile.name))
-        .chain(config.dsx.iter().map(|d| format!("{} (DSX)", d.device)))
-        .collect();
-    let acts =
-        if config.control.enabled { format!("safe share {}", config.control.safe_gpu) } else { "watching only".into() };
-    let guard = config.control.breaker.filter(|_| config.control.enabled);
-    let guard = guard.map_or("guard off".to_owned(), |b| format!("guard at {b} per phase"));
-    format!("{} devices [{}], {acts}, {guard}", devices.len(), devices.join(", "))
-}
-
-fn spool(config: &Config) -> String {
-    let config::Spool { snapshots, replay_per_second, disk } = &config.spool;
-    match disk {
-        Some(disk) => format!(
-            "spool in {}, at most {:.1} MiB and {} h, replayed at {replay_per_second} Snapshots/s; {snapshots} more in memory while it cannot be written",
-            disk.dir.display(),
-            disk.max_bytes as f64 / f64::from(1 << 20),
-            disk.max_age.as_secs() / 3600,
-        ),
-        None => format!(
-            "spool in memory only, {snapshots} Snapshots (one a second): what an outage leaves unsent is lost when it lasts longer or the agent ends; [spool] dir keeps it on disk"
-        ),
-    }
 }
 
 fn list_profiles() -> ExitCode {

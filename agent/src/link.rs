@@ -17,21 +17,25 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(800);
 /// What is not on disk after this stays lost: the service manager waits only so long.
 const DISK_CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Runs until `stop` turns true; then says goodbye as Sparkplug demands.
+/// Runs until `stop` turns true; then says goodbye as Sparkplug demands. Another broker in `config`
+/// ends the session and begins one there; other devices are announced with a birth.
 pub async fn run(
-    config: Arc<Config>,
+    config: watch::Receiver<Arc<Config>>,
     board: Arc<Board>,
     inbox: Inbox,
     snapshots: mpsc::Receiver<Arc<Snapshot>>,
     store: Store,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut news = config;
+    let config = news.borrow_and_update().clone();
     let client_id = format!("headroom-agent-{}-{}", config.site, config.rack);
     // Counted up from session to session; starting with the clock keeps the will of a killed
     // run from being taken for this run's.
     let bd_seq = (board.clock().wall().get() / 1000) as u8;
     let mut link = Link {
         config,
+        news,
         board,
         inbox,
         snapshots,
@@ -54,6 +58,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 struct Link {
     config: Arc<Config>,
+    news: watch::Receiver<Arc<Config>>,
     board: Arc<Board>,
     inbox: Inbox,
     snapshots: mpsc::Receiver<Arc<Snapshot>>,
@@ -83,8 +88,13 @@ impl Link {
             self.store.link_lost(self.board.clock().now());
             self.note();
             bd_seq = bd_seq.wrapping_add(1);
+            let mut news = self.news.clone();
             tokio::select! {
                 () = back_off.wait() => {}
+                Ok(()) = news.changed() => {
+                    self.follow();
+                    back_off.reset();
+                }
                 () = self.keep_unsent() => {}
                 () = stopped(stop) => {
                     self.keep_rest();
@@ -100,6 +110,12 @@ impl Link {
         backfill.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                Ok(()) = self.news.changed() => {
+                    if self.follow() {
+                        self.goodbye(session, uplink).await;
+                        return false;
+                    }
+                }
                 happening = session.next() => match happening {
                     Happening::Connected => {
                         let commands = topic::node(&self.config.site, Kind::Command, &self.config.rack);
@@ -119,7 +135,8 @@ impl Link {
                     Some(snapshot) => self.live(&session, uplink, &snapshot),
                     None => return true,
                 },
-                _ = backfill.tick(), if self.connected && !self.birth_due => {
+                // Without the last condition it would wake the machine twenty times a second for nothing.
+                _ = backfill.tick(), if self.connected && !self.birth_due && self.store.may_backfill(self.board.clock().now()) => {
                     if let Some(old) = self.store.backfill(self.board.clock().now()) {
                         self.again(&session, uplink, &old);
                     }
@@ -133,16 +150,28 @@ impl Link {
                     while let Ok(snapshot) = self.snapshots.try_recv() {
                         self.live(&session, uplink, &snapshot);
                     }
-                    if self.connected {
-                        let death = topic::node(&self.config.site, Kind::Death, &self.config.rack);
-                        session.publish(&death, uplink.death());
-                    }
-                    session.close(CLOSE_WITHIN).await;
+                    self.goodbye(session, uplink).await;
                     return true;
                 }
             }
             self.note();
         }
+    }
+
+    /// Takes the newest config. True: the broker is another one.
+    fn follow(&mut self) -> bool {
+        let former = std::mem::replace(&mut self.config, self.news.borrow_and_update().clone());
+        self.birth_due = true;
+        self.told = false;
+        former.broker != self.config.broker
+    }
+
+    async fn goodbye(&self, session: Session, uplink: &Uplink) {
+        if self.connected {
+            let death = topic::node(&self.config.site, Kind::Death, &self.config.rack);
+            session.publish(&death, uplink.death());
+        }
+        session.close(CLOSE_WITHIN).await;
     }
 
     fn live(&mut self, session: &Session, uplink: &mut Uplink, snapshot: &Arc<Snapshot>) {

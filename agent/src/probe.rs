@@ -4,21 +4,16 @@
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::{BusAddress, Config, ModbusDevice};
-use crate::source;
+use crate::{show, source};
 use headroom_rack::{DeviceId, Reading, Snapshot};
 use nvml_wrapper::Nvml;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// DSX metadata is retained and values are published on change; a second covers most.
 const LISTEN: Duration = Duration::from_secs(3);
-/// The quality of a value that is there.
-const GOOD: &str = "good";
-/// Room for the longest signal name.
-const NAME: usize = 38;
 
 /// What a probe found.
 #[derive(Debug)]
@@ -62,15 +57,18 @@ pub async fn run(config: &Config) -> Found {
         }
     }
     if !config.dsx.is_empty() {
-        source::dsx::start(&config.dsx, &format!("headroom-probe-{}-{}", config.site, config.rack), &board);
+        let name = format!("headroom-probe-{}-{}", config.site, config.rack);
+        source::dsx::Listeners::new(name, board.clone()).follow(&config.dsx);
         let until = Instant::now() + LISTEN;
-        let waiting = || config.dsx.iter().any(|d| !board.own_now().devices.get(&d.device).is_some_and(|s| s.up));
+        let waiting = || {
+            config.dsx.iter().any(|d| !board.own_now().devices.get(&d.device).is_some_and(|s| s.is_some_and(|s| s.up)))
+        };
         while waiting() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         let own = board.own_now();
-        let quiet = |d: &DeviceId| !own.devices.get(d).is_some_and(|s| s.up);
+        let quiet = |d: &DeviceId| !own.devices.get(d).is_some_and(|s| s.is_some_and(|s| s.up));
         silent.extend(config.dsx.iter().map(|d| d.device.clone()).filter(quiet));
     }
     for read in reads {
@@ -105,32 +103,15 @@ impl Found {
 
     /// A line for each signal, and what else there is to say.
     pub fn table(&self) -> String {
-        let mut out = format!("{:<14} {:<NAME$} {:>16} {:<6} quality\n", "device", "signal", "value", "unit");
-        for (path, reading) in &self.snapshot.readings {
-            let unit = path.signal.unit().symbol();
-            let (value, quality) = match reading.value {
-                Ok(value) => (format!("{value:.3}"), GOOD.to_owned()),
-                Err(reason) => ("-".to_owned(), reason.code()),
-            };
-            let _ = writeln!(out, "{:<14} {:<NAME$} {value:>16} {unit:<6} {quality}", path.device, path.signal);
-        }
-        for note in &self.notes {
-            let _ = writeln!(out, "{note}");
-        }
+        let mut out = show::table(&self.snapshot);
+        self.notes.iter().for_each(|note| out.push_str(&format!("{note}\n")));
         out
     }
 
     /// The same for programs; no value is `null`, and quality says why.
     pub fn json(&self) -> Value {
-        let mut devices: Map<String, Value> = Map::new();
-        for (path, reading) in &self.snapshot.readings {
-            let quality = reading.value.map_or_else(|reason| reason.code(), |_| GOOD.to_owned());
-            let device = devices
-                .entry(path.device.to_string())
-                .or_insert_with(|| json!({"answered": !self.silent.contains(&path.device), "signals": {}}));
-            device["signals"][path.signal.name()] =
-                json!({"value": reading.ok(), "unit": path.signal.unit().symbol(), "quality": quality});
-        }
-        json!({"rack": self.snapshot.rack, "devices": devices, "notes": self.notes})
+        let mut json = show::json(&self.snapshot, |device| json!({"answered": !self.silent.contains(device)}));
+        json["notes"] = json!(self.notes);
+        json
     }
 }

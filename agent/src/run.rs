@@ -1,15 +1,19 @@
 //! `run`: puts the sources, the control loop and the link together, makes a Snapshot each second,
 //! and on SIGTERM or SIGINT ends with the safe share.
 
-use crate::actuator::{Crew, nvml::NvmlLever};
+use crate::actuator::Crew;
+use crate::actuator::nvml::{Library, NvmlLever};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::reload::Parts;
+use crate::serve::Server;
+use crate::service::Watchdog;
 use crate::store::Store;
-use crate::{control, link, serve, source};
+use crate::{control, link, serve, service, source};
 use anyhow::Context;
-use headroom_rack::{Class, Receipt};
-use std::path::Path;
+use headroom_rack::Receipt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,47 +25,46 @@ const SNAPSHOT_PERIOD: Duration = Duration::from_secs(1);
 /// Snapshots waiting for the link; it takes them even while disconnected.
 const SNAPSHOT_QUEUE: usize = 16;
 
-/// Runs the agent until a signal asks it to stop.
+/// Runs the agent until a signal asks it to stop. `path` is the file that `config` was read from.
 ///
 /// # Errors
 /// When it cannot start (a port is taken), or when the safe share could not be confirmed.
-pub async fn run(config: Config, port_file: Option<&Path>) -> anyhow::Result<()> {
+pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("no handler for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no handler for SIGINT")?;
+    let hangup = signal(SignalKind::hangup()).context("no handler for SIGHUP")?;
     let config = Arc::new(config);
     let board = Arc::new(Board::new(config.rack.clone(), Clock::start()));
-    if let Some(listen) = &config.listen {
-        let listener =
-            tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        let address = listener.local_addr().context("no local address")?;
-        tracing::info!(%address, "serving /metrics and /healthz");
-        if let Some(file) = port_file {
-            write_whole(file, &address.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
-        }
-        tokio::spawn(serve::run(listener, config.rack.clone(), board.clone()));
-    }
+    let mut server = Server::new(port_file);
+    server.start(&config, &board).await?;
     tell(&config);
-    source::modbus::start(&config.modbus, &board);
-    source::dsx::start(&config.dsx, &format!("headroom-agent-dsx-{}-{}", config.site, config.rack), &board);
+    let mut modbus = source::modbus::Buses::new(board.clone());
+    modbus.follow(&config.modbus).await;
+    let client_prefix = format!("headroom-agent-dsx-{}-{}", config.site, config.rack);
+    let mut dsx = source::dsx::Listeners::new(client_prefix, board.clone());
+    dsx.follow(&config.dsx);
     let receipts = board.clone();
     let crew = Arc::new(Crew::new(move |device, generation, outcome| {
         receipts.receipt(Receipt { device: device.clone(), generation, outcome, at: receipts.clock().wall() });
     }));
     let stop_sources = Arc::new(AtomicBool::new(false));
     if config.nvml.enabled {
-        let to_equip = crew.clone();
-        source::nvml::start(&config.nvml, board.clone(), stop_sources.clone(), move |nvml| {
-            to_equip.equip(Arc::new(NvmlLever::new(nvml)));
-        })
-        .context("no thread for NVML")?;
+        let library = Library::default();
+        crew.equip(Arc::new(NvmlLever::new(library.clone())));
+        source::nvml::start(&config.nvml, board.clone(), stop_sources.clone(), library)
+            .context("no thread for NVML")?;
     }
-    let pdus = config.modbus.iter().filter(|d| d.profile.class == Class::Pdu).map(|d| d.device.clone()).collect();
     let (running, inbox) =
-        control::start(config.control, pdus, board.clone(), crew).context("no thread for the control loop")?;
+        control::start(config.control, config.pdus(), board.clone(), crew).context("no thread for the control loop")?;
     let (snapshots, to_link) = mpsc::channel(SNAPSHOT_QUEUE);
     let (stop, stopping) = watch::channel(false);
     let store = Store::open(&config).context("no thread for the spool")?;
-    let link = tokio::spawn(link::run(config.clone(), board.clone(), inbox, to_link, store, stopping));
+    let (config, news) = watch::channel(config);
+    let link = tokio::spawn(link::run(news, board.clone(), inbox, to_link, store, stopping));
+    let parts = Parts { config: config.clone(), board: board.clone(), modbus, dsx, control: running.changes(), server };
+    let reloading = tokio::spawn(parts.keep_following(path, hangup));
+    let mut watchdog = Watchdog::start();
+    service::ready("reading");
     let mut tick = tokio::time::interval(SNAPSHOT_PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -72,11 +75,19 @@ pub async fn run(config: Config, port_file: Option<&Path>) -> anyhow::Result<()>
                     tracing::error!("the link does not take Snapshots");
                 }
             }
+            () = watchdog.due() => {
+                // Hung parts let the service manager start another agent.
+                if !serve::hangs(&board) {
+                    service::alive();
+                }
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
     tracing::info!("stopping");
+    service::stopping();
+    reloading.abort();
     let safe = tokio::task::spawn_blocking(move || running.stop()).await.context("stopping panicked")?;
     let _ = snapshots.try_send(board.snapshot());
     let _ = stop.send(true);
@@ -86,7 +97,8 @@ pub async fn run(config: Config, port_file: Option<&Path>) -> anyhow::Result<()>
         let names: Vec<_> = late.iter().map(ToString::to_string).collect();
         anyhow::bail!("the safe share could not be confirmed in time for {}", names.join(", "));
     }
-    tracing::info!(safe_gpu = %config.control.safe_gpu, acted = config.control.enabled, "stopped");
+    let control = config.borrow().control;
+    tracing::info!(safe_gpu = %control.safe_gpu, acted = control.enabled, "stopped");
     Ok(())
 }
 
@@ -108,10 +120,4 @@ fn tell(config: &Config) {
         Some(disk) => tracing::info!(dir = %disk.dir.display(), "Snapshots not yet recorded are kept on disk"),
         None => tracing::info!("[spool] names no dir: a restart loses Snapshots not yet recorded"),
     }
-}
-
-fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
-    let unfinished = file.with_extension("tmp");
-    std::fs::write(&unfinished, text)?;
-    std::fs::rename(&unfinished, file)
 }

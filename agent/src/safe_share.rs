@@ -1,7 +1,7 @@
 //! `safe-share`: sets all GPUs to the safe share once. What systemd runs after the agent ended,
 //! however it ended.
 
-use crate::actuator::{Lever, TOLERANCE, nvml::NvmlLever};
+use crate::actuator::{Lever, TOLERANCE, nvml::NvmlLever, release_clock};
 use crate::config::Config;
 use crate::source;
 use anyhow::Context;
@@ -38,8 +38,7 @@ fn set(lever: &NvmlLever, gpu: &DeviceId, config: &Config) -> Result<(), String>
     let bounds = lever.bounds(gpu).map_err(refused)?;
     let limit = config.control.safe_gpu.clamp(bounds.min, bounds.max);
     lever.set_limit(gpu, limit).map_err(refused)?;
-    // Not every board can lock clocks; where none is locked none needs releasing.
-    let _ = lever.set_clock_ceiling(gpu, 0);
+    release_clock(lever, gpu).map_err(|why| format!("its clock stays locked: {why:?}"))?;
     for _ in 0..SETTLE_TRIES {
         let enforced = lever.enforced(gpu).map_err(refused)?;
         // A limiter that holds lower is safer still.

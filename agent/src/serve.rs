@@ -1,22 +1,28 @@
-//! `/metrics` (OpenMetrics text) and `/healthz`. Names are those of `headroom_rack::metric`; an
-//! absent value is absent here too.
+//! `/metrics` (OpenMetrics text), `/healthz` and `/livez`, and `/readings` for `watch`. Names are
+//! those of `headroom_rack::metric`; an absent value is absent here too, with its reason beside it.
 
-use crate::board::Board;
+mod health;
+
+use crate::board::{Board, DeviceState};
+use crate::config::Config;
+use crate::show;
+use anyhow::Context;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use headroom_rack::{RackId, Signal};
+use health::Health;
+pub use health::{hangs, state};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Without a Snapshot for this long the agent is not well.
-const HUNG_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Shared {
@@ -24,11 +30,60 @@ struct Shared {
     board: Arc<Board>,
 }
 
-/// Serves until the runtime ends.
-pub async fn run(listener: TcpListener, rack: RackId, board: Arc<Board>) {
+/// What is served now, where the config says.
+#[derive(Debug, Default)]
+pub struct Server {
+    port_file: Option<PathBuf>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves nothing yet; the address will be written into `port_file`.
+    pub fn new(port_file: Option<PathBuf>) -> Self {
+        Self { port_file, task: None }
+    }
+
+    /// Serves at the config's address, if it names one.
+    ///
+    /// # Errors
+    /// When the address is taken or the port file cannot be written.
+    pub async fn start(&mut self, config: &Config, board: &Arc<Board>) -> anyhow::Result<()> {
+        let Some(listen) = &config.listen else { return Ok(()) };
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let address = listener.local_addr().context("no local address")?;
+        tracing::info!(%address, "serving /metrics, /healthz, /livez and /readings");
+        if let Some(file) = &self.port_file {
+            write_whole(file, &address.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        self.task = Some(tokio::spawn(run(listener, config.rack.clone(), board.clone())));
+        Ok(())
+    }
+
+    /// Serves at another address; while that is not to be had, at the old one.
+    pub async fn follow(&mut self, config: &Config, board: &Arc<Board>) {
+        let former = self.task.take();
+        match self.start(config, board).await {
+            Ok(()) => former.iter().for_each(JoinHandle::abort),
+            Err(error) => {
+                tracing::error!("{error:#}; serving where it was");
+                self.task = former;
+            }
+        }
+    }
+}
+
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = file.with_extension("tmp");
+    std::fs::write(&unfinished, text)?;
+    std::fs::rename(&unfinished, file)
+}
+
+async fn run(listener: TcpListener, rack: RackId, board: Arc<Board>) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
+        .route("/livez", get(livez))
+        .route("/readings", get(readings))
         .with_state(Shared { rack, board });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "metrics are no longer served");
@@ -40,30 +95,37 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn healthz(State(Shared { rack, board }): State<Shared>) -> impl IntoResponse {
+    let health = Health::of(&board);
+    let code = if health.is_known() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(health.json(&rack, &board)))
+}
+
+/// Whether a restart would help: a device that is down is no reason for one.
+async fn livez(State(Shared { board, .. }): State<Shared>) -> impl IntoResponse {
+    if health::hangs(&board) { (StatusCode::SERVICE_UNAVAILABLE, "hung\n") } else { (StatusCode::OK, "alive\n") }
+}
+
+async fn readings(State(Shared { board, .. }): State<Shared>) -> impl IntoResponse {
     let own = board.own_now();
-    let age = board.last().map(|(_, age)| age);
-    let well = age.is_some_and(|age| age < HUNG_AFTER);
-    let body = serde_json::json!({
-        "rack": rack,
-        "well": well,
-        "snapshot_age_ms": age.map(|a| a.as_millis() as u64),
-        "link_up": own.link_up,
-        "guard_active": own.guard_active,
-        "lease_left_ms": own.lease_left.as_millis() as u64,
-        "devices_up": own.devices.values().filter(|d| d.up).count(),
-        "devices": own.devices.len(),
-    });
-    (if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+    let Some((snapshot, _)) = board.last() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({"error": "nothing was read yet"})));
+    };
+    let about = |device: &_| serde_json::json!({"state": health::state(own.devices.get(device).copied().flatten())});
+    (StatusCode::OK, Json(show::json(&snapshot, about)))
 }
 
 fn text(rack: &RackId, board: &Board) -> String {
     let mut out = String::new();
+    let mut without = Vec::new();
     if let Some((snapshot, _)) = board.last() {
         let mut by_signal: BTreeMap<Signal, Vec<(String, f64)>> = BTreeMap::new();
         for (path, reading) in &snapshot.readings {
-            if let Some(value) = reading.ok() {
-                let labels = format!("rack=\"{rack}\",device=\"{}\"", path.device);
-                by_signal.entry(path.signal).or_default().push((labels, value));
+            let labels = format!("rack=\"{rack}\",device=\"{}\"", path.device);
+            match reading.value {
+                Ok(value) => by_signal.entry(path.signal).or_default().push((labels, value)),
+                Err(why) => {
+                    without.push((format!("{labels},signal=\"{}\",reason=\"{}\"", path.signal, why.code()), 1.0))
+                }
             }
         }
         for (signal, samples) in by_signal {
@@ -72,14 +134,18 @@ fn text(rack: &RackId, board: &Board) -> String {
     }
     let own = board.own_now();
     let of_rack = |value: f64| vec![(format!("rack=\"{rack}\""), value)];
-    let of_devices = |value: &dyn Fn(&crate::board::DeviceState) -> f64| -> Vec<_> {
-        own.devices.iter().map(|(d, s)| (format!("rack=\"{rack}\",device=\"{d}\""), value(s))).collect()
+    let of_devices = |value: &dyn Fn(DeviceState) -> f64| -> Vec<_> {
+        let polled = own.devices.iter().filter_map(|(device, state)| Some((device, (*state)?)));
+        polled.map(|(d, s)| (format!("rack=\"{rack}\",device=\"{d}\""), value(s))).collect()
     };
     let samples = |name: &str| match name {
         "headroom_agent_guard_active" => of_rack(f64::from(u8::from(own.guard_active))),
         "headroom_agent_lease_remaining_seconds" => of_rack(own.lease_left.as_secs_f64()),
         "headroom_agent_device_up" => of_devices(&|s| f64::from(u8::from(s.up))),
         "headroom_agent_poll_seconds" => of_devices(&|s| s.poll_seconds),
+        "headroom_agent_signal_no_data" => without.clone(),
+        "headroom_agent_config_refused" => of_rack(f64::from(u8::from(own.config_refused))),
+        "headroom_agent_config_reloads_total" => of_rack(own.reloads as f64),
         "headroom_agent_spool_snapshots" => of_rack(own.spool.snapshots as f64),
         "headroom_agent_snapshots_total" => of_rack(own.made as f64),
         "headroom_agent_spool_memory_snapshots" => of_rack(own.spool.in_memory as f64),
@@ -113,6 +179,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use headroom_rack::{DeviceId, NoData, Reading, UnixMs};
+    use std::time::Duration;
 
     #[test]
     fn an_absent_value_is_absent_in_the_metrics() {
@@ -130,7 +197,10 @@ mod tests {
         board.snapshot();
         let text = text(&rack, &board);
         assert!(text.contains("headroom_pdu_power_watts{rack=\"rack-1\",device=\"pdu-a\"} 1234.5\n"), "{text}");
-        assert!(!text.contains("pdu_frequency"));
+        assert!(!text.contains("headroom_pdu_frequency"));
+        let why = "headroom_agent_signal_no_data{rack=\"rack-1\",device=\"pdu-a\",signal=\"pdu_frequency_hz\",reason=\"timeout\"} 1\n";
+        assert!(text.contains(why), "{text}");
+        assert!(!text.contains("headroom_agent_device_up{"), "a device that was not polled is neither up nor down");
         assert!(text.contains("# TYPE headroom_agent_spool_dropped counter\n"));
         assert!(text.ends_with("# EOF\n"));
     }

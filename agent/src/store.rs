@@ -93,6 +93,11 @@ impl Store {
         self.spool.unsent(Key::of(snapshot));
     }
 
+    /// Whether [`Store::backfill`] is worth asking.
+    pub fn may_backfill(&self, now: Mono) -> bool {
+        self.spool.may_backfill(now)
+    }
+
     /// The next Snapshot to send as historical, if one is due and lies in memory; one on disk is
     /// fetched and comes by [`Store::settle`].
     pub fn backfill(&mut self, now: Mono) -> Option<Snapshot> {

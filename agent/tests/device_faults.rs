@@ -1,74 +1,25 @@
 //! Devices that answer exceptions, garbage, late or not at all, over real sockets. Each must end
 //! as a reason of its own and leave every other device alone.
 
+#[path = "played/meter.rs"]
+mod meter;
+
 use headroom_agent::board::Board;
 use headroom_agent::clock::Clock;
 use headroom_agent::config::ModbusDevice;
 use headroom_agent::profiles;
 use headroom_agent::source::modbus;
 use headroom_rack::{DeviceId, NoData, RackId, Signal};
-use std::future::{Future, Ready, ready};
+use meter::{meter, registers};
+use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_modbus::server::Service;
-use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
-use tokio_modbus::{ExceptionCode, Request, Response};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A three phase meter: register pair `2n` holds `100 + 2n` as f32. Refuses to read `missing`.
-#[derive(Clone)]
-struct Meter {
-    missing: Option<u16>,
-    reads: Arc<AtomicU64>,
-}
-
-fn registers(address: u16, count: u16) -> Vec<u16> {
-    (address..address + count)
-        .map(|a| {
-            let bits = f32::from(if a - a % 2 == 70 { 50 } else { 100 + a - a % 2 }).to_bits();
-            if a % 2 == 0 { (bits >> 16) as u16 } else { bits as u16 }
-        })
-        .collect()
-}
-
-impl Service for Meter {
-    type Request = Request<'static>;
-    type Response = Response;
-    type Exception = ExceptionCode;
-    type Future = Ready<Result<Response, ExceptionCode>>;
-
-    fn call(&self, request: Self::Request) -> Self::Future {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        ready(match request {
-            Request::ReadInputRegisters(a, n) if self.missing.is_some_and(|m| (a..a + n).contains(&m)) => {
-                Err(ExceptionCode::IllegalDataAddress)
-            }
-            Request::ReadInputRegisters(a, n) => Ok(Response::ReadInputRegisters(registers(a, n))),
-            _ => Err(ExceptionCode::IllegalFunction),
-        })
-    }
-}
-
-async fn meter(missing: Option<u16>) -> (SocketAddr, Arc<AtomicU64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    let reads = Arc::new(AtomicU64::new(0));
-    let meter = Meter { missing, reads: reads.clone() };
-    tokio::spawn(async move {
-        let new_service = |_| Ok(Some(meter.clone()));
-        let on_connected = |stream, peer| {
-            let accepted = accept_tcp_connection(stream, peer, new_service);
-            async move { accepted }
-        };
-        Server::new(listener).serve(&on_connected, |_| {}).await
-    });
-    (address, reads)
-}
 
 /// A device of raw bytes: each request goes to `answer`, which may write whatever it likes.
 async fn raw<F>(answer: impl Fn(Vec<u8>) -> F + Clone + Send + 'static) -> SocketAddr
@@ -114,12 +65,19 @@ fn device(name: &str, address: SocketAddr) -> ModbusDevice {
         unit: 1,
         poll: Duration::from_millis(60),
         timeout: Duration::from_millis(150),
+        guarded: None,
     }
 }
 
-fn start(devices: &[ModbusDevice]) -> Arc<Board> {
+async fn start(devices: &[ModbusDevice]) -> Arc<Board> {
     let board = Arc::new(Board::new(RackId::new("rack-1").expect("valid"), Clock::start()));
-    modbus::start(devices, &board);
+    let mut buses = modbus::Buses::new(board.clone());
+    buses.follow(devices).await;
+    // Served until the test ends.
+    tokio::spawn(async move {
+        std::future::pending::<()>().await;
+        drop(buses)
+    });
     board
 }
 
@@ -141,7 +99,7 @@ const BOTH: [Signal; 2] = [Signal::PduPower, Signal::PduVoltageL1];
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_meter_is_read_right() {
     let device = device("pdu-a", meter(None).await.0);
-    let board = start(std::slice::from_ref(&device));
+    let board = start(std::slice::from_ref(&device)).await;
     until("it is read", || value(&board, &device, Signal::PduPower) == Ok(152.0)).await;
     assert_eq!(value(&board, &device, Signal::PduVoltageL1), Ok(100.0));
     assert_eq!(value(&board, &device, Signal::PduFrequency), Ok(50.0));
@@ -152,7 +110,7 @@ async fn a_healthy_meter_is_read_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_register_the_device_lacks_costs_its_neighbours_nothing() {
     let device = device("pdu-a", meter(Some(4)).await.0);
-    let board = start(std::slice::from_ref(&device));
+    let board = start(std::slice::from_ref(&device)).await;
     until("its voltage is an exception", || value(&board, &device, Signal::PduVoltageL3) == Err(NoData::Exception(2)))
         .await;
     for (signal, right) in [(Signal::PduVoltageL2, 102.0), (Signal::PduCurrentL1, 106.0), (Signal::PduPower, 152.0)] {
@@ -164,7 +122,7 @@ async fn a_register_the_device_lacks_costs_its_neighbours_nothing() {
 async fn garbage_is_a_reason_and_never_a_number() {
     let address = raw(|_| ready(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())).await;
     let device = device("pdu-a", address);
-    let board = start(std::slice::from_ref(&device));
+    let board = start(std::slice::from_ref(&device)).await;
     until("garbage shows", || value(&board, &device, BOTH[0]) != Err(NoData::NotYetRead)).await;
     for signal in BOTH {
         let reason = value(&board, &device, signal).expect_err("garbage is no value");
@@ -183,7 +141,7 @@ async fn an_answer_of_another_length_is_malformed() {
         ready(answer)
     };
     let device = device("pdu-a", raw(short).await);
-    let board = start(std::slice::from_ref(&device));
+    let board = start(std::slice::from_ref(&device)).await;
     until("it is malformed", || value(&board, &device, Signal::PduPower) == Err(NoData::Malformed)).await;
 }
 
@@ -200,7 +158,7 @@ async fn a_late_answer_is_never_taken_for_the_next_one() {
         }
     };
     let device = device("pdu-a", raw(sometimes_late).await);
-    let board = start(std::slice::from_ref(&device));
+    let board = start(std::slice::from_ref(&device)).await;
     let (mut good, mut late) = (0, 0);
     let until = tokio::time::Instant::now() + PATIENCE;
     while (good < 20 || late < 5) && tokio::time::Instant::now() < until {
@@ -229,7 +187,7 @@ async fn one_dead_device_does_not_delay_another() {
     };
     let (healthy, reads) = meter(None).await;
     let devices = [device("silent", silent), device("closed", closed), device("healthy", healthy)];
-    let board = start(&devices);
+    let board = start(&devices).await;
     until("the dead ones have their reasons", || {
         value(&board, &devices[0], Signal::PduPower) == Err(NoData::Timeout)
             && value(&board, &devices[1], Signal::PduPower) == Err(NoData::Disconnected)
@@ -253,7 +211,7 @@ async fn a_device_that_comes_back_is_read_again() {
         async move { if quiet { Vec::new() } else { right_answer(&request) } }
     };
     let device = device("pdu-a", raw(answer).await);
-    let board = start(std::slice::from_ref(&device));
+    let board = start(std::slice::from_ref(&device)).await;
     until("it is silent", || value(&board, &device, Signal::PduPower) == Err(NoData::Timeout)).await;
     quiet.store(0, Ordering::Relaxed);
     until("it is back", || value(&board, &device, Signal::PduPower) == Ok(152.0)).await;

@@ -24,7 +24,7 @@ async fn a_point_is_read_once_its_metadata_is_known_and_bad_quality_is_a_reason(
     let bus = Broker { host: address.ip().to_string(), port: address.port(), credentials: None };
     let stale_after = Duration::from_secs(60);
     let device = DsxDevice { device: unit.clone(), broker: bus, topic_prefix: TAG.into(), stale_after };
-    dsx::start(&[device], "test", &board);
+    dsx::Listeners::new("test".to_owned(), board.clone()).follow(&[device]);
 
     let options = MqttOptions::new("bms", (address.ip().to_string(), address.port()));
     let (bms, mut eventloop) = AsyncClient::builder(options).capacity(16).build();

@@ -1,6 +1,7 @@
-//! The command line: `run`, `check`, `broker`, `default-config`. Exit codes: 0 fine, 1 failed
+//! The command line: `run`, `check`, `broker`, `default-config`, `bench`. Exit codes: 0 fine, 1 failed
 //! while running, 2 bad config or usage.
 
+use crate::bench;
 use crate::broker::Broker;
 use crate::config::{self, Config};
 use crate::run::Files;
@@ -61,6 +62,25 @@ enum Command {
     },
     /// Print a commented config file to start from.
     DefaultConfig,
+    /// Measure this machine.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// The time of one decision for a made-up site, by its size.
+    Decide {
+        /// GPUs of the site, eight to a rack; several sizes one after the other.
+        #[arg(long, value_delimiter = ',', num_args = 1.., default_value = "1000,10000,100000",
+            value_parser = clap::value_parser!(u32).range(8..=2_000_000))]
+        gpus: Vec<u32>,
+        /// One JSON object per size; the last line is the size named last.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Does what the command line says, in a runtime of its own.
@@ -69,6 +89,12 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::DefaultConfig => {
             print!("{}", config::DEFAULT);
+            ExitCode::SUCCESS
+        }
+        Command::Bench { what: Bench::Decide { gpus, json } } => {
+            for gpus in gpus {
+                say(&bench::decide(gpus as usize), json);
+            }
             ExitCode::SUCCESS
         }
         Command::Check { config } => match config::load(&config) {
@@ -83,6 +109,14 @@ pub fn run(cli: Cli) -> ExitCode {
             Err(why) => bad(&why),
         },
         Command::Broker { listen, dir, port_file } => finish(block_on(broker(listen, dir, port_file))),
+    }
+}
+
+fn say(measured: &bench::Measured, json: bool) {
+    let bench::Measured { gpus, racks, nodes, median_ms, p99_ms, .. } = measured;
+    match serde_json::to_string(measured) {
+        Ok(line) if json => println!("{line}"),
+        _ => println!("{gpus} GPUs, {racks} racks, {nodes} nodes: median {median_ms} ms, p99 {p99_ms} ms"),
     }
 }
 

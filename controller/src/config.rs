@@ -103,6 +103,8 @@ pub struct PolicySpec {
     pub release_watts_per_s: f64,
     /// Highest coolant return temperature.
     pub coolant_limit: Celsius,
+    /// How long a UPS on battery is to last; zero leaves the battery to itself.
+    pub battery_target: Duration,
 }
 
 /// Why there is no config.
@@ -380,6 +382,7 @@ fn policy(table: &Table<'_>, m: &Mistakes) -> PolicySpec {
         derate: in_policy("derate", 0.95, 0.1, 1.0),
         release_watts_per_s: in_policy("release_watts_per_s", 500.0, 1.0, 1e6),
         coolant_limit: Celsius::new(in_policy("coolant_limit_celsius", 60.0, 20.0, 90.0)),
+        battery_target: Duration::from_secs_f64(in_policy("battery_target_s", 0.0, 0.0, 86_400.0)),
     };
     table.refuse_unknown();
     policy

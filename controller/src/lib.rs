@@ -1,6 +1,7 @@
 //! The controller: link, record, serve, alert and the console around the pure cores.
 
 pub mod alert;
+pub mod bench;
 pub mod broker;
 mod cli;
 pub mod clock;

@@ -27,6 +27,8 @@ pub enum Kind {
     GpuIgnoresLimit,
     /// The board's management controller holds a limit of its own.
     BmcLimit,
+    /// The host's driver is replaced while clients use it.
+    DriverUpgraded,
     /// Pumps stop.
     PumpStopped,
     /// Pumps deliver less at the same speed.
@@ -50,9 +52,10 @@ pub const KINDS: &[(&str, Kind, &str)] = &[
     ("device_exception", Kind::DeviceException, "device answers with exception number value (4)"),
     ("device_late", Kind::DeviceLate, "device answers value milliseconds late (1500)"),
     ("xid", Kind::Xid, "GPU reports Xid number value (79)"),
-    ("gpu_lost", Kind::GpuLost, "GPU falls off the bus"),
+    ("gpu_lost", Kind::GpuLost, "GPU falls off the bus; cleared, it is back as after a reset"),
     ("gpu_ignores_limit", Kind::GpuIgnoresLimit, "GPU accepts limits and does not keep them"),
     ("bmc_limit", Kind::BmcLimit, "the BMC limits a GPU to value (300) watts, out of band"),
+    ("driver_upgraded", Kind::DriverUpgraded, "the driver of the GPU's host is replaced by 580.<value> (105)"),
     ("pump_stopped", Kind::PumpStopped, "pump number value (1 or 2; both) of a cooling unit stops"),
     ("pump_worn", Kind::PumpWorn, "pumps deliver only value (0.75) of their flow"),
     ("leak", Kind::Leak, "cooling loop loses value (0.5) litres per minute"),
@@ -164,7 +167,9 @@ impl Kind {
             | Self::DeviceGarbage
             | Self::DeviceException
             | Self::DeviceLate => matches!(target, Target::Pdu(..) | Target::Cooling(_) | Target::Ups(_)),
-            Self::Xid | Self::GpuLost | Self::GpuIgnoresLimit | Self::BmcLimit => matches!(target, Target::Gpu(..)),
+            Self::Xid | Self::GpuLost | Self::GpuIgnoresLimit | Self::BmcLimit | Self::DriverUpgraded => {
+                matches!(target, Target::Gpu(..))
+            }
             Self::PumpStopped | Self::PumpWorn | Self::Leak => matches!(target, Target::Cooling(_)),
             Self::BatteryWeak => matches!(target, Target::Ups(_)),
             Self::FeedLost => matches!(target, Target::Feed(_) | Target::Ups(_)),
@@ -179,6 +184,7 @@ impl Kind {
             Self::DeviceLate => (0.0, 60_000.0),
             Self::Xid => (1.0, 1000.0),
             Self::BmcLimit => (200.0, 700.0),
+            Self::DriverUpgraded => (82.0, 999.0),
             Self::PumpStopped => (1.0, 2.0),
             Self::PumpWorn => (0.1, 1.0),
             Self::Leak => (0.0, 20.0),

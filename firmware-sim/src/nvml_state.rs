@@ -180,6 +180,11 @@ impl NvmlState {
         self.region.heartbeats.fetch_add(1, Ordering::Release);
     }
 
+    /// Replaces the driver: clients of the old one get a version mismatch until they initialise anew.
+    pub fn set_driver_version(&self, version: &str) {
+        self.region.driver_version.set(version);
+    }
+
     /// Delivers an Xid to every client that waits for events of this GPU.
     pub fn raise_xid(&self, gpu: usize, xid: u64) {
         assert!(gpu < self.gpu_count(), "invariant: GPU {gpu} was created");
@@ -190,6 +195,14 @@ impl NvmlState {
     /// Makes a GPU fall off the bus, or brings it back.
     pub fn set_lost(&self, gpu: usize, lost: bool) {
         self.gpu(gpu).lost.store(u64::from(lost), Ordering::Release);
+    }
+
+    /// As after a reset of the GPU: what was asked of its driver is forgotten. The BMC's limit stays.
+    pub fn forget_requests(&self, gpu: usize) {
+        let gpu = self.gpu(gpu);
+        let constants = gpu.constants.read().map(GpuConstants::unpack).expect("invariant: written by `create`");
+        gpu.requests.power_limit_mw.store(constants.power_limit_default_mw, Ordering::Release);
+        gpu.requests.locked_clocks.store(0, Ordering::Release);
     }
 
     /// Sets or lifts the limit of the BMC, mW. It wins when it is the lower one.

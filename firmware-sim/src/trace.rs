@@ -2,7 +2,7 @@
 //! through the same physics as `run`, as fast as the machine allows. Breakers and UPSs are made
 //! large enough never to act: a dark rack teaches nothing.
 
-mod draw;
+pub mod draw;
 
 use crate::plant::Plant;
 use crate::plant::chance::Chance;

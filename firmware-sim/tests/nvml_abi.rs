@@ -367,6 +367,26 @@ fn a_lost_gpu_is_lost_alone_and_may_come_back() {
 }
 
 #[test]
+fn a_reset_gpu_forgets_limit_and_clocks_and_its_neighbour_does_not() {
+    row("a_reset_gpu_forgets_limit_and_clocks_and_its_neighbour_does_not", |row| {
+        let ask = |index: u32| {
+            let mut gpu = row.nvml.device_by_index(index).unwrap();
+            gpu.set_power_management_limit(300_000).unwrap();
+            let range = GpuLockedClocksSetting::Numeric { min_clock_mhz: 210, max_clock_mhz: 1200 };
+            gpu.set_gpu_locked_clocks(range).unwrap();
+        };
+        (0..2).for_each(ask);
+        row.state.set_out_of_band_limit(0, Some(500_000));
+        row.state.forget_requests(0);
+        let (reset, other) = (row.state.requests(0), row.state.requests(1));
+        assert_eq!((reset.power_limit_mw, reset.locked_clocks_mhz), (700_000, None));
+        assert_eq!((other.power_limit_mw, other.locked_clocks_mhz), (300_000, Some((210, 1200))));
+        let gpu = row.nvml.device_by_index(0).unwrap();
+        assert_eq!((gpu.power_management_limit().unwrap(), gpu.enforced_power_limit().unwrap()), (700_000, 500_000));
+    });
+}
+
+#[test]
 fn without_a_heartbeat_every_gpu_is_lost_until_it_beats_again() {
     row("without_a_heartbeat_every_gpu_is_lost_until_it_beats_again", |row| {
         let gpus: Vec<_> = (0..GPUS as u32).map(|index| row.nvml.device_by_index(index).unwrap()).collect();

@@ -70,6 +70,9 @@ fn systemd_has_nothing_to_say_against_the_units() {
         assert_eq!(said, "", "{name}");
         for line in text.lines().filter(|l| l.starts_with("Exec")) {
             let words: Vec<&str> = line.split_once('=').expect("a value").1.split(' ').collect();
+            if words[0] != format!("/usr/bin/{name}") {
+                continue;
+            }
             succeed(Command::new(program(name)).args([words[1], "--help"]), "nothing");
         }
     }
@@ -180,9 +183,10 @@ fn the_kubernetes_files_hold_sound_configs() {
         let (name, port) = (&container["name"], &container["ports"][0]);
         let listen = format!("listen = \"0.0.0.0:{}\"", port["containerPort"]);
         assert!(config.contains(&listen), "{name}: probes and scrapes find nobody without {listen}");
-        for probe in ["livenessProbe", "readinessProbe"] {
+        let alive = if name == "agent" { "/livez" } else { "/healthz" };
+        for (probe, path) in [("livenessProbe", alive), ("readinessProbe", "/healthz")] {
             let get = &container[probe]["httpGet"];
-            assert_eq!((&get["port"], get["path"].as_str()), (&port["name"], Some("/healthz")), "{name}");
+            assert_eq!((&get["port"], get["path"].as_str()), (&port["name"], Some(path)), "{name}");
         }
         let args: Vec<&str> = container["args"].as_array().expect("args").iter().filter_map(Value::as_str).collect();
         succeed(Command::new(program(args[0])).args([args[1], "--help"]), "nothing");

@@ -14,15 +14,33 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// What a single read of a GPU cannot give: the margin has no safe call yet, Xids come as events.
+/// What a single read of a GPU cannot give: the look-alike has neither links nor these policies, Xids come
+/// as events.
 const NOT_BY_ONE_READ: &[(&str, &str)] = &[
-    ("gpu_temperature_margin_kelvins", "not_supported"),
+    ("gpu_sync_boost_throttled_seconds", "not_supported"),
+    ("gpu_board_limit_throttled_seconds", "not_supported"),
+    ("gpu_nvlink_crc_errors_count", "not_supported"),
+    ("gpu_nvlink_replays_count", "not_supported"),
+    ("gpu_nvlink_recoveries_count", "not_supported"),
     ("gpu_xid_last_count", "not_yet_read"),
     ("gpu_xid_events_count", "not_yet_read"),
 ];
 const XIDS: [&str; 2] = ["gpu_xid_last_count", "gpu_xid_events_count"];
-/// The plant has none.
-const ALWAYS_ZERO: &[&str] = &["gpu_ecc_uncorrected_count"];
+/// The plant has no errors, no brake and one process on each GPU.
+const ALWAYS_THE_SAME: &[&str] = &[
+    "gpu_thermal_throttled_seconds",
+    "gpu_power_brake_seconds",
+    "gpu_ecc_corrected_count",
+    "gpu_ecc_uncorrected_count",
+    "gpu_ecc_uncorrected_lifetime_count",
+    "gpu_remapped_rows_corrected_count",
+    "gpu_remapped_rows_uncorrected_count",
+    "gpu_remap_pending_flag",
+    "gpu_remap_failed_flag",
+    "gpu_pcie_replays_count",
+    "gpu_recovery_action_code",
+    "gpu_processes_count",
+];
 
 /// A row in which no two racks, phases or feeds are alike and every flag is up somewhere and down
 /// somewhere else, standing still.
@@ -152,7 +170,7 @@ fn indistinct(row: &Plant, truth: &Value) -> Vec<String> {
         Some(Resolution::Nearest(step) | Resolution::Below(step)) => !values.iter().any(|v| v.abs() > 2.0 * step),
         _ => !values.iter().any(|v| *v != 0.0),
     };
-    let exempt = |signal: &str| ALWAYS_ZERO.contains(&signal);
+    let exempt = |signal: &str| ALWAYS_THE_SAME.contains(&signal);
     let blind = seen.iter().filter(|((way, signal), values)| !exempt(signal) && is_blind(way, signal, values));
     blind.map(|((way, signal), values)| format!("{way} {signal}: {values:?}")).collect()
 }

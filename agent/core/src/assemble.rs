@@ -38,6 +38,11 @@ impl Latest {
         self.entries.entry(path).or_insert(Entry { reading, arrived: now, stale_after });
     }
 
+    /// Forgets a device that is no longer there: it is in no further Snapshot.
+    pub fn retire(&mut self, device: &DeviceId) {
+        self.entries.retain(|path, _| path.device != *device);
+    }
+
     /// Stores a Reading of a declared signal; others are ignored.
     pub fn put(&mut self, path: &SignalPath, reading: Reading, now: Mono) {
         if let Some(entry) = self.entries.get_mut(path) {
@@ -118,6 +123,14 @@ mod tests {
         assert!(latest.value(&path.device, path.signal, Mono::from_ms(3001)).is_none());
         latest.put(&path, Reading::none(NoData::Timeout, UnixMs::new(4)), Mono::from_ms(4000));
         assert_eq!(latest.snapshot(Mono::from_ms(99_000), UnixMs::new(3)).readings[&path].value, Err(NoData::Timeout));
+    }
+
+    #[test]
+    fn a_retired_device_is_in_no_further_snapshot_and_a_late_reading_does_not_bring_it_back() {
+        let (mut latest, path) = latest();
+        latest.retire(&path.device);
+        latest.put(&path, Reading::new(5.0, UnixMs::new(1)), Mono::from_ms(1000));
+        assert!(latest.snapshot(Mono::from_ms(1000), UnixMs::new(1)).readings.is_empty());
     }
 
     #[test]

@@ -117,6 +117,15 @@ impl Failsafe {
         over
     }
 
+    /// Another safe share from now on, and whether Orders are taken. Leases that run go on, except
+    /// where Orders are no longer taken.
+    pub fn reconfigure(&mut self, safe: Watts, enabled: bool) {
+        (self.safe, self.enabled) = (safe, enabled);
+        if !enabled {
+            self.held.clear();
+        }
+    }
+
     /// The agent stops: Safe from now on, whatever arrives.
     pub fn stop(&mut self) {
         self.stopped = true;
@@ -192,6 +201,17 @@ mod tests {
         assert_eq!(limit(&f, 9000), SAFE, "even before expire() was called");
         assert_eq!(f.expire(Mono::from_ms(9000)), vec![(DeviceId::gpu(0), Generation { epoch: 1, counter: 2 })]);
         assert!(f.expire(Mono::from_ms(9001)).is_empty(), "an expiry is told once");
+    }
+
+    #[test]
+    fn another_safe_share_leaves_leases_alone_and_a_disabled_agent_holds_none() {
+        let mut f = Failsafe::new(SAFE, true);
+        f.accept(&order(0, 600.0, 1, 5000), &known(), Mono::from_ms(0)).unwrap();
+        f.reconfigure(Watts::new(300.0), true);
+        assert_eq!((limit(&f, 4999), limit(&f, 5000)), (Watts::new(600.0), Watts::new(300.0)));
+        f.reconfigure(SAFE, false);
+        assert_eq!(limit(&f, 1), SAFE);
+        assert!(f.accept(&order(0, 600.0, 2, 5000), &known(), Mono::from_ms(2)).is_err());
     }
 
     #[test]

@@ -34,6 +34,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const URGENT_S: f64 = 2.0;
 /// A meter reading older than this is aged.
 const FRESH: Duration = Duration::from_millis(1500);
+/// So long after the start a meter may be without its first reading: the GPUs are at the safe share.
+const FIRST_READING: Duration = Duration::from_secs(2);
 /// A meter reading older than this counts as nameplate at least.
 const LOST: Duration = Duration::from_secs(10);
 /// Rack power at nameplate as a multiple of the GPUs' limits: an 8-GPU H100 server is rated
@@ -99,6 +101,7 @@ pub struct Guard {
     meters: BTreeMap<DeviceId, Meter>,
     ceiling: Option<Watts>,
     cut_at: Option<Mono>,
+    first_step: Option<Mono>,
     last_step: Option<Mono>,
 }
 
@@ -114,13 +117,28 @@ struct Phase {
 impl Guard {
     /// A guard for PDUs that each feed through a breaker of `breaker` amperes per phase.
     pub fn new(breaker: Amperes) -> Self {
-        Self { breaker, meters: BTreeMap::new(), ceiling: None, cut_at: None, last_step: None }
+        Self { breaker, meters: BTreeMap::new(), ceiling: None, cut_at: None, first_step: None, last_step: None }
+    }
+
+    /// The breakers were exchanged for others of `breaker` amperes; what the circuits carried so far
+    /// is not forgotten.
+    pub fn rerate(&mut self, breaker: Amperes) {
+        let scale = self.breaker.get() / breaker.get();
+        for trips in self.meters.values_mut().filter_map(|m| m.trips.as_mut()) {
+            *trips = trips.map(|t| t.rerated(scale));
+        }
+        self.breaker = breaker;
     }
 
     /// One tick.
     pub fn step(&mut self, now: Mono, pdus: &[PduInput], gpus: &[GpuInput]) -> Verdict {
         let dt = self.last_step.map_or(PERIOD, |last| now.since(last));
         self.last_step = Some(now);
+        let starts = now.since(*self.first_step.get_or_insert(now)) < FIRST_READING;
+        let unread = |pdu: &&PduInput| pdu.age.is_none() && !self.meters.contains_key(&pdu.device);
+        if starts && pdus.iter().any(|pdu| unread(&pdu)) {
+            return Verdict::default();
+        }
         let phases = self.believe(dt, pdus, gpus);
         let Some(worst) = phases.iter().min_by(|a, b| urgency(a).total_cmp(&urgency(b))).cloned() else {
             return Verdict::default();

@@ -233,6 +233,8 @@ pub struct Link {
     pub timeout_ms: u64,
     /// Silence after connecting before the first request, in milliseconds.
     pub startup_ms: u64,
+    /// Time in which the device renews its values, in milliseconds: asking faster is in vain.
+    pub fastest_ms: u64,
 }
 
 /// Registers that the device gives only in one request of exactly this extent.

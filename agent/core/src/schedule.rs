@@ -3,7 +3,7 @@
 //! answer (as rackmon does it). Knows no clock and no bus.
 
 use crate::profile::{Link, Profile, RegisterKind};
-use headroom_rack::Mono;
+use headroom_rack::{Mono, Signal};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -50,13 +50,23 @@ struct Item {
 pub enum Work {
     /// Read everything.
     Poll(Vec<Span>),
+    /// Between two polls: read what cannot wait for the next one.
+    Glance(Vec<Span>),
     /// See whether the device is back.
     Probe(Span),
+}
+
+#[derive(Debug, Clone)]
+struct Glance {
+    items: Vec<Item>,
+    period: Duration,
+    next: Mono,
 }
 
 /// The schedule of one device.
 #[derive(Debug, Clone)]
 pub struct Schedule {
+    glance: Option<Glance>,
     items: Vec<Item>,
     link: Link,
     probe: Span,
@@ -72,18 +82,7 @@ pub struct Schedule {
 impl Schedule {
     /// First poll at `now`, then every `period`.
     pub fn new(profile: &Profile, period: Duration, now: Mono) -> Self {
-        let blocks =
-            profile.blocks.iter().map(|b| Span { register: b.cell.register, address: b.cell.address, count: b.count });
-        let blocks: Vec<Span> = blocks.collect();
-        let runs = profile.points.iter().flat_map(|p| p.runs().collect::<Vec<_>>());
-        let items: BTreeSet<Item> = runs
-            .map(|(register, address, count)| {
-                let span = Span { register, address, count };
-                let block = blocks.iter().copied().find(|b| b.holds(span));
-                Item { span: block.unwrap_or(span), alone: block.is_some() }
-            })
-            .collect();
-        let items: Vec<Item> = items.into_iter().collect();
+        let items = items(profile, |_| true);
         let probe = &profile.probe;
         Self {
             spans: group(&items, profile.link),
@@ -97,12 +96,24 @@ impl Schedule {
             probe_after: FIRST_PROBE_AFTER,
             clean_polls: 0,
             regroup_after: FIRST_REGROUP_AFTER,
+            glance: None,
         }
+    }
+
+    /// Reads these signals also between two polls, every `period`, as far as the profile has them.
+    #[must_use]
+    pub fn glancing(mut self, profile: &Profile, signals: &[Signal], period: Duration) -> Self {
+        let items = items(profile, |signal| signals.contains(&signal));
+        self.glance = (!items.is_empty() && period < self.period).then_some(Glance { items, period, next: self.next });
+        self
     }
 
     /// When the device is to be asked next.
     pub fn due(&self) -> Mono {
-        self.next
+        match &self.glance {
+            Some(glance) if !self.is_dormant() => self.next.min(glance.next),
+            _ => self.next,
+        }
     }
 
     /// Whether the device has stopped answering.
@@ -118,11 +129,25 @@ impl Schedule {
             self.probe_after = (self.probe_after * 2).min(LONGEST_PROBE_AFTER);
             return Work::Probe(self.probe);
         }
-        self.next = self.next.after(self.period);
-        if self.next < now {
-            self.next = now.after(self.period);
+        if let Some(glance) = self.glance.as_mut().filter(|_| now < self.next) {
+            glance.next = following(glance.next, glance.period, now);
+            // Once requests had to be split, those that worked in polls.
+            let whole = group(&self.items, self.link) == self.spans;
+            let spans = if whole { group(&glance.items, self.link) } else { holding(&self.spans, &glance.items) };
+            return Work::Glance(spans);
+        }
+        self.next = following(self.next, self.period, now);
+        if let Some(glance) = &mut self.glance {
+            glance.next = now.after(glance.period);
         }
         Work::Poll(self.spans.clone())
+    }
+
+    /// Tells how a glance ended. After one without an answer the next poll shall judge.
+    pub fn glanced(&mut self, answered: bool) {
+        if let Some(glance) = self.glance.as_mut().filter(|_| !answered) {
+            glance.next = self.next;
+        }
     }
 
     /// The device refused one request with an exception. Returns the halves to try in its place
@@ -163,6 +188,33 @@ impl Schedule {
             self.clean_polls = 0;
         }
     }
+}
+
+/// The old deadline plus the period; deadlines already missed are skipped.
+fn following(deadline: Mono, period: Duration, now: Mono) -> Mono {
+    let next = deadline.after(period);
+    if next < now { now.after(period) } else { next }
+}
+
+/// What the wanted signals of a profile need, in order.
+fn items(profile: &Profile, wanted: impl Fn(Signal) -> bool) -> Vec<Item> {
+    let blocks =
+        profile.blocks.iter().map(|b| Span { register: b.cell.register, address: b.cell.address, count: b.count });
+    let blocks: Vec<Span> = blocks.collect();
+    let points = profile.points.iter().filter(|p| wanted(p.signal));
+    let items: BTreeSet<Item> = points
+        .flat_map(|p| p.runs().collect::<Vec<_>>())
+        .map(|(register, address, count)| {
+            let span = Span { register, address, count };
+            let block = blocks.iter().copied().find(|b| b.holds(span));
+            Item { span: block.unwrap_or(span), alone: block.is_some() }
+        })
+        .collect();
+    items.into_iter().collect()
+}
+
+fn holding(spans: &[Span], items: &[Item]) -> Vec<Span> {
+    spans.iter().copied().filter(|span| items.iter().any(|item| span.holds(item.span))).collect()
 }
 
 /// The fewest requests that cover all items without splitting one. Left to right is optimal:
@@ -206,7 +258,7 @@ mod tests {
     }
 
     fn link(max_span: u16, bridge: bool) -> Link {
-        Link { max_span, bridge, gap_ms: 0, timeout_ms: 500, startup_ms: 0 }
+        Link { max_span, bridge, gap_ms: 0, timeout_ms: 500, startup_ms: 0, fastest_ms: 100 }
     }
 
     fn profile(addresses: &str) -> Profile {
@@ -245,6 +297,34 @@ mod tests {
         s.end(true, true, Mono::from_ms(20));
         assert_eq!((s.due(), s.is_dormant()), (Mono::from_ms(20), false));
         assert!(matches!(s.begin(Mono::from_ms(20)), Work::Poll(_)));
+    }
+
+    #[test]
+    fn what_cannot_wait_is_read_between_two_polls_and_never_delays_them() {
+        let text = "name='x'\nclass='pdu'\ndescribes='d'\nsource='s'\nvalidated='v'\n[probe]\nregister='input'\naddress=0\n\
+             [[point]]\nsignal='pdu_power_watts'\nregister='input'\ntype='u16'\naddress=0\n\
+             [[point]]\nsignal='pdu_current_l1_amperes'\nregister='input'\ntype='u16'\naddress=6\n\
+             [[point]]\nsignal='pdu_current_l2_amperes'\nregister='input'\ntype='u16'\naddress=7\n";
+        let profile = Profile::parse("x", text).unwrap();
+        let currents = [Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3];
+        let period = Duration::from_millis(500);
+        let s = Schedule::new(&profile, period, Mono::from_ms(0));
+        let mut s = s.glancing(&profile, &currents, Duration::from_millis(100));
+        assert_eq!(s.begin(Mono::from_ms(0)), Work::Poll(vec![span(0, 8)]));
+        for due in [100, 200, 300, 400] {
+            assert_eq!(s.due(), Mono::from_ms(due));
+            assert_eq!(s.begin(s.due()), Work::Glance(vec![span(6, 2)]));
+            s.glanced(true);
+        }
+        assert_eq!(s.begin(s.due()), Work::Poll(vec![span(0, 8)]));
+        s.glanced(false);
+        assert_eq!(s.due(), Mono::from_ms(1000), "an unanswered glance waits for the next poll");
+        // A meter with one phase: what works in polls works between them.
+        s.split(span(0, 8)).unwrap();
+        s.begin(Mono::from_ms(1000));
+        assert_eq!(s.begin(s.due()), Work::Glance(vec![span(6, 2)]));
+        s.split(span(6, 2)).unwrap();
+        assert_eq!(s.begin(s.due()), Work::Glance(vec![span(6, 1), span(7, 1)]));
     }
 
     #[test]

@@ -208,11 +208,15 @@ impl Spool {
         self.drop_one(key);
     }
 
+    /// Whether there is anything to fill in and somebody who listens.
+    pub fn may_backfill(&self, now: Mono) -> bool {
+        !self.waiting.is_empty() && self.heard.is_some_and(|at| now.since(at) < LOST_AFTER)
+    }
+
     /// The next Snapshot to send as historical, the oldest first, when the controller listens and
     /// the rate allows one now.
     pub fn backfill(&mut self, now: Mono) -> Option<Next> {
-        let listens = self.heard.is_some_and(|at| now.since(at) < LOST_AFTER);
-        if now < self.next_backfill || !listens || self.historical_under_way >= UNDER_WAY {
+        if now < self.next_backfill || !self.may_backfill(now) || self.historical_under_way >= UNDER_WAY {
             return None;
         }
         let key = self.waiting.pop_first()?;

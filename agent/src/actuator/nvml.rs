@@ -3,26 +3,48 @@
 use super::Lever;
 use headroom_agent_core::failsafe::Bounds;
 use headroom_rack::{DeviceId, Refusal, Watts};
+use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::enums::device::GpuLockedClocksSetting;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// Acts through one loaded NVML library.
+/// The NVML library, while it is loaded. A driver upgrade takes it away and brings another.
+#[derive(Debug, Clone, Default)]
+pub struct Library(Arc<RwLock<Option<Arc<Nvml>>>>);
+
+impl Library {
+    /// Replaces it.
+    pub fn set(&self, nvml: Option<Arc<Nvml>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = nvml;
+    }
+
+    /// What is loaded now.
+    pub fn loaded(&self) -> Option<Arc<Nvml>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn get(&self) -> Result<Arc<Nvml>, Refusal> {
+        self.loaded().ok_or(Refusal::DeviceFailed)
+    }
+}
+
+impl From<Arc<Nvml>> for Library {
+    fn from(nvml: Arc<Nvml>) -> Self {
+        Self(Arc::new(RwLock::new(Some(nvml))))
+    }
+}
+
+/// Acts through the library that is loaded.
 #[derive(Debug, Clone)]
 pub struct NvmlLever {
-    nvml: Arc<Nvml>,
+    library: Library,
 }
 
 impl NvmlLever {
     /// A lever on all GPUs of the library.
-    pub fn new(nvml: Arc<Nvml>) -> Self {
-        Self { nvml }
-    }
-
-    fn device(&self, device: &DeviceId) -> Result<Device<'_>, Refusal> {
-        let index = device.gpu_index().ok_or(Refusal::UnknownDevice)?;
-        self.nvml.device_by_index(index).map_err(|e| refusal(&e))
+    pub fn new(library: impl Into<Library>) -> Self {
+        Self { library: library.into() }
     }
 
     /// What the board accepts.
@@ -30,7 +52,8 @@ impl NvmlLever {
     /// # Errors
     /// Why it cannot be told; such a GPU is never set.
     pub fn bounds(&self, device: &DeviceId) -> Result<Bounds, Refusal> {
-        let limits = self.device(device)?.power_management_limit_constraints().map_err(|e| refusal(&e))?;
+        let nvml = self.library.get()?;
+        let limits = gpu(&nvml, device)?.power_management_limit_constraints().map_err(|e| refusal(&e))?;
         Ok(Bounds { min: watts(limits.min_limit), max: watts(limits.max_limit) })
     }
 }
@@ -39,15 +62,18 @@ impl Lever for NvmlLever {
     fn set_limit(&self, device: &DeviceId, limit: Watts) -> Result<(), Refusal> {
         let bounds = self.bounds(device)?;
         let held = limit.clamp(bounds.min, bounds.max);
-        self.device(device)?.set_power_management_limit(milliwatts(held)).map_err(|e| refusal(&e))
+        let nvml = self.library.get()?;
+        gpu(&nvml, device)?.set_power_management_limit(milliwatts(held)).map_err(|e| refusal(&e))
     }
 
     fn enforced(&self, device: &DeviceId) -> Result<Watts, Refusal> {
-        self.device(device)?.enforced_power_limit().map(watts).map_err(|e| refusal(&e))
+        let nvml = self.library.get()?;
+        gpu(&nvml, device)?.enforced_power_limit().map(watts).map_err(|e| refusal(&e))
     }
 
     fn set_clock_ceiling(&self, device: &DeviceId, mhz: u32) -> Result<(), Refusal> {
-        let mut device = self.device(device)?;
+        let nvml = self.library.get()?;
+        let mut device = gpu(&nvml, device)?;
         let done = if mhz == 0 {
             device.reset_gpu_locked_clocks()
         } else {
@@ -56,6 +82,16 @@ impl Lever for NvmlLever {
         };
         done.map_err(|e| refusal(&e))
     }
+
+    fn sm_clock(&self, device: &DeviceId) -> Result<u32, Refusal> {
+        let nvml = self.library.get()?;
+        gpu(&nvml, device)?.clock_info(Clock::SM).map_err(|e| refusal(&e))
+    }
+}
+
+fn gpu<'nvml>(nvml: &'nvml Nvml, device: &DeviceId) -> Result<Device<'nvml>, Refusal> {
+    let index = device.gpu_index().ok_or(Refusal::UnknownDevice)?;
+    nvml.device_by_index(index).map_err(|e| refusal(&e))
 }
 
 fn watts(milliwatts: u32) -> Watts {

@@ -3,15 +3,36 @@
 use super::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+const BOOST_MHZ: u32 = 1980;
+
 struct Driver {
     limit: Mutex<f64>,
     holds_at: Option<f64>,
     refuses: bool,
     writes: AtomicU32,
+    /// The ceiling, 0 none; no such thing on this board: `None`.
+    ceiling_mhz: Option<AtomicU32>,
+    /// Takes a ceiling and runs as before.
+    ignores_ceiling: bool,
 }
 
 fn driver() -> Driver {
-    Driver { limit: Mutex::new(700.0), holds_at: None, refuses: false, writes: AtomicU32::new(0) }
+    Driver {
+        limit: Mutex::new(700.0),
+        holds_at: None,
+        refuses: false,
+        writes: AtomicU32::new(0),
+        ceiling_mhz: None,
+        ignores_ceiling: false,
+    }
+}
+
+fn lockable() -> Driver {
+    Driver { ceiling_mhz: Some(AtomicU32::new(0)), ..driver() }
+}
+
+fn ceiling_of(driver: &Driver) -> u32 {
+    driver.ceiling_mhz.as_ref().expect("lockable").load(Ordering::Relaxed)
 }
 
 impl Lever for Driver {
@@ -27,8 +48,13 @@ impl Lever for Driver {
         let limit = *self.limit.lock().unwrap();
         Ok(Watts::new(self.holds_at.map_or(limit, |h| h.min(limit))))
     }
-    fn set_clock_ceiling(&self, _: &DeviceId, _: u32) -> Result<(), Refusal> {
-        Err(Refusal::NotSupported)
+    fn set_clock_ceiling(&self, _: &DeviceId, mhz: u32) -> Result<(), Refusal> {
+        self.ceiling_mhz.as_ref().ok_or(Refusal::NotSupported)?.store(mhz, Ordering::Relaxed);
+        Ok(())
+    }
+    fn sm_clock(&self, _: &DeviceId) -> Result<u32, Refusal> {
+        let ceiling = self.ceiling_mhz.as_ref().map_or(0, |c| c.load(Ordering::Relaxed));
+        Ok(if ceiling == 0 || self.ignores_ceiling { BOOST_MHZ } else { ceiling })
     }
 }
 
@@ -82,6 +108,70 @@ fn a_clock_that_cannot_be_locked_is_refused_but_releasing_it_is_not() {
     assert_eq!(outcomes, vec![Outcome::Refused(Refusal::NotSupported), Outcome::Applied]);
 }
 
+fn locked(mhz: u32, counter: u64) -> Wish {
+    Wish { clock_ceiling_mhz: mhz, ..wish(700.0, counter) }
+}
+
+#[test]
+fn a_clock_is_locked_read_back_and_released_with_the_wish() {
+    let driver = lockable();
+    assert_eq!(carry_out(&driver, vec![locked(1200, 1)]), vec![Outcome::Applied]);
+    assert_eq!(ceiling_of(&driver), 1200);
+    assert_eq!(carry_out(&driver, vec![locked(1200, 2), wish(700.0, 3)]), vec![Outcome::Applied; 2]);
+    assert_eq!(ceiling_of(&driver), 0);
+}
+
+#[test]
+fn a_clock_that_another_process_left_locked_is_released_with_the_first_wish() {
+    let driver = lockable();
+    driver.set_clock_ceiling(&DeviceId::gpu(0), 900).expect("lockable");
+    assert_eq!(carry_out(&driver, vec![wish(700.0, 1)]), vec![Outcome::Applied]);
+    assert_eq!(ceiling_of(&driver), 0);
+}
+
+#[test]
+fn a_ceiling_that_the_clock_does_not_keep_is_told_as_failed() {
+    let driver = Driver { ignores_ceiling: true, ..lockable() };
+    assert_eq!(carry_out(&driver, vec![locked(1200, 1)]), vec![Outcome::Refused(Refusal::DeviceFailed)]);
+    // Boards round to a clock that they offer.
+    assert_eq!(carry_out(&driver, vec![locked(BOOST_MHZ - CLOCK_TOLERANCE_MHZ, 2)]), vec![Outcome::Applied]);
+}
+
+#[test]
+fn a_ceiling_that_a_reset_has_forgotten_is_set_again_but_not_without_end() {
+    let driver = lockable();
+    let (gpu, wish, at) = (DeviceId::gpu(0), locked(1200, 1), Instant::now());
+    let long_ago = at.checked_sub(RETRY).expect("the machine is up for longer");
+    // The limit is the one that the GPU woke up with: it tells nothing of the reset.
+    let mut written = Some(Written { limit: wish.limit, clock_ceiling_mhz: 1200, at, clock_at: long_ago });
+    act(&driver, &gpu, wish, &mut written).expect("set");
+    assert_eq!((ceiling_of(&driver), driver.writes.load(Ordering::Relaxed)), (1200, 0));
+    driver.set_clock_ceiling(&gpu, 0).expect("lockable");
+    act(&driver, &gpu, wish, &mut written).expect("nothing to do");
+    assert_eq!(ceiling_of(&driver), 0, "tried a moment ago");
+}
+
+#[test]
+fn releasing_a_clock_fails_only_where_it_was_lockable() {
+    struct Broken;
+    impl Lever for Broken {
+        fn set_limit(&self, _: &DeviceId, _: Watts) -> Result<(), Refusal> {
+            Ok(())
+        }
+        fn enforced(&self, _: &DeviceId) -> Result<Watts, Refusal> {
+            Err(Refusal::DeviceFailed)
+        }
+        fn set_clock_ceiling(&self, _: &DeviceId, _: u32) -> Result<(), Refusal> {
+            Err(Refusal::DeviceFailed)
+        }
+        fn sm_clock(&self, _: &DeviceId) -> Result<u32, Refusal> {
+            Err(Refusal::DeviceFailed)
+        }
+    }
+    assert_eq!(release_clock(&driver(), &DeviceId::gpu(0)), Ok(()));
+    assert_eq!(release_clock(&Broken, &DeviceId::gpu(0)), Err(Refusal::DeviceFailed));
+}
+
 #[test]
 fn a_repeated_wish_is_told_once() {
     assert_eq!(carry_out(&driver(), vec![wish(500.0, 1), wish(500.0, 1)]), vec![Outcome::Applied]);
@@ -102,6 +192,9 @@ impl Lever for Hung {
     }
     fn set_clock_ceiling(&self, device: &DeviceId, mhz: u32) -> Result<(), Refusal> {
         self.0.set_clock_ceiling(device, mhz)
+    }
+    fn sm_clock(&self, device: &DeviceId) -> Result<u32, Refusal> {
+        self.0.sm_clock(device)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Broker, BusAddress, Config, Control, DsxDevice, ModbusDevice, Nvml, Parity, SerialLine, Spool, SpoolDisk};
 use crate::profiles::Profiles;
 use headroom_agent_core::document::{self, Mistake, Mistakes, Table};
-use headroom_rack::{Amperes, DeviceId, NodeId, RackId, Watts};
+use headroom_rack::{Amperes, Class, DeviceId, NodeId, RackId, Watts};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,17 +34,18 @@ fn root(
     });
     let dir = t.text(m, "profiles_dir").map(|d| base.join(d));
     let profiles = profiles(dir.as_deref());
+    let mut files: Vec<PathBuf> = dir.into_iter().collect();
     if !t.has("broker") {
         t.missing(m, "broker", "[broker] with url = \"mqtt://127.0.0.1:1883\"");
     }
-    let broker = t.table(m, "broker", broker);
+    let broker = t.table(m, "broker", |t, m| broker(t, m, &mut files));
     let nvml = t.table(m, "nvml", |t, m| {
         let enabled = t.flag(m, "enabled").unwrap_or(true);
         Some(Nvml { enabled, library: t.text(m, "library").map(PathBuf::from) })
     });
     let mut taken = Vec::new();
     let mut lines: Vec<SerialLine> = Vec::new();
-    let modbus = t.tables(m, "modbus", |t, m| {
+    let mut modbus = t.tables(m, "modbus", |t, m| {
         let device = modbus(t, m, &profiles, &mut taken)?;
         if let BusAddress::Serial(line) = &device.address {
             if lines.iter().any(|known| known.path == line.path && known != line) {
@@ -57,6 +58,11 @@ fn root(
     });
     let dsx = t.tables(m, "dsx", |t, m| dsx(t, m, broker.as_ref(), &mut taken));
     let control = t.table(m, "control", control);
+    if let Some(control) = control.filter(|c| c.enabled && c.breaker.is_some()) {
+        for device in modbus.iter_mut().filter(|d| d.profile.class == Class::Pdu) {
+            device.guarded = Some(control.guard_period.max(Duration::from_millis(device.profile.link.fastest_ms)));
+        }
+    }
     let listen = t.table(m, "serve", |t, m| {
         let listen = t.need_text(m, "listen", "listen = \"127.0.0.1:9100\"")?.to_owned();
         if host_and_port(&listen).is_none() {
@@ -82,6 +88,7 @@ fn root(
         control: control.unwrap_or(watches_only),
         listen,
         spool: spool.unwrap_or(in_memory),
+        files,
     })
 }
 
@@ -122,13 +129,14 @@ fn broker_url(t: &mut Table<'_>, m: &mut Mistakes) -> Option<(String, u16)> {
     found
 }
 
-fn broker(t: &mut Table<'_>, m: &mut Mistakes) -> Option<Broker> {
+fn broker(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Vec<PathBuf>) -> Option<Broker> {
     if !t.has("url") {
         t.missing(m, "url", "url = \"mqtt://127.0.0.1:1883\"");
     }
     let address = broker_url(t, m);
     let username = t.text(m, "username").map(str::to_owned);
     let password_file = t.text(m, "password_file").map(PathBuf::from);
+    files.extend(password_file.clone());
     let credentials = match (username, password_file) {
         (Some(username), Some(file)) => match std::fs::read_to_string(&file) {
             Ok(password) => Some((username, password.trim_end().to_owned())),
@@ -185,6 +193,7 @@ fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec
         unit: u8::try_from(unit).ok()?,
         poll: Duration::from_millis(poll_ms),
         timeout: Duration::from_millis(timeout_ms.unwrap_or(profile.link.timeout_ms)),
+        guarded: None,
         profile,
     })
 }
@@ -315,6 +324,7 @@ listen = "127.0.0.1:0"
         let config = parse(GOOD).unwrap();
         assert_eq!(config.modbus[0].profile.name, "eastron-sdm630");
         assert_eq!(config.control.safe_gpu, Watts::new(400.0));
+        assert_eq!(config.modbus[0].guarded, Some(Duration::from_millis(100)));
         assert_eq!(config.broker.port, 1883);
         assert_eq!(config.dsx[0].broker.port, 1883);
     }

@@ -9,6 +9,7 @@ use headroom_rack::{NoData, Reading, Signal, UnixMs};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// Every signal a coolant unit's DSX points can give.
 const SIGNALS: &[Signal] = &[
@@ -125,12 +126,33 @@ impl Points {
     }
 }
 
-/// Announces the signals and starts one task per device.
-pub fn start(devices: &[DsxDevice], client_prefix: &str, board: &Arc<Board>) {
-    for device in devices {
-        board.declare(&device.device, SIGNALS.iter().copied(), device.stale_after);
-        let client_id = format!("{client_prefix}-{}", device.device);
-        tokio::spawn(listen(device.clone(), client_id, board.clone()));
+/// The devices that are listened to, one task each.
+pub struct Listeners {
+    client_prefix: String,
+    board: Arc<Board>,
+    tasks: Vec<(DsxDevice, JoinHandle<()>)>,
+}
+
+impl Listeners {
+    /// None yet. MQTT clients are named `PREFIX-DEVICE`.
+    pub fn new(client_prefix: String, board: Arc<Board>) -> Self {
+        Self { client_prefix, board, tasks: Vec::new() }
+    }
+
+    /// Listens to these devices from now on; those that are the same are left alone.
+    pub fn follow(&mut self, devices: &[DsxDevice]) {
+        for (device, task) in self.tasks.extract_if(.., |(device, _)| !devices.contains(device)) {
+            task.abort();
+            self.board.retire(&device.device);
+        }
+        for device in devices {
+            if self.tasks.iter().all(|(known, _)| known != device) {
+                self.board.declare(&device.device, SIGNALS.iter().copied(), device.stale_after);
+                let client_id = format!("{}-{}", self.client_prefix, device.device);
+                let task = tokio::spawn(listen(device.clone(), client_id, self.board.clone()));
+                self.tasks.push((device.clone(), task));
+            }
+        }
     }
 }
 

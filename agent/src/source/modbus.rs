@@ -12,41 +12,97 @@ use headroom_rack::{NoData, Reading, Signal};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Modbus exceptions that speak about one register rather than about the device (application
 /// protocol v1.1b3, chapter 7).
 const ILLEGAL_ADDRESS: u8 = 2;
 const ILLEGAL_VALUE: u8 = 3;
+/// What the guard watches a breaker by.
+const GUARDED: &[Signal] = &[Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3];
 
-/// Announces all signals and starts one task per bus. The tasks end with the runtime.
-pub fn start(devices: &[ModbusDevice], board: &Arc<Board>) {
-    let mut buses: BTreeMap<BusAddress, Vec<ModbusDevice>> = BTreeMap::new();
-    for device in devices {
-        board.declare(&device.device, device.profile.points.iter().map(|p| p.signal), device.stale_after());
-        buses.entry(device.address.clone()).or_default().push(device.clone());
+/// The buses that are served, one task each, until this is dropped.
+pub struct Buses {
+    board: Arc<Board>,
+    served: BTreeMap<BusAddress, Served>,
+}
+
+struct Served {
+    devices: Vec<ModbusDevice>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Buses {
+    /// None yet.
+    pub fn new(board: Arc<Board>) -> Self {
+        Self { board, served: BTreeMap::new() }
     }
-    for (address, devices) in buses {
-        tokio::spawn(serve(ModbusBus::new(address), devices, board.clone()));
+
+    /// Serves these devices from now on. A bus whose devices are the same is left alone; another one
+    /// finishes the request it is in, because two masters on one line would talk over each other.
+    pub async fn follow(&mut self, devices: &[ModbusDevice]) {
+        let mut wanted: BTreeMap<BusAddress, Vec<ModbusDevice>> = BTreeMap::new();
+        for device in devices {
+            wanted.entry(device.address.clone()).or_default().push(device.clone());
+        }
+        let changed: Vec<BusAddress> =
+            self.served.iter().filter(|(a, s)| wanted.get(*a) != Some(&s.devices)).map(|(a, _)| a.clone()).collect();
+        let ending: Vec<Served> = changed.iter().filter_map(|address| self.served.remove(address)).collect();
+        ending.iter().for_each(|served| _ = served.stop.send(true));
+        for Served { devices: former, task, .. } in ending {
+            // A bus that panicked is over as well.
+            let _ = task.await;
+            former.iter().for_each(|device| self.board.retire(&device.device));
+        }
+        for (address, devices) in wanted {
+            if self.served.contains_key(&address) {
+                continue;
+            }
+            for device in &devices {
+                let signals = device.profile.points.iter().map(|p| p.signal);
+                self.board.declare(&device.device, signals, device.stale_after());
+            }
+            let (stop, stopped) = watch::channel(false);
+            let bus = ModbusBus::new(address.clone());
+            let task = tokio::spawn(serve(bus, devices.clone(), self.board.clone(), stopped));
+            self.served.insert(address, Served { devices, stop, task });
+        }
     }
 }
 
-async fn serve(mut bus: impl RegisterBus, devices: Vec<ModbusDevice>, board: Arc<Board>) {
+async fn serve(
+    mut bus: impl RegisterBus,
+    devices: Vec<ModbusDevice>,
+    board: Arc<Board>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let clock = board.clock();
     let mut scheduled: Vec<(ModbusDevice, Schedule)> = devices
         .into_iter()
         .map(|d| {
             let s = Schedule::new(&d.profile, d.poll, clock.now());
+            let s = d.guarded.map_or(s.clone(), |period| s.glancing(&d.profile, GUARDED, period));
             (d, s)
         })
         .collect();
     loop {
         let Some((device, schedule)) = scheduled.iter_mut().min_by_key(|(_, s)| s.due()) else { return };
-        tokio::time::sleep_until(clock.instant(schedule.due()).into()).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(clock.instant(schedule.due()).into()) => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
         let was_dormant = schedule.is_dormant();
         let began = Instant::now();
         let outcome = match schedule.begin(clock.now()) {
             Work::Poll(spans) => poll(&mut bus, device, Some(&mut *schedule), spans, &board).await,
             Work::Probe(span) => probe(&mut bus, device, span, &board).await,
+            Work::Glance(spans) => {
+                let answered = glance(&mut bus, device, spans, &board).await;
+                schedule.glanced(answered);
+                continue;
+            }
         };
         schedule.end(outcome.answered, outcome.clean, clock.now());
         let state = DeviceState { up: outcome.answered, poll_seconds: began.elapsed().as_secs_f64() };
@@ -132,6 +188,26 @@ async fn poll(
     let at = board.clock().wall();
     board.put(&device.device, device.profile.points.iter().map(|p| (p.signal, decode(p, &registers, at))));
     outcome
+}
+
+/// Reads for the guard. What fails here is left to the next poll: a value only grows older.
+async fn glance(bus: &mut impl RegisterBus, device: &ModbusDevice, spans: Vec<Span>, board: &Board) -> bool {
+    let mut registers = Registers::new();
+    for span in spans {
+        match bus.read(request(device, span)).await {
+            Ok(words) => registers.answer(span.register, span.address, span.count, &words),
+            Err(NoData::Exception(code)) => {
+                registers.fail(span.register, span.address, span.count, NoData::Exception(code));
+            }
+            Err(_) => return false,
+        }
+        pause(device).await;
+    }
+    let at = board.clock().wall();
+    let guarded = device.profile.points.iter().filter(|p| GUARDED.contains(&p.signal));
+    let read = guarded.map(|p| (p.signal, decode(p, &registers, at))).filter(|(_, reading)| reading.value.is_ok());
+    board.put(&device.device, read);
+    true
 }
 
 async fn probe(bus: &mut impl RegisterBus, device: &ModbusDevice, span: Span, board: &Board) -> Outcome {

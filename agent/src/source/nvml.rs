@@ -1,12 +1,13 @@
-//! GPUs through NVML. The library is loaded here (and tried again while it is missing), each GPU
-//! is read on a thread of its own, and Xid events are awaited on another. What the
+//! GPUs through NVML. The library is loaded here (tried again while it is missing, loaded anew when
+//! the driver was replaced or the host has other GPUs), each GPU is read on a thread of its own, and Xid events are awaited on another. What the
 //! calls return is told in `nvml/read.rs`. Nothing here sets anything: that is the actuator's.
 
+mod margin;
 mod read;
 
 pub use read::{SIGNALS, no_data, readings};
 
-use crate::actuator::nvml::NvmlLever;
+use crate::actuator::nvml::{Library, NvmlLever};
 use crate::board::{Board, DeviceState};
 use crate::config;
 use headroom_rack::{DeviceId, NoData, Reading, Signal};
@@ -27,6 +28,10 @@ const FULL_EVERY: u32 = 10;
 const STALE_AFTER: Duration = Duration::from_secs(3);
 const LOAD_AGAIN: Duration = Duration::from_secs(5);
 const EVENT_WAIT_MS: u32 = 1000;
+/// How often the GPUs are counted.
+const COUNT_AGAIN: Duration = Duration::from_secs(10);
+/// An event is awaited for a second; a read takes milliseconds.
+const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 
 /// Loads the library once.
 ///
@@ -40,39 +45,77 @@ pub fn load(library: Option<&Path>) -> Result<Nvml, NvmlError> {
     }
 }
 
-/// Starts the threads. `loaded` is called once, when the library is there and its GPUs are known.
+/// Starts the threads. `library` holds what is loaded, whenever there is anything.
 ///
 /// # Errors
 /// When no thread can be started.
-pub fn start(
-    nvml: &config::Nvml,
-    board: Arc<Board>,
-    stop: Arc<AtomicBool>,
-    loaded: impl FnOnce(Arc<Nvml>) + Send + 'static,
-) -> std::io::Result<()> {
-    let library = nvml.library.clone();
+pub fn start(nvml: &config::Nvml, board: Arc<Board>, stop: Arc<AtomicBool>, library: Library) -> std::io::Result<()> {
+    let path = nvml.library.clone();
     std::thread::Builder::new().name("nvml".into()).spawn(move || {
-        let Some(nvml) = load_patiently(library.as_deref(), &stop) else { return };
-        let nvml = Arc::new(nvml);
-        loaded(nvml.clone());
-        let count = announce(&nvml, &board);
-        let (events_nvml, events_board, events_stop) = (nvml.clone(), board.clone(), stop.clone());
-        let events = std::thread::Builder::new()
-            .name("nvml-events".into())
-            .spawn(move || await_events(&events_nvml, count, &events_board, &events_stop));
-        if let Err(error) = events {
-            tracing::error!(%error, "no thread for GPU events");
-        }
-        for index in 0..count {
-            let (nvml, board, stop) = (nvml.clone(), board.clone(), stop.clone());
-            let name = format!("nvml-{index}");
-            if let Err(error) = std::thread::Builder::new().name(name).spawn(move || poll(&nvml, index, &board, &stop))
-            {
-                tracing::error!(gpu = index, %error, "no thread to read it");
-            }
+        while let Some(nvml) = load_patiently(path.as_deref(), &stop) {
+            library.set(Some(Arc::new(nvml)));
+            let Some(nvml) = library.loaded() else { return };
+            serve(nvml, &board, &stop);
+            // The last one that lets go unloads it: only then is the new driver's to be had.
+            library.set(None);
         }
     })?;
     Ok(())
+}
+
+/// One loaded library, until the agent stops, its driver is gone, or there are other GPUs.
+fn serve(nvml: Arc<Nvml>, board: &Arc<Board>, stop: &Arc<AtomicBool>) {
+    let count = announce(&nvml, board);
+    let over = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    let mut begin =
+        |name: String, work: Box<dyn FnOnce() + Send>| match std::thread::Builder::new().name(name.clone()).spawn(work)
+        {
+            Ok(thread) => threads.push(thread),
+            Err(error) => tracing::error!(thread = name, %error, "no thread for GPUs"),
+        };
+    let shared = || (nvml.clone(), board.clone(), over.clone());
+    let (nvml_of_events, board_of_events, over_of_events) = shared();
+    begin(
+        "nvml-events".into(),
+        Box::new(move || await_events(&nvml_of_events, count, &board_of_events, &over_of_events)),
+    );
+    for index in 0..count {
+        let (nvml, board, over) = shared();
+        begin(format!("nvml-{index}"), Box::new(move || poll(&nvml, index, &board, &over)));
+    }
+    let mut look_again = Instant::now() + COUNT_AGAIN;
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(FAST);
+        if stop.load(Ordering::Relaxed) {
+            over.store(true, Ordering::Relaxed);
+        } else if Instant::now() >= look_again {
+            look_again = Instant::now() + COUNT_AGAIN;
+            let now = nvml.device_count();
+            if now.as_ref().map_or_else(is_over, |now| *now != count) {
+                tracing::warn!(gpus = ?now, before = count, "the GPUs of this host changed; loading NVML again");
+                over.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+    if stop.load(Ordering::Relaxed) {
+        return;
+    }
+    // A thread that hangs in the driver keeps the old library; the others must not wait for it.
+    let until = Instant::now() + LET_GO_WITHIN;
+    while threads.iter().any(|t| !t.is_finished()) && Instant::now() < until {
+        std::thread::sleep(FAST);
+    }
+    let none = Reading::none(NoData::Disconnected, board.clock().wall());
+    for device in (0..count).map(DeviceId::gpu) {
+        board.put(&device, SIGNALS.iter().map(|signal| (*signal, none)));
+        board.polled(&device, DeviceState { up: false, poll_seconds: 0.0 });
+    }
+}
+
+/// The library answers no more, whatever it is asked.
+fn is_over(error: &NvmlError) -> bool {
+    no_data(error) == NoData::Disconnected
 }
 
 fn load_patiently(library: Option<&Path>, stop: &AtomicBool) -> Option<Nvml> {
@@ -101,6 +144,9 @@ fn announce(nvml: &Arc<Nvml>, board: &Board) -> u32 {
         0
     });
     let lever = NvmlLever::new(nvml.clone());
+    for gone in board.bounds().into_keys().filter(|d| d.gpu_index().is_some_and(|index| index >= count)) {
+        board.retire(&gone);
+    }
     for device in (0..count).map(DeviceId::gpu) {
         board.declare(&device, SIGNALS.iter().copied(), STALE_AFTER);
         match lever.bounds(&device) {
@@ -113,21 +159,32 @@ fn announce(nvml: &Arc<Nvml>, board: &Board) -> u32 {
     count
 }
 
-/// Reads one GPU for ever: each has its thread, because a driver call can hang.
-fn poll(nvml: &Nvml, index: u32, board: &Board, stop: &AtomicBool) {
+/// Reads one GPU until it is over: each has its thread, because a driver call can hang.
+fn poll(nvml: &Arc<Nvml>, index: u32, board: &Board, over: &AtomicBool) {
     let id = DeviceId::gpu(index);
     let mut handle: Option<Device<'_>> = None;
     let mut deadline = Instant::now();
     let mut tick = 0_u32;
-    while !stop.load(Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) {
         let (began, at) = (Instant::now(), board.clock().wall());
         if tick.is_multiple_of(FULL_EVERY) {
-            handle = handle.or_else(|| nvml.device_by_index(index).ok());
-            let readings = match &handle {
-                Some(device) => readings(device, at),
-                None => SIGNALS.iter().map(|s| (*s, Reading::none(NoData::DeviceLost, at))).collect(),
+            let found = handle.map_or_else(|| nvml.device_by_index(index), Ok);
+            let readings = match &found {
+                Ok(device) => readings(device, at),
+                Err(error) => SIGNALS.iter().map(|s| (*s, Reading::none(no_data(error), at))).collect(),
             };
-            let lost = readings.iter().all(|(_, r)| r.value == Err(NoData::DeviceLost));
+            handle = found.ok();
+            let all = |why| readings.iter().all(|(_, r)| r.value == Err(why));
+            if all(NoData::Disconnected) && !over.swap(true, Ordering::Relaxed) {
+                tracing::warn!("the driver that NVML was loaded for is gone; loading NVML again");
+            }
+            let lost = all(NoData::DeviceLost) || all(NoData::Disconnected);
+            if !lost && !board.bounds().contains_key(&id) {
+                // Lost when the others were announced.
+                board.declare(&id, SIGNALS.iter().copied(), STALE_AFTER);
+                let bounds = NvmlLever::new(nvml.clone()).bounds(&id);
+                bounds.into_iter().for_each(|bounds| board.set_bounds(&id, bounds));
+            }
             board.put(&id, readings);
             board.polled(&id, DeviceState { up: !lost, poll_seconds: began.elapsed().as_secs_f64() });
             if lost {
@@ -143,7 +200,7 @@ fn poll(nvml: &Nvml, index: u32, board: &Board, stop: &AtomicBool) {
 }
 
 /// Waits for Xid events and keeps the two Xid signals fresh.
-fn await_events(nvml: &Nvml, count: u32, board: &Board, stop: &AtomicBool) {
+fn await_events(nvml: &Nvml, count: u32, board: &Board, over: &AtomicBool) {
     let ids: Vec<DeviceId> = (0..count).map(DeviceId::gpu).collect();
     let mut seen: BTreeMap<DeviceId, (u64, u64)> = ids.iter().map(|id| (id.clone(), (0, 0))).collect();
     let mut set = nvml.create_event_set();
@@ -162,7 +219,7 @@ fn await_events(nvml: &Nvml, count: u32, board: &Board, stop: &AtomicBool) {
             return;
         }
     };
-    while !stop.load(Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) {
         match set.wait(EVENT_WAIT_MS) {
             Ok(event) => {
                 let xid = match event.event_data {

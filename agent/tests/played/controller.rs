@@ -82,6 +82,18 @@ impl Agent {
         self.child.id()
     }
 
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(kill.is_ok_and(|s| s.success()));
+    }
+
+    /// Writes its config anew, as an editor does: beside it, then in its place.
+    pub fn reconfigure(&self, broker: SocketAddr, more: &str) {
+        let dir = tempfile::tempdir_in(self.dir.path()).expect("a temporary directory");
+        std::fs::rename(config(&dir, broker, more), self.dir.path().join("agent.toml")).expect("the same file system");
+    }
+
     pub fn get(&self, path: &str) -> Option<String> {
         let address = std::fs::read_to_string(self.dir.path().join("port")).ok()?;
         let mut stream = std::net::TcpStream::connect(address).ok()?;
@@ -97,8 +109,7 @@ impl Agent {
     }
 
     pub fn terminate(mut self) -> Option<i32> {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(kill.is_ok_and(|s| s.success()));
+        self.signal("TERM");
         self.child.wait().ok()?.code()
     }
 }

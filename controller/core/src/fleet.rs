@@ -90,6 +90,15 @@ impl RackBelief {
     }
 }
 
+/// What a UPS says of its battery.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Battery {
+    /// It carries the load.
+    pub on: bool,
+    /// How long it would at the present load, s.
+    pub runtime_s: Option<f64>,
+}
+
 /// The belief about every configured rack.
 #[derive(Debug, Clone)]
 pub struct Fleet {
@@ -159,6 +168,13 @@ impl Fleet {
     pub fn meter(&self, rack: &RackId, device: &DeviceId, now: Mono) -> Option<Watts> {
         let (arrived, power) = self.nodes.get(&(rack.clone(), device.clone()))?;
         (now.since(*arrived) <= FRESH).then_some(*power)
+    }
+
+    /// The battery behind a node's own meter, as last told; `None` if that tells of none.
+    pub fn battery(&self, rack: &RackId, device: &DeviceId) -> Option<Battery> {
+        let snapshot = &self.racks.get(rack)?.snapshot;
+        let on = snapshot.value(device, Signal::UpsOnBattery)? > 0.5;
+        Some(Battery { on, runtime_s: snapshot.value(device, Signal::UpsBatteryRuntime) })
     }
 
     /// Receipts since the last call.

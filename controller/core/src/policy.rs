@@ -21,6 +21,8 @@ pub struct Policy {
     pub lease: Duration,
     /// Highest coolant return temperature, degrees Celsius (ASHRAE W45 supply plus a usual rise).
     pub coolant_limit_celsius: f64,
+    /// How long a UPS on battery is to last; zero leaves the battery to itself.
+    pub battery_target: Duration,
 }
 
 impl Default for Policy {
@@ -33,6 +35,7 @@ impl Default for Policy {
             release_watts_per_s: 400.0,
             lease: Duration::from_secs(5),
             coolant_limit_celsius: 60.0,
+            battery_target: Duration::ZERO,
         }
     }
 }

@@ -125,6 +125,9 @@ pub struct Topology {
     nodes: Vec<NodeSpec>,
     racks: Vec<RackSpec>,
     shares: Vec<Vec<(usize, f64)>>,
+    /// Per node, where in the list of failovers its own begin; one more at the end.
+    failovers: Vec<usize>,
+    moves: Vec<Vec<(usize, f64)>>,
 }
 
 impl Topology {
@@ -175,7 +178,7 @@ impl Topology {
         let mut ordered: Vec<NodeSpec> = nodes.clone();
         ordered.sort_by_key(|n| ancestors(&by_id, &n.id).map_or(0, |a| a.len()));
         let index: BTreeMap<&NodeId, usize> = ordered.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
-        let shares = racks
+        let shares: Vec<Vec<(usize, f64)>> = racks
             .iter()
             .map(|rack| {
                 let mut on: BTreeMap<usize, f64> = BTreeMap::new();
@@ -187,7 +190,9 @@ impl Topology {
                 on.into_iter().collect()
             })
             .collect();
-        Ok(Self { nodes: ordered.clone(), racks, shares })
+        drop(index);
+        let (failovers, moves) = failovers(&ordered, &racks, &shares);
+        Ok(Self { nodes: ordered, racks, shares, failovers, moves })
     }
 
     /// The nodes, parents before children.
@@ -205,10 +210,60 @@ impl Topology {
         &self.shares[index]
     }
 
+    /// The failovers of the node at `index`: one for each other feed whose loss brings it more load.
+    pub fn failovers(&self, index: usize) -> std::ops::Range<usize> {
+        self.failovers[index]..self.failovers[index + 1]
+    }
+
+    /// How many failovers there are in all.
+    pub fn failover_count(&self) -> usize {
+        self.failovers[self.nodes.len()]
+    }
+
+    /// For the rack at `index`: each failover that moves some of its power, and the share of the rack
+    /// that comes on top of what the failover's node carries already.
+    pub fn moves(&self, index: usize) -> &[(usize, f64)] {
+        &self.moves[index]
+    }
+
     /// The configuration of one rack.
     pub fn rack(&self, id: &RackId) -> Option<&RackSpec> {
         self.racks.iter().find(|r| r.id == *id)
     }
+}
+
+/// What the loss of each feed moves where. A rack that loses a feed draws the same from its other
+/// cords, in proportion: 2N doubles the other one, distributed redundancy spreads it.
+fn failovers(
+    nodes: &[NodeSpec],
+    racks: &[RackSpec],
+    shares: &[Vec<(usize, f64)>],
+) -> (Vec<usize>, Vec<Vec<(usize, f64)>>) {
+    let feed_of: BTreeMap<&NodeId, &str> = nodes.iter().map(|n| (&n.id, n.feed.as_str())).collect();
+    let mut partners: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); nodes.len()];
+    let mut found: Vec<Vec<(usize, &str, f64)>> = Vec::with_capacity(racks.len());
+    for (rack, above) in racks.iter().zip(shares) {
+        let mut on_feed: BTreeMap<&str, f64> = BTreeMap::new();
+        for cord in &rack.feeds {
+            *on_feed.entry(feed_of[&cord.node]).or_default() += cord.share;
+        }
+        let mut moved = Vec::new();
+        for (node, share) in above {
+            let others = on_feed.iter().filter(|(feed, lost)| **feed != nodes[*node].feed && **lost < 1.0 - 1e-9);
+            for (feed, lost) in others {
+                partners[*node].insert(feed);
+                moved.push((*node, *feed, share * (1.0 / (1.0 - lost) - 1.0)));
+            }
+        }
+        found.push(moved);
+    }
+    let mut first = vec![0];
+    for feeds in &partners {
+        first.push(first[first.len() - 1] + feeds.len());
+    }
+    let slot = |node: usize, feed: &str| first[node] + partners[node].iter().take_while(|f| **f != feed).count();
+    let moves = found.iter().map(|rack| rack.iter().map(|(n, f, more)| (slot(*n, f), *more)).collect()).collect();
+    (first, moves)
 }
 
 fn positive(errors: &mut Vec<TopologyError>, of: &str, what: &'static str, got: f64) {
@@ -278,6 +333,34 @@ pub(crate) mod tests {
         let topology = row();
         assert_eq!(topology.nodes()[0].kind, NodeKind::Ups);
         assert_eq!(topology.shares(0), &[(0, 0.5), (1, 0.5), (2, 0.5), (3, 0.5)]);
+    }
+
+    #[test]
+    fn the_loss_of_a_feed_doubles_the_other_of_two_and_adds_half_where_three_share() {
+        let two_n = row();
+        assert_eq!(two_n.failovers(0).len(), 1);
+        assert_eq!(two_n.moves(0).iter().map(|m| m.1).collect::<Vec<_>>(), [0.5; 4]);
+        let ups = |feed: &str| NodeSpec {
+            id: NodeId::new(format!("ups-{feed}")).unwrap(),
+            kind: NodeKind::Ups,
+            feed: feed.to_owned(),
+            parent: None,
+            rating: Watts::new(20_000.0),
+            meter: None,
+        };
+        let on = |n: u32, feeds: [&str; 2]| RackSpec {
+            id: RackId::new(format!("rack-{n}")).unwrap(),
+            feeds: feeds
+                .map(|f| FeedShare { node: ups(f).id, share: 0.5, meter: DeviceId::new(format!("pdu-{f}")).unwrap() })
+                .to_vec(),
+            ..two_n.racks()[0].clone()
+        };
+        let racks = vec![on(1, ["a", "b"]), on(2, ["b", "c"]), on(3, ["a", "c"])];
+        let shared = Topology::new(["a", "b", "c"].map(ups).to_vec(), racks).unwrap();
+        let mut more = vec![0.0; shared.failover_count()];
+        (0..3).for_each(|r| shared.moves(r).iter().for_each(|(slot, share)| more[*slot] += share));
+        // Each UPS carries one rack's worth; losing either of the others brings half a rack.
+        assert_eq!(more, vec![0.5; 6]);
     }
 
     #[test]

@@ -92,15 +92,33 @@ impl Protection {
     }
 
     /// The highest ratio that can be held for `hold_s` seconds from now without a trip; at least
-    /// what holds for ever.
+    /// what holds for ever. The inverse of [`Protection::time_to_trip_s`].
     pub fn allowed(self, hold_s: f64) -> f64 {
-        let holds = |ratio: f64| self.time_to_trip_s(ratio).is_none_or(|t| t > hold_s);
-        let (mut low, mut high) = (1.0, 6.0);
-        for _ in 0..40 {
-            let middle = f64::midpoint(low, high);
-            if holds(middle) { low = middle } else { high = middle }
+        let left = (1.0 - self.used()).max(0.0);
+        match self {
+            Self::Breaker { heat } if heat >= TRIP_HEAT => 1.0,
+            Self::Breaker { heat } => {
+                let grown = (hold_s / TAU_S).exp();
+                let bimetal = ((grown * TRIP_HEAT - heat) / (grown - 1.0)).max(1.0).sqrt();
+                bimetal.min(ratio_at(BREAKER_EDGE, hold_s / left).max(2.0))
+            }
+            Self::Ups { .. } if left <= 0.0 => 1.0,
+            Self::Ups { .. } => ratio_at(UPS_EDGE, hold_s / left),
         }
-        low
+    }
+}
+
+/// The ratio at which a falling table gives `seconds`: the inverse of [`edge`].
+fn ratio_at(table: &[(f64, f64)], seconds: f64) -> f64 {
+    let next = table.iter().position(|(_, t)| *t <= seconds);
+    match next {
+        Some(0) => table[0].0,
+        Some(i) => {
+            let ((r0, t0), (r1, t1)) = (table[i - 1], table[i]);
+            let x = (seconds / t0).ln() / (t1 / t0).ln();
+            (r0.ln() + x * (r1 / r0).ln()).exp()
+        }
+        None => table[table.len() - 1].0,
     }
 }
 
@@ -160,10 +178,11 @@ mod tests {
         }
 
         #[test]
-        fn what_is_allowed_holds(heat in 0.0_f64..1.1, hold in 0.5_f64..60.0) {
-            let state = Protection::Breaker { heat };
+        fn what_is_allowed_holds_and_a_little_more_does_not(used in 0.0_f64..0.99, hold in 0.5_f64..60.0, ups in any::<bool>()) {
+            let state = Protection::with_used(if ups { NodeKind::Ups } else { NodeKind::Breaker }, used);
             let ratio = state.allowed(hold);
-            prop_assert!(state.time_to_trip_s(ratio * 0.999).is_none_or(|t| t >= hold * 0.99));
+            prop_assert!(state.time_to_trip_s(ratio * 0.999).is_none_or(|t| t >= hold * 0.99), "{ratio}");
+            prop_assert!(ratio > 5.0 || state.time_to_trip_s(ratio * 1.002).is_some_and(|t| t <= hold * 1.01), "{ratio}");
         }
 
         #[test]

@@ -54,5 +54,6 @@ pub fn policy(config: &Config) -> Policy {
         release_watts_per_s: spec.release_watts_per_s,
         lease: Duration::from_millis(config.lease_ms.into()),
         coolant_limit_celsius: spec.coolant_limit.get(),
+        battery_target: spec.battery_target,
     }
 }

@@ -5,7 +5,9 @@
 mod child;
 mod config;
 mod demo;
+mod harness;
 mod hook;
+mod scenarios;
 mod story;
 mod summary;
 
@@ -40,6 +42,8 @@ enum Command {
     Controller(headroom_controller::Cli),
     /// The simulated row (also `headroom-sim`).
     Sim(headroom_sim::Cli),
+    /// Play scenarios in one process and accelerated time: agents' and controller's cores against the plant.
+    Scenarios(scenarios::Options),
     /// Print shell completion.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Some(Command::Agent(agent)) => headroom_agent::run(agent),
         Some(Command::Controller(controller)) => headroom_controller::run(controller),
         Some(Command::Sim(sim)) => headroom_sim::run(sim),
+        Some(Command::Scenarios(options)) => scenarios::run(&options),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -21,6 +21,8 @@ const DEVICES: usize = 0x6e76_0000;
 pub struct Mapped {
     region: NonNull<Region>,
     writable: bool,
+    /// The driver when this client came.
+    driver: Vec<u8>,
 }
 
 // SAFETY: owns the mapping, which is not tied to a thread; all access is through atomics.
@@ -40,7 +42,8 @@ impl Mapped {
             return Err(DRIVER_NOT_LOADED);
         }
         let address = sys::map(&file, size_of::<Region>(), writable).map_err(|_| DRIVER_NOT_LOADED)?;
-        let mapped = Self { region: address.cast(), writable };
+        let mut mapped = Self { region: address.cast(), writable, driver: Vec::new() };
+        mapped.driver = mapped.driver_version.get().to_vec();
         match mapped.refusal() {
             None => Ok(mapped),
             Some(_) if mapped.magic.load(Ordering::Relaxed) == MAGIC => Err(LIB_RM_VERSION_MISMATCH),
@@ -98,9 +101,10 @@ pub fn shutdown() -> Result<(), Code> {
     Ok(())
 }
 
-/// The state file, while initialised.
+/// The state file, while initialised and the driver is the one there was then.
 pub fn session() -> Result<Arc<Mapped>, Code> {
-    SESSION.read().unwrap_or_else(PoisonError::into_inner).mapped.clone().ok_or(UNINITIALIZED)
+    let mapped = SESSION.read().unwrap_or_else(PoisonError::into_inner).mapped.clone().ok_or(UNINITIALIZED)?;
+    if mapped.driver_version.get()[..] == mapped.driver[..] { Ok(mapped) } else { Err(LIB_RM_VERSION_MISMATCH) }
 }
 
 /// `nvmlDevice_t`.

@@ -83,6 +83,21 @@ impl Breaker {
         self.heat.iter_mut().for_each(|heat| *heat *= fade);
     }
 
+    /// Seconds until it opens if these currents stay; `None`: never.
+    pub fn seconds_left(&self, currents: [Amperes; 3]) -> Option<f64> {
+        let release = self.release_heat();
+        let left = |(heat, current): (&f64, Amperes)| {
+            let ratio = current / Amperes::new(self.spec.rating_amperes);
+            let target = ratio * ratio;
+            match target {
+                _ if ratio >= self.spec.instantaneous_ratio => Some(0.0),
+                t if t > release => Some(self.spec.bimetal_s * ((t - heat) / (t - release)).ln().max(0.0)),
+                _ => None,
+            }
+        };
+        self.heat.iter().zip(currents).filter_map(left).reduce(f64::min)
+    }
+
     /// How near the hottest pole is to its release: 1 is open.
     pub fn heat_ratio(&self) -> f64 {
         self.heat.iter().copied().fold(0.0, f64::max) / self.release_heat()
@@ -139,6 +154,14 @@ mod tests {
         let hot = BreakerSpec { ambient_celsius: 45.0, ..c16() };
         let (cool_s, hot_s) = (seconds_to_trip(1.5, &c16(), 99.0), seconds_to_trip(1.5, &hot, 99.0));
         assert!(hot_s.expect("trips").0 < cool_s.expect("trips").0);
+    }
+
+    #[test]
+    fn the_seconds_it_says_are_left_are_the_seconds_it_takes() {
+        let currents = [Amperes::new(16.0 * 1.6); 3];
+        let said = Breaker::new(&c16()).seconds_left(currents).expect("trips");
+        assert!((said - seconds_to_trip(1.6, &c16(), 99.0).expect("trips").0).abs() < 0.05, "{said}");
+        assert_eq!(Breaker::new(&c16()).seconds_left([Amperes::new(16.0); 3]), None);
     }
 
     #[test]

@@ -187,6 +187,11 @@ impl Gpu {
         self.fell_off
     }
 
+    /// Whether it shut itself down for its temperature.
+    pub fn overheated(&self) -> bool {
+        self.overheated
+    }
+
     fn base_watts(&self, demand: &Demand) -> f64 {
         if demand.loaded { self.spec.loaded_watts } else { self.spec.idle_watts }
     }

@@ -67,6 +67,10 @@ impl Panel {
             let lost = gpu.readout.lost;
             if lost != self.lost[g] {
                 self.lost[g] = lost;
+                if !lost {
+                    // Nothing brings a GPU back but a reset or a boot.
+                    self.state.forget_requests(g);
+                }
                 self.state.set_lost(g, lost);
                 // Without supply the whole host is dark and nobody is there to hear an Xid.
                 if lost && powered(rack) {
@@ -105,6 +109,9 @@ impl Panel {
             Kind::Xid => self.raise(gpu, fault.value.map_or(FALLEN_OFF_THE_BUS, |xid| xid as u64)),
             Kind::BmcLimit => {
                 self.state.set_out_of_band_limit(gpu, Some((fault.value.unwrap_or(300.0) * 1000.0) as u64));
+            }
+            Kind::DriverUpgraded => {
+                self.state.set_driver_version(&format!("580.{:.0}.08", fault.value.unwrap_or(105.0)));
             }
             Kind::Clear => self.state.set_out_of_band_limit(gpu, None),
             _ => {}

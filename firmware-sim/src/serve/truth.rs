@@ -6,7 +6,7 @@ use super::nvml::Driver;
 use super::ups_reader;
 use crate::plant::FEEDS;
 use crate::plant::cooling::CoolingReadout;
-use crate::plant::gpu::{GpuReadout, MAX_OPERATING_CELSIUS};
+use crate::plant::gpu::{GpuReadout, MAX_OPERATING_CELSIUS, MEMORY_BYTES};
 use crate::plant::pdu::PduReadout;
 use crate::plant::spec::GpuSpec;
 use crate::plant::ups::UpsReadout;
@@ -82,7 +82,20 @@ fn gpu(r: &GpuReadout, driver: Option<Driver>, spec: &GpuSpec) -> Value {
         "gpu_memory_temperature_celsius": r.memory_temperature_celsius,
         "gpu_throttle_reasons_bits": r.throttle_reasons,
         "gpu_power_capped_seconds": r.power_capped_s,
+        "gpu_thermal_throttled_seconds": r.sw_thermal_s + r.hw_thermal_s,
+        "gpu_power_brake_seconds": 0,
+        "gpu_memory_utilization_ratio": r.utilization_ratio * 0.5,
+        "gpu_memory_total_bytes": MEMORY_BYTES,
+        "gpu_processes_count": flag(r.memory_used_bytes > 0.0),
+        "gpu_ecc_corrected_count": 0,
         "gpu_ecc_uncorrected_count": 0,
+        "gpu_ecc_uncorrected_lifetime_count": 0,
+        "gpu_remapped_rows_corrected_count": 0,
+        "gpu_remapped_rows_uncorrected_count": 0,
+        "gpu_remap_pending_flag": 0,
+        "gpu_remap_failed_flag": 0,
+        "gpu_pcie_replays_count": 0,
+        "gpu_recovery_action_code": 0,
         "gpu_xid_last_count": driver.map(|d| d.xid_last),
         "gpu_xid_events_count": driver.map(|d| d.xid_events),
         "lost": r.lost,

@@ -91,6 +91,16 @@ fn a_silent_meter_counts_as_nameplate() {
 }
 
 #[test]
+fn a_meter_that_was_not_read_yet_holds_nobody_at_the_start() {
+    let mut guard = Guard::new(Amperes::new(25.0));
+    for tick in 0..100 {
+        let input = if tick < 15 { silent("a") } else { pdu("a", 6000.0, PERIOD) };
+        let verdict = guard.step(Mono::from_ms(tick * 100), &[input], &gpus(Some(600.0)));
+        assert!(verdict.ceilings.is_empty(), "tick {tick}");
+    }
+}
+
+#[test]
 fn no_pdu_no_verdict() {
     assert_eq!(Guard::new(Amperes::new(5.0)).step(Mono::from_ms(0), &[], &gpus(None)), Verdict::default());
 }

@@ -36,6 +36,12 @@ impl Trip {
         Self { heat: (multiple * multiple).clamp(0.0, 1.0), fast: 0.0 }
     }
 
+    /// The same current so far, through a breaker whose rated current is `scale` times smaller.
+    #[must_use]
+    pub fn rerated(self, scale: f64) -> Self {
+        Self { heat: self.heat * scale * scale, fast: self.fast }
+    }
+
     /// Lets `dt` pass at `multiple` times the rated current.
     pub fn carry(&mut self, multiple: f64, dt: Duration) {
         let (drive, dt_s) = (multiple * multiple, dt.as_secs_f64());
@@ -89,6 +95,12 @@ mod tests {
     fn a_warm_breaker_has_less_time_than_a_cold_one() {
         let warm = Trip::settled_at(0.9).seconds_left(1.4).unwrap();
         assert!(warm < from_cold(1.4).unwrap());
+    }
+
+    #[test]
+    fn a_smaller_breaker_is_hotter_after_the_same_current() {
+        let rerated = Trip::settled_at(0.5).rerated(2.0);
+        assert_eq!(rerated, Trip::settled_at(1.0));
     }
 
     #[test]

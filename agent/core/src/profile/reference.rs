@@ -76,6 +76,10 @@ const SECTIONS: &[Section] = &[
             ("gap_ms", "Silence between an answer and the next request, default 0."),
             ("timeout_ms", "Time-out of one request when the config names none, default 500."),
             ("startup_ms", "Silence after connecting before the first request, default 0."),
+            (
+                "fastest_ms",
+                "Time in which the device renews its values, default 100: the guard reads currents no more often.",
+            ),
         ],
     ),
     (

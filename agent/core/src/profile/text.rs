@@ -8,6 +8,8 @@ use crate::document::{self, Mistake, Mistakes, Table};
 use headroom_rack::{Class, Signal, Unit};
 
 /// Modbus: at most 125 registers in one read (application protocol v1.1b3, 6.3 and 6.4).
+/// The guard looks no more often by default.
+const FASTEST_MS: u64 = 100;
 const PROTOCOL_MAX_SPAN: u64 = 125;
 const CLASSES: &[(&str, Class)] =
     &[("gpu", Class::Gpu), ("pdu", Class::Pdu), ("ups", Class::Ups), ("cooling", Class::Cooling)];
@@ -86,9 +88,17 @@ fn profile(t: &mut Table<'_>, m: &mut Mistakes) -> Option<Profile> {
         let gap_ms = t.whole(m, "gap_ms", 0, 1000).unwrap_or(0);
         let timeout_ms = t.whole(m, "timeout_ms", 10, 10_000).unwrap_or(500);
         let startup_ms = t.whole(m, "startup_ms", 0, 60_000).unwrap_or(0);
-        Some(Link { max_span: u16::try_from(max_span).ok()?, bridge, gap_ms, timeout_ms, startup_ms })
+        let fastest_ms = t.whole(m, "fastest_ms", 20, 60_000).unwrap_or(FASTEST_MS);
+        Some(Link { max_span: u16::try_from(max_span).ok()?, bridge, gap_ms, timeout_ms, startup_ms, fastest_ms })
     });
-    let usual = Link { max_span: PROTOCOL_MAX_SPAN as u16, bridge: true, gap_ms: 0, timeout_ms: 500, startup_ms: 0 };
+    let usual = Link {
+        max_span: PROTOCOL_MAX_SPAN as u16,
+        bridge: true,
+        gap_ms: 0,
+        timeout_ms: 500,
+        startup_ms: 0,
+        fastest_ms: FASTEST_MS,
+    };
     let whole =
         Whole { class, link: link.unwrap_or(usual), numbering: numbering(t, m), not_available: not_available(t, m) };
     if !t.has("probe") {

@@ -1,6 +1,7 @@
 //! One GPU read once: one batched call for the field values, and a few calls for what has no
 //! field. Whatever a board or driver lacks becomes a reason, never a number.
 
+use super::margin;
 use headroom_rack::{NoData, Reading, Signal, UnixMs};
 use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
@@ -9,38 +10,41 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::structs::device::FieldId;
 use std::collections::BTreeMap;
 
-/// Field ids of nvml.h; none lies in the range that was renumbered with driver 580.82.
-mod field {
-    pub const ECC_DBE_VOL_TOTAL: u32 = 4;
-    pub const PERF_POLICY_POWER: u32 = 74;
-    pub const MEMORY_TEMP: u32 = 82;
-    pub const TOTAL_ENERGY: u32 = 83;
-    pub const POWER_AVERAGE: u32 = 185;
-    pub const POWER_INSTANT: u32 = 186;
-    pub const POWER_MIN_LIMIT: u32 = 187;
-    pub const POWER_MAX_LIMIT: u32 = 188;
-    pub const POWER_DEFAULT_LIMIT: u32 = 189;
-    pub const POWER_CURRENT_LIMIT: u32 = 190;
-    pub const POWER_REQUESTED_LIMIT: u32 = 192;
-}
+/// Signal, its fields (nvml.h), which add up, and the factor from their unit: mW to W, mJ to J, ns to s.
+/// Fields from 251 on are named as in CUDA 12; nvml-wrapper asks newer drivers (580.82) by their new ids.
+type Field = (Signal, &'static [u32], f64);
 
-/// Signal, field and factor from the field's unit: mW to W, mJ to J, ns to s.
-const FIELDS: &[(Signal, u32, f64)] = &[
-    (Signal::GpuPower, field::POWER_AVERAGE, 1e-3),
-    (Signal::GpuPowerInstant, field::POWER_INSTANT, 1e-3),
-    (Signal::GpuEnergy, field::TOTAL_ENERGY, 1e-3),
-    (Signal::GpuLimitEnforced, field::POWER_CURRENT_LIMIT, 1e-3),
-    (Signal::GpuLimitRequested, field::POWER_REQUESTED_LIMIT, 1e-3),
-    (Signal::GpuLimitMin, field::POWER_MIN_LIMIT, 1e-3),
-    (Signal::GpuLimitMax, field::POWER_MAX_LIMIT, 1e-3),
-    (Signal::GpuLimitDefault, field::POWER_DEFAULT_LIMIT, 1e-3),
-    (Signal::GpuMemoryTemperature, field::MEMORY_TEMP, 1.0),
-    (Signal::GpuPowerCappedTime, field::PERF_POLICY_POWER, 1e-9),
-    (Signal::GpuEccDoubleBit, field::ECC_DBE_VOL_TOTAL, 1.0),
+const INSTANT: Field = (Signal::GpuPowerInstant, &[186], 1e-3);
+const FIELDS: &[Field] = &[
+    (Signal::GpuPower, &[185], 1e-3),
+    INSTANT,
+    (Signal::GpuEnergy, &[83], 1e-3),
+    (Signal::GpuLimitEnforced, &[190], 1e-3),
+    (Signal::GpuLimitRequested, &[192], 1e-3),
+    (Signal::GpuLimitMin, &[187], 1e-3),
+    (Signal::GpuLimitMax, &[188], 1e-3),
+    (Signal::GpuLimitDefault, &[189], 1e-3),
+    (Signal::GpuMemoryTemperature, &[82], 1.0),
+    (Signal::GpuPowerCappedTime, &[74], 1e-9),
+    (Signal::GpuThermalThrottledTime, &[75], 1e-9),
+    (Signal::GpuSyncBoostTime, &[76], 1e-9),
+    (Signal::GpuBoardLimitTime, &[77], 1e-9),
+    (Signal::GpuPowerBrakeTime, &[253], 1e-9),
+    (Signal::GpuEccCorrected, &[3], 1.0),
+    (Signal::GpuEccDoubleBit, &[4], 1.0),
+    (Signal::GpuEccLifetime, &[6], 1.0),
+    (Signal::GpuRemappedCorrected, &[142], 1.0),
+    (Signal::GpuRemappedUncorrected, &[143], 1.0),
+    (Signal::GpuRemapPending, &[144], 1.0),
+    (Signal::GpuRemapFailed, &[145], 1.0),
+    (Signal::GpuPcieReplays, &[94], 1.0),
+    (Signal::GpuNvlinkCrcErrors, &[38, 45], 1.0),
+    (Signal::GpuNvlinkReplays, &[52], 1.0),
+    (Signal::GpuNvlinkRecoveries, &[59], 1.0),
+    (Signal::GpuRecoveryAction, &[230], 1.0),
 ];
 
-/// Every signal of a GPU. The margin to slowdown has no field and no safe wrapper yet: it stays
-/// `not_supported`. Xids come by events.
+/// Every signal of a GPU. Xids come by events.
 pub const SIGNALS: &[Signal] = &[
     Signal::GpuPower,
     Signal::GpuPowerInstant,
@@ -53,13 +57,31 @@ pub const SIGNALS: &[Signal] = &[
     Signal::GpuSmClock,
     Signal::GpuMemoryClock,
     Signal::GpuUtilization,
+    Signal::GpuMemoryUtilization,
     Signal::GpuMemoryUsed,
+    Signal::GpuMemoryTotal,
+    Signal::GpuProcesses,
     Signal::GpuTemperature,
     Signal::GpuTemperatureMargin,
     Signal::GpuMemoryTemperature,
     Signal::GpuThrottleReasons,
     Signal::GpuPowerCappedTime,
+    Signal::GpuThermalThrottledTime,
+    Signal::GpuSyncBoostTime,
+    Signal::GpuBoardLimitTime,
+    Signal::GpuPowerBrakeTime,
+    Signal::GpuEccCorrected,
     Signal::GpuEccDoubleBit,
+    Signal::GpuEccLifetime,
+    Signal::GpuRemappedCorrected,
+    Signal::GpuRemappedUncorrected,
+    Signal::GpuRemapPending,
+    Signal::GpuRemapFailed,
+    Signal::GpuPcieReplays,
+    Signal::GpuNvlinkCrcErrors,
+    Signal::GpuNvlinkReplays,
+    Signal::GpuNvlinkRecoveries,
+    Signal::GpuRecoveryAction,
     Signal::GpuXid,
     Signal::GpuXidEvents,
 ];
@@ -85,10 +107,15 @@ pub fn readings(device: &Device<'_>, at: UnixMs) -> Vec<(Signal, Reading)> {
     or_call(Signal::GpuEnergy, &|| call(device.total_energy_consumption()).map(|mj| mj * 1e-3));
     values.insert(Signal::GpuSmClock, call(device.clock_info(Clock::SM)));
     values.insert(Signal::GpuMemoryClock, call(device.clock_info(Clock::Memory)));
-    values.insert(Signal::GpuUtilization, call(device.utilization_rates().map(|u| u.gpu)).map(|p| p / 100.0));
-    values.insert(Signal::GpuMemoryUsed, call(device.memory_info().map(|m| m.used)));
+    let rates = device.utilization_rates().map_err(|e| no_data(&e));
+    values.insert(Signal::GpuUtilization, rates.as_ref().map(|u| f64::from(u.gpu) / 100.0).map_err(|e| *e));
+    values.insert(Signal::GpuMemoryUtilization, rates.map(|u| f64::from(u.memory) / 100.0));
+    let memory = device.memory_info().map_err(|e| no_data(&e));
+    values.insert(Signal::GpuMemoryUsed, memory.as_ref().map(|m| m.used as f64).map_err(|e| *e));
+    values.insert(Signal::GpuMemoryTotal, memory.map(|m| m.total as f64));
+    values.insert(Signal::GpuProcesses, call(device.running_compute_processes_count()));
     values.insert(Signal::GpuTemperature, call(device.temperature(TemperatureSensor::Gpu)));
-    values.insert(Signal::GpuTemperatureMargin, Err(NoData::NotSupported));
+    values.insert(Signal::GpuTemperatureMargin, margin::kelvins(device).map_err(|e| no_data(&e)));
     values.insert(Signal::GpuThrottleReasons, call(device.current_throttle_reasons().map(|r| r.bits())));
     if values.get(&Signal::GpuLimitEnforced) == Some(&Err(NoData::DeviceLost)) {
         // A lost GPU is lost as a whole, even where the driver still answers from a cache.
@@ -99,8 +126,7 @@ pub fn readings(device: &Device<'_>, at: UnixMs) -> Vec<(Signal, Reading)> {
 
 /// Instantaneous power alone, for the guard.
 pub fn instant_power(device: &Device<'_>, at: UnixMs) -> Reading {
-    let instant = &FIELDS[1..2];
-    let value = fields(device, instant).remove(&Signal::GpuPowerInstant).unwrap_or(Err(NoData::NotSupported));
+    let value = fields(device, &[INSTANT]).remove(&Signal::GpuPowerInstant).unwrap_or(Err(NoData::NotSupported));
     reading(Signal::GpuPowerInstant, value, at)
 }
 
@@ -112,24 +138,25 @@ fn reading(signal: Signal, value: Value, at: UnixMs) -> Reading {
     }
 }
 
-fn fields(device: &Device<'_>, wanted: &[(Signal, u32, f64)]) -> BTreeMap<Signal, Value> {
-    let ids: Vec<FieldId> = wanted.iter().map(|(_, id, _)| FieldId(*id)).collect();
-    let samples = match device.field_values_for(&ids) {
-        Ok(samples) => samples,
+fn fields(device: &Device<'_>, wanted: &[Field]) -> BTreeMap<Signal, Value> {
+    let ids: Vec<FieldId> = wanted.iter().flat_map(|(_, ids, _)| ids.iter().copied().map(FieldId)).collect();
+    let mut samples = match device.field_values_for(&ids) {
+        Ok(samples) => samples.into_iter(),
         Err(error) => return wanted.iter().map(|(signal, ..)| (*signal, Err(no_data(&error)))).collect(),
     };
-    let value = |sample: Result<SampleValue, NvmlError>| match sample {
+    let mut next = || match samples.next().map_or(Err(NvmlError::NotFound), |s| s.and_then(|s| s.value)) {
         Ok(SampleValue::F64(v)) => Ok(v),
         Ok(SampleValue::U32(v)) => Ok(f64::from(v)),
         Ok(SampleValue::U64(v)) => Ok(v as f64),
         Ok(SampleValue::I64(v)) => Ok(v as f64),
         Err(error) => Err(no_data(&error)),
     };
-    wanted
-        .iter()
-        .zip(samples)
-        .map(|((signal, _, factor), sample)| (*signal, value(sample.and_then(|s| s.value)).map(|v| v * factor)))
-        .collect()
+    let mut of_signal = |ids: &[u32]| {
+        // All are taken, so that the next signal gets its own.
+        let values: Vec<Value> = ids.iter().map(|_| next()).collect();
+        values.into_iter().sum::<Value>()
+    };
+    wanted.iter().map(|(signal, ids, factor)| (*signal, of_signal(ids).map(|v| v * factor))).collect()
 }
 
 fn call<T: Counted>(result: Result<T, NvmlError>) -> Value {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::topology::tests::row;
-use headroom_rack::{Reading, Signal, SignalPath, Snapshot};
+use headroom_rack::{LimitKind, Quality, Reading, Signal, SignalPath, Snapshot};
 use proptest::prelude::*;
 
 const GENERATION: Generation = Generation { epoch: 1, counter: 1 };
@@ -136,6 +136,81 @@ fn without_coolant_a_rack_falls_to_its_floor() {
     assert_eq!(plan.caps[0].kind, LimitKind::Cooling);
 }
 
+#[test]
+fn a_target_from_outside_is_met_in_one_decision_and_says_so() {
+    let now = Mono::from_ms(10_000);
+    let fleet = fleet_at(&[500.0; 4], &[700.0; 4], now);
+    let mut decider = Decider::new(row(), Policy::default());
+    decide(&mut decider, &fleet, now);
+    let drawn = 4.0 * (8.0 * 500.0 + 1700.0);
+    decider.set_target(Some(Watts::new(drawn * 0.75)));
+    let plan = decide(&mut decider, &fleet, now);
+    let budgets: f64 = plan.caps.iter().map(|c| c.budget.get()).sum();
+    assert!(budgets <= drawn * 0.75 && budgets > drawn * 0.7, "{budgets} of {drawn}");
+    assert!(plan.caps[3].kind == LimitKind::External && plan.caps[3].bound_by.as_str() == "site");
+    assert!(gpu(&plan, 0) > gpu(&plan, 3), "batch gives way first");
+    let later = Mono::from_ms(11_000);
+    decider.set_target(None);
+    let free = decide(&mut decider, &fleet_at(&[500.0; 4], &[700.0; 4], later), later);
+    assert!(free.caps.iter().all(|c| c.kind != LimitKind::External), "{:?}", free.caps);
+}
+
+#[test]
+fn a_battery_is_stretched_to_its_target() {
+    let mut nodes = row().nodes().to_vec();
+    let meter = crate::MeterRef { rack: RackId::new("rack-1").unwrap(), device: DeviceId::new("ups-a").unwrap() };
+    nodes.iter_mut().find(|n| n.id.as_str() == "ups-a").unwrap().meter = Some(meter);
+    let topology = Topology::new(nodes, row().racks().to_vec()).unwrap();
+    let policy = Policy { battery_target: Duration::from_secs(600), ..Policy::default() };
+    let mut decider = Decider::new(topology.clone(), policy);
+    let now = Mono::from_ms(10_000);
+    let mut fleet = Fleet::new(&topology);
+    for rack in 0..4 {
+        let mut snapshot = snapshot(rack, 300.0, 700.0, Some(2050.0));
+        if rack == 0 {
+            let on_ups = [
+                (Signal::UpsOutputPowerL1, 2733.0),
+                (Signal::UpsOutputPowerL2, 2733.0),
+                (Signal::UpsOutputPowerL3, 2734.0),
+                (Signal::UpsOnBattery, 1.0),
+                (Signal::UpsBatteryRuntime, 500.0),
+            ];
+            for (signal, value) in on_ups {
+                let path = SignalPath::new(DeviceId::new("ups-a").unwrap(), signal);
+                snapshot.readings.insert(path, Reading::new(value, snapshot.at));
+            }
+        }
+        fleet.fold(&snapshot, now);
+    }
+    let plan = decide(&mut decider, &fleet, now);
+    let ups = plan.nodes.iter().find(|n| n.node.as_str() == "ups-a").unwrap();
+    assert_eq!((ups.limit_kind, ups.limit.get().round()), (LimitKind::UpsOverload, 6833.0));
+    assert!(plan.caps.iter().map(|c| c.budget.get() / 2.0).sum::<f64>() <= 6833.0);
+}
+
+#[test]
+fn what_a_gpu_draws_beyond_its_limit_is_taken_from_the_others() {
+    let settled = |stubborn: f64| {
+        let mut decider = Decider::new(row(), Policy::default());
+        let mut plan = None;
+        for second in 1..40 {
+            let now = Mono::from_ms(1000 * second);
+            let mut fleet = fleet_at(&[350.0, 350.0, 350.0, 300.0], &[700.0, 700.0, 700.0, 300.0], now);
+            let mut rack = snapshot(3, 300.0, 300.0, Some((2100.0 + stubborn + 1700.0) / 2.0));
+            let path = SignalPath::new(DeviceId::gpu(0), Signal::GpuPower);
+            rack.readings.insert(path, Reading::new(stubborn, rack.at));
+            fleet.fold(&rack, now);
+            plan = Some(decide(&mut decider, &fleet, now));
+        }
+        let plan = plan.unwrap();
+        (gpu(&plan, 3), plan.caps[3].budget)
+    };
+    let (obedient, budget) = settled(300.0);
+    let (with_stubborn, same) = settled(700.0);
+    assert!(with_stubborn <= obedient - 25.0, "{obedient} {with_stubborn}");
+    assert!((same - budget).get().abs() < 200.0, "{budget} {same}");
+}
+
 proptest! {
     #[test]
     fn the_same_facts_give_the_same_plan(powers in prop::array::uniform4(75.0_f64..700.0), limit in 200.0_f64..700.0) {
@@ -182,12 +257,12 @@ proptest! {
         } else {
             bad.fold(&snapshot(rack, powers[rack], 700.0, None), now);
         }
-        let before = decider.gpu_limit.clone();
+        let before: Vec<Watts> = decider.racks.iter().map(|r| r.gpu_limit.unwrap()).collect();
         let with_good = decide(&mut decider.clone(), &good, now);
         let with_bad = decide(&mut decider, &bad, now);
         // A silent rack takes what its last Orders allow, whatever is decided: it must not be let further.
         let bound = |r: usize| match lose && r == rack {
-            true => gpu(&with_good, r).max(before[&with_good.caps[r].rack].get()),
+            true => gpu(&with_good, r).max(before[r].get()),
             false => gpu(&with_good, r),
         };
         let loosened = (0..4).find(|r| gpu(&with_bad, *r) > bound(*r) + 5.0);

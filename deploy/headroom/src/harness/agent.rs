@@ -1,0 +1,120 @@
+//! One agent: its cores with the plant's GPUs as its driver and the plant's meters as its devices.
+
+use super::telemetry::Meters;
+use super::{FLOOR_WATTS, Outcome};
+use headroom_agent_core::failsafe::{Bounds, Failsafe};
+use headroom_agent_core::guard::{GpuInput, Guard, PduInput};
+use headroom_rack::{Amperes, DeviceId, Mono, Order, Snapshot, Volts, Watts};
+use headroom_sim::plant::gpu::Requests;
+use headroom_sim::plant::spec::PlantSpec;
+use headroom_sim::plant::{FEEDS, Plant};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Meters are polled twice a second.
+const METER_AGE: Duration = Duration::from_millis(250);
+
+pub(super) struct Agent {
+    rack: usize,
+    safe: Watts,
+    failsafe: Failsafe,
+    guard: Guard,
+    known: BTreeMap<DeviceId, Bounds>,
+    bmc: BTreeMap<usize, f64>,
+    seq: u64,
+    pub alive: bool,
+    pub hung: bool,
+    pub meters: Meters,
+}
+
+/// The limit per GPU at which one feed alone carries the whole row: no controller is needed then.
+pub(super) fn safe_share(plant: &PlantSpec) -> Watts {
+    let feed = plant.breaker.rating_amperes * plant.volts * 3.0;
+    let fixed: f64 = plant.racks.iter().map(|r| r.overhead_watts + r.cooling_watts).sum();
+    let gpus: usize = plant.racks.iter().map(|r| r.gpus).sum();
+    let fits = (feed.min(plant.ups.rating_watts) * 0.9 * (1.0 - plant.pdu_loss_ratio) - fixed) / gpus as f64;
+    Watts::new(fits.clamp(FLOOR_WATTS, plant.gpu.max_watts))
+}
+
+impl Agent {
+    pub(super) fn new(plant: &PlantSpec, rack: usize) -> Self {
+        let safe = safe_share(plant);
+        let bounds = Bounds { min: Watts::new(plant.gpu.min_watts), max: Watts::new(plant.gpu.max_watts) };
+        let gpus = u32::try_from(plant.racks[rack].gpus).unwrap_or(u32::MAX);
+        Self {
+            rack,
+            safe,
+            failsafe: Failsafe::new(safe, true),
+            guard: Guard::new(Amperes::new(plant.breaker.rating_amperes)),
+            known: (0..gpus).map(|g| (DeviceId::gpu(g), bounds)).collect(),
+            bmc: BTreeMap::new(),
+            seq: 0,
+            alive: true,
+            hung: false,
+            meters: Meters::default(),
+        }
+    }
+
+    /// The board's management controller holds a GPU down.
+    pub(super) fn bmc(&mut self, gpu: usize, watts: f64) {
+        self.bmc.insert(gpu, watts);
+    }
+
+    pub(super) fn take(&mut self, orders: &[Order], now_ms: u64) {
+        if self.alive && !self.hung {
+            for order in orders {
+                // A refusal would ride home as a Receipt; nobody waits for it here.
+                let _ = self.failsafe.accept(order, &self.known, Mono::from_ms(now_ms));
+            }
+        }
+    }
+
+    /// One guard period: what is to be in force goes to the driver.
+    pub(super) fn step(&mut self, plant: &mut Plant, now_ms: u64, outcome: &mut Outcome) {
+        if self.hung {
+            return;
+        }
+        let now = Mono::from_ms(now_ms);
+        self.failsafe.expire(now);
+        let view = &plant.racks()[self.rack];
+        let seen = |f: usize| self.meters.pdu(&view.pdus[f], self.rack, f);
+        let pdus: Vec<PduInput> = (0..2)
+            .map(|f| PduInput {
+                device: DeviceId::new(format!("pdu-{}", FEEDS[f])).expect("invariant: letters"),
+                currents: std::array::from_fn(|p| seen(f).map(|s| Amperes::new(s.amperes[p]))),
+                volts: seen(f).map(|s| Volts::new(s.volts)),
+                age: seen(f).map(|_| METER_AGE),
+            })
+            .collect();
+        let gpus: Vec<GpuInput> = self
+            .known
+            .iter()
+            .zip(&view.gpus)
+            .map(|((device, b), gpu)| GpuInput {
+                device: device.clone(),
+                power: (!gpu.readout.lost).then(|| Watts::new(gpu.readout.power_instant_watts)),
+                min: b.min,
+                max: b.max,
+            })
+            .collect();
+        let verdict = self.guard.step(now, &pdus, &gpus);
+        for (g, (device, bounds)) in self.known.iter().enumerate() {
+            let ceiling = verdict.ceilings.get(device).copied();
+            let wanted = match self.alive {
+                true => self.failsafe.effective(device, *bounds, ceiling, now).limit,
+                false => self.safe,
+            };
+            outcome.floor_violations += u64::from(wanted.get() < FLOOR_WATTS - 1e-6);
+            let limit_watts = self.bmc.get(&g).map_or(wanted.get(), |b| wanted.get().min(*b));
+            plant.request(self.rack, g, Requests { limit_watts, locked_mhz: None });
+        }
+    }
+
+    pub(super) fn snapshot(&mut self, plant: &Plant, now_ms: u64) -> Option<Snapshot> {
+        if !self.alive || self.hung {
+            return None;
+        }
+        self.seq += 1;
+        Some(self.meters.snapshot(plant, self.rack, self.seq, now_ms))
+    }
+}

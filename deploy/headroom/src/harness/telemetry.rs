@@ -1,0 +1,90 @@
+//! What an agent reads of the plant: a Snapshot, through meters that may freeze, lie or fall silent.
+
+use headroom_rack::{DeviceId, NoData, RackId, Reading, Signal, SignalPath, Snapshot, UnixMs};
+use headroom_sim::fault::{Kind, Target};
+use headroom_sim::plant::pdu::PduReadout;
+use headroom_sim::plant::{FEEDS, Plant};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// What a PDU's meter says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub watts: f64,
+    pub amperes: [f64; 3],
+    pub volts: f64,
+}
+
+/// What is wrong with the meters of one rack.
+#[derive(Debug, Default)]
+pub(super) struct Meters {
+    wrong: Vec<(Kind, Target, Option<f64>)>,
+    frozen: RefCell<BTreeMap<usize, Seen>>,
+}
+
+impl Meters {
+    pub(super) fn note(&mut self, kind: Kind, target: Target, value: Option<f64>) {
+        self.wrong.push((kind, target, value));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.wrong.clear();
+        self.frozen.borrow_mut().clear();
+    }
+
+    /// What the meter of one PDU says; `None`: nothing, or nothing that could be read.
+    pub(super) fn pdu(&self, real: &PduReadout, rack: usize, feed: usize) -> Option<Seen> {
+        let mut seen = Seen { watts: real.power_watts, amperes: real.phase_amperes, volts: real.phase_volts[0] };
+        for (kind, _, value) in self.wrong.iter().filter(|w| w.1 == Target::Pdu(rack, feed)) {
+            match kind {
+                Kind::MeterFrozen => seen = *self.frozen.borrow_mut().entry(feed).or_insert(seen),
+                Kind::MeterLying => {
+                    let times = value.unwrap_or(0.5);
+                    seen = Seen { watts: seen.watts * times, amperes: seen.amperes.map(|a| a * times), ..seen };
+                }
+                _ => return None,
+            }
+        }
+        // The meter is fed by its circuit.
+        real.energised.then_some(seen)
+    }
+
+    pub(super) fn snapshot(&self, plant: &Plant, rack: usize, seq: u64, now_ms: u64) -> Snapshot {
+        let at = UnixMs::new(now_ms);
+        let view = &plant.racks()[rack];
+        let mut readings = BTreeMap::new();
+        let mut put = |device: &DeviceId, signal, value: Result<f64, NoData>| {
+            let reading = value.map_or_else(|why| Reading::none(why, at), |v| Reading::new(v, at));
+            readings.insert(SignalPath::new(device.clone(), signal), reading);
+        };
+        let id = |text: String| DeviceId::new(text).expect("invariant: letters and a dash");
+        for (g, gpu) in view.gpus.iter().enumerate() {
+            let (device, r) = (DeviceId::gpu(u32::try_from(g).unwrap_or(u32::MAX)), &gpu.readout);
+            let told = |value: f64| if r.lost { Err(NoData::DeviceLost) } else { Ok(value) };
+            put(&device, Signal::GpuPower, told(r.power_watts));
+            put(&device, Signal::GpuLimitEnforced, told(r.limit_watts));
+            put(&device, Signal::GpuUtilization, told(r.utilization_ratio));
+        }
+        for (f, feed) in FEEDS.iter().enumerate() {
+            let seen = self.pdu(&view.pdus[f], rack, f);
+            // A dead circuit carries nothing, and its meter is silent.
+            put(&id(format!("pdu-{feed}")), Signal::PduPower, seen.map(|s| s.watts).ok_or(NoData::Timeout));
+            if f.min(plant.racks().len() - 1) == rack {
+                let (ups, r) = (id(format!("ups-{feed}")), &plant.feeds()[f].ups.readout);
+                let phases = [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3];
+                for (signal, watts) in phases.into_iter().zip(r.output_phase_watts) {
+                    put(&ups, signal, Ok(watts));
+                }
+                put(&ups, Signal::UpsOnBattery, Ok(f64::from(u8::from(r.on_battery))));
+                put(&ups, Signal::UpsBatteryRuntime, Ok(r.runtime_s));
+            }
+        }
+        if !self.wrong.iter().any(|w| w.1 == Target::Cooling(rack)) {
+            let (unit, r) = (id("cooling".to_owned()), &view.cooling.readout);
+            put(&unit, Signal::CoolingFlow, Ok(r.flow_lpm));
+            put(&unit, Signal::CoolingSupplyTemperature, Ok(r.supply_celsius));
+        }
+        let rack = RackId::new(view.spec().id.clone()).expect("invariant: the scenario was checked");
+        Snapshot { rack, boot: 1, seq, at, historical: false, readings, receipts: Vec::new() }
+    }
+}

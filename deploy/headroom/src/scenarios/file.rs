@@ -1,0 +1,115 @@
+//! Scenario files: the simulator's scenario with three more keys: `seconds`, `[[event]]` for what
+//! happens to the software, `[outcome]` for how it must end. Or `[random]`, a random case by its seed.
+
+use super::{Judged, random};
+use crate::harness::{Case, Event};
+use anyhow::{Context, bail};
+use headroom_sim::scenario::Scenario;
+use std::path::Path;
+
+/// A file.
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// What it plays.
+    pub case: Case,
+    /// How it must end.
+    pub outcome: Expected,
+}
+
+/// How a case must end.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expected {
+    /// What must trip because nothing could avoid it, such as `ups-a`; nothing else may.
+    pub unavoidable_trips: Vec<String>,
+    /// GPUs that must shut down because nothing could avoid it.
+    pub unavoidable_shutdowns: usize,
+}
+
+impl Expected {
+    /// Where a judged run differs.
+    pub fn differences(&self, judged: &Judged) -> Vec<String> {
+        let (outcome, mut wrong) = (&judged.outcome, Vec::new());
+        let trips: Vec<String> = outcome.trips.iter().cloned().collect();
+        if trips != self.unavoidable_trips {
+            wrong.push(format!("tripped {trips:?}, expected {:?}", self.unavoidable_trips));
+        }
+        if outcome.shutdowns.len() != self.unavoidable_shutdowns {
+            wrong.push(format!("{} GPUs shut down, expected {}", outcome.shutdowns.len(), self.unavoidable_shutdowns));
+        }
+        for (what, count) in [
+            ("avoidable trips", judged.avoidable_trips),
+            ("avoidable shutdowns", judged.avoidable_shutdowns),
+            ("limits under the floor", outcome.floor_violations),
+        ] {
+            if count > 0 {
+                wrong.push(format!("{count} {what}"));
+            }
+        }
+        if outcome.target_missed_s > 1.0 {
+            wrong.push(format!("the target was missed for {:.1} s", outcome.target_missed_s));
+        }
+        wrong
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seed {
+    seed: u64,
+    keep: Vec<usize>,
+}
+
+/// Reads every `*.toml` of a folder, in the order of their names.
+///
+/// # Errors
+/// The first file that is wrong, and how.
+pub fn load_all(dir: &Path) -> anyhow::Result<Vec<File>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("{}: cannot be read", dir.display()))?;
+    let mut paths: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "toml"));
+    paths.sort();
+    if paths.is_empty() {
+        bail!("{}: holds no *.toml", dir.display());
+    }
+    paths.iter().map(|p| load(p).with_context(|| format!("{}", p.display()))).collect()
+}
+
+fn load(path: &Path) -> anyhow::Result<File> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut table: toml::Table = std::fs::read_to_string(path)?.parse()?;
+    let mut take = |key: &str| table.remove(key);
+    let what = take("what").and_then(|w| w.as_str().map(str::to_owned));
+    if what.is_none_or(|w| w.is_empty()) {
+        bail!("what: say in one sentence what happens and what must not");
+    }
+    let outcome = take("outcome").map_or_else(|| Ok(Expected::default()), toml::Value::try_into).context("outcome")?;
+    let events: Vec<Event> = take("event").map_or_else(|| Ok(Vec::new()), toml::Value::try_into).context("event")?;
+    let seconds = take("seconds").and_then(|s| s.as_integer());
+    if let Some(seed) = take("random") {
+        let Seed { seed, keep } = seed.try_into().context("random")?;
+        return Ok(File { name, case: random::case(seed, Some(&keep)), outcome });
+    }
+    let Some(seconds) = seconds.filter(|s| (1..=7200).contains(s)) else {
+        bail!("seconds: write how long to play, a whole number from 1 to 7200");
+    };
+    let scenario = if table.contains_key("rack") {
+        Scenario::parse(&name, &toml::to_string(&table)?)?
+    } else {
+        // The row of the demonstration, with the faults of this file.
+        let mut row: toml::Table = headroom_sim::scenario::DEFAULT.parse()?;
+        row.extend(table);
+        Scenario::parse(&name, &toml::to_string(&row)?)?
+    };
+    for event in &events {
+        if event.until_s.is_some_and(|until| until <= event.at_s) {
+            bail!("event at {} s: until_s must be later", event.at_s);
+        }
+    }
+    Ok(File {
+        name,
+        case: Case { plant: scenario.plant, faults: scenario.faults, events, seconds: seconds as f64 },
+        outcome,
+    })
+}

@@ -21,6 +21,7 @@ mod service;
 mod show;
 pub mod source;
 pub mod store;
+pub mod tls;
 mod watch;
 
 pub use cli::{Cli, Command, ConfigFile, Discover, Format, Watch};

@@ -2,7 +2,7 @@
 //! caller's: a new session has a new will. Nothing here knows what the payloads mean.
 
 use crate::config::Broker;
-use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, PublishOptions, QoS};
+use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, PublishOptions, QoS, TlsConfiguration, Transport};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -46,6 +46,9 @@ impl Session {
         options.set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
         if let Some((user, password)) = &broker.credentials {
             options.set_credentials(user.clone(), password.clone().into_bytes());
+        }
+        if let Some(tls) = &broker.tls {
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.client())));
         }
         if let Some((topic, payload)) = will {
             options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, false));

@@ -2,7 +2,7 @@
 //! dead, slow or lying device is nobody else's matter.
 
 pub mod dsx;
-mod json;
+pub mod json;
 pub mod modbus;
 pub mod mqtt;
 pub mod nvml;

@@ -27,6 +27,8 @@ pub struct Config {
     pub modbus: Vec<ModbusDevice>,
     /// Devices that publish over MQTT by themselves.
     pub mqtt: Vec<MqttDevice>,
+    /// Where the rack's own devices are published for the building; none: nowhere.
+    pub gateway: Option<Gateway>,
     /// Whether and how the agent acts.
     pub control: Control,
     /// Address for `/metrics` and `/healthz`; none: not served.
@@ -181,6 +183,15 @@ impl ModbusDevice {
     pub fn stale_after(&self) -> Duration {
         (self.poll * 3 + self.timeout * 2).max(Duration::from_secs(2))
     }
+}
+
+/// The DSX gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Broker, when it is another one than the uplink's.
+    pub broker: Broker,
+    /// Where the rack stands: the beginning of every tag path, such as `hall-2/row-1/rack-1`.
+    pub tag_path: String,
 }
 
 /// A device that publishes over MQTT by itself.

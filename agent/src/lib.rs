@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 mod discover;
+mod gateway;
 mod lines;
 mod link;
 mod mqtt;

@@ -91,6 +91,11 @@ impl Session {
         self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtMostOnce)).is_ok()
     }
 
+    /// Sends a message with QoS 1 that the broker keeps for who comes later. False: as above.
+    pub fn retain(&self, topic: &str, payload: Vec<u8>) -> bool {
+        self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtLeastOnce).retain(true)).is_ok()
+    }
+
     /// Sends what is queued, then DISCONNECT.
     pub async fn close(mut self, within: Duration) {
         if self.client.try_disconnect().is_ok() {

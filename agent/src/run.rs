@@ -10,7 +10,7 @@ use crate::reload::Parts;
 use crate::serve::Server;
 use crate::service::Watchdog;
 use crate::store::Store;
-use crate::{control, link, serve, service, source};
+use crate::{control, gateway, link, serve, service, source};
 use anyhow::Context;
 use headroom_rack::Receipt;
 use std::path::PathBuf;
@@ -60,6 +60,7 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     let (stop, stopping) = watch::channel(false);
     let store = Store::open(&config).context("no thread for the spool")?;
     let (config, news) = watch::channel(config);
+    let publishing = tokio::spawn(gateway::run(news.clone(), board.clone()));
     let link = tokio::spawn(link::run(news, board.clone(), inbox, to_link, store, stopping));
     let parts =
         Parts { config: config.clone(), board: board.clone(), modbus, mqtt, control: running.changes(), server };
@@ -89,6 +90,7 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     tracing::info!("stopping");
     service::stopping();
     reloading.abort();
+    publishing.abort();
     let safe = tokio::task::spawn_blocking(move || running.stop()).await.context("stopping panicked")?;
     let _ = snapshots.try_send(board.snapshot());
     let _ = stop.send(true);

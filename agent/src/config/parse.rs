@@ -76,6 +76,7 @@ fn root(
     });
     let mut mqtt = t.tables(m, "dsx", |t, m| mqtt::dsx(t, m, broker.as_ref(), &mut files, &mut taken));
     mqtt.extend(t.tables(m, "mqtt", |t, m| mqtt::json(t, m, broker.as_ref(), &mut files, &mut taken)));
+    let gateway = t.table(m, "dsx_gateway", |t, m| mqtt::gateway(t, m, broker.as_ref(), &mut files));
     let control = t.table(m, "control", control);
     if let Some(control) = control.filter(|c| c.enabled && c.breaker.is_some()) {
         for device in modbus.iter_mut().filter(|d| d.profile.class == Class::Pdu) {
@@ -104,6 +105,7 @@ fn root(
         nvml: nvml.unwrap_or(Nvml { enabled: true, library: None }),
         modbus,
         mqtt,
+        gateway,
         control: control.unwrap_or(watches_only),
         listen,
         spool: spool.unwrap_or(in_memory),

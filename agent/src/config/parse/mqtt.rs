@@ -1,7 +1,7 @@
 //! Brokers, and the devices that publish by themselves.
 
 use super::{Files, device, host_and_port, tls};
-use crate::config::{Broker, JsonPoint, JsonQuality, JsonTime, MqttDevice, Speech};
+use crate::config::{Broker, Gateway, JsonPoint, JsonQuality, JsonTime, MqttDevice, Speech};
 use headroom_agent_core::document::{Mistakes, Table};
 use headroom_rack::{Class, DeviceId, Signal};
 use std::time::Duration;
@@ -68,12 +68,7 @@ pub(super) fn dsx(
     taken: &mut Vec<DeviceId>,
 ) -> Option<MqttDevice> {
     let device = device(t, m, taken);
-    let topic_prefix = t.need_text(m, "topic_prefix", "topic_prefix = \"site/row/rack/unit\"").map(str::to_owned);
-    let unfit = |p: &&str| !is_topic(p) || p.starts_with('/') || p.ends_with('/');
-    if let Some(prefix) = topic_prefix.as_deref().filter(unfit) {
-        let remedy = "write the beginning of the tag path without wildcards, such as site/row-1/rack-1/cooling";
-        m.add(t.place("topic_prefix"), format!("`topic_prefix` is {prefix:?}"), remedy);
-    }
+    let topic_prefix = tag_path(t, m, "topic_prefix", "topic_prefix = \"site/row/rack/unit\"");
     // DSX repeats an unchanged value every 100 s.
     let stale_ms = t.whole(m, "stale_ms", 1000, 3_600_000).unwrap_or(250_000);
     Some(MqttDevice {
@@ -82,6 +77,25 @@ pub(super) fn dsx(
         speech: Speech::Dsx { topic_prefix: topic_prefix? },
         stale_after: Duration::from_millis(stale_ms),
     })
+}
+
+pub(super) fn gateway(
+    t: &mut Table<'_>,
+    m: &mut Mistakes,
+    uplink: Option<&Broker>,
+    files: &mut Files<'_>,
+) -> Option<Gateway> {
+    let tag_path = tag_path(t, m, "tag_path", "tag_path = \"site/row/rack\"");
+    Some(Gateway { broker: broker_of(t, m, files, uplink)?, tag_path: tag_path? })
+}
+
+fn tag_path(t: &mut Table<'_>, m: &mut Mistakes, key: &'static str, example: &str) -> Option<String> {
+    let text = t.need_text(m, key, example)?;
+    if !is_topic(text) || text.starts_with('/') || text.ends_with('/') {
+        let remedy = "write the beginning of the tag path without wildcards, such as site/row-1/rack-1/cooling";
+        m.add(t.place(key), format!("`{key}` is {text:?}"), remedy);
+    }
+    Some(text.to_owned())
 }
 
 fn is_topic(text: &str) -> bool {

@@ -7,6 +7,7 @@ use headroom_agent_core::assemble::Latest;
 use headroom_agent_core::failsafe::Bounds;
 use headroom_rack::{DeviceId, Mono, RackId, Reading, Receipt, Signal, SignalPath, Snapshot};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ struct Inner {
 #[derive(Debug)]
 pub struct Board {
     clock: Clock,
+    guarded: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -62,12 +64,22 @@ impl Board {
     pub fn new(rack: RackId, clock: Clock) -> Self {
         let latest = Latest::new(rack, clock.wall().get());
         let inner = Inner { latest, gpus: BTreeMap::new(), own: Own::default(), last: None };
-        Self { clock, inner: Mutex::new(inner) }
+        Self { clock, guarded: AtomicBool::new(false), inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A thread that panicked while holding it has at worst left one Reading out.
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether somebody acts on what is read at once, so that reading faster is worth its cost.
+    pub fn guarded(&self) -> bool {
+        self.guarded.load(Ordering::Relaxed)
+    }
+
+    /// Tells the sources so.
+    pub fn set_guarded(&self, guarded: bool) {
+        self.guarded.store(guarded, Ordering::Relaxed);
     }
 
     /// The agent's clock.

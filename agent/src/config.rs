@@ -4,9 +4,10 @@
 mod parse;
 
 use crate::profiles::{self, Profiles};
+use crate::tls::Tls;
 use headroom_agent_core::document::Mistake;
 use headroom_agent_core::profile::Profile;
-use headroom_rack::{Amperes, Class, DeviceId, RackId, Watts};
+use headroom_rack::{Amperes, Class, DeviceId, RackId, Signal, Watts};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +25,10 @@ pub struct Config {
     pub nvml: Nvml,
     /// Devices read over Modbus TCP.
     pub modbus: Vec<ModbusDevice>,
-    /// Devices read from DSX topics.
-    pub dsx: Vec<DsxDevice>,
+    /// Devices that publish over MQTT by themselves.
+    pub mqtt: Vec<MqttDevice>,
+    /// Where the rack's own devices are published for the building; none: nowhere.
+    pub gateway: Option<Gateway>,
     /// Whether and how the agent acts.
     pub control: Control,
     /// Address for `/metrics` and `/healthz`; none: not served.
@@ -67,6 +70,8 @@ pub struct Broker {
     pub port: u16,
     /// User name and password.
     pub credentials: Option<(String, String)>,
+    /// Certificates, when it speaks TLS.
+    pub tls: Option<Tls>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -89,6 +94,8 @@ pub struct Nvml {
 pub enum BusAddress {
     /// Modbus TCP at `host:port`.
     Tcp(String),
+    /// Modbus/TCP Security.
+    Tls(TlsAddress),
     /// RTU frames in a TCP stream at `host:port`, as transparent serial servers carry them.
     RtuOverTcp(String),
     /// RTU on a serial line.
@@ -99,9 +106,21 @@ impl std::fmt::Display for BusAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) | Self::RtuOverTcp(address) => f.write_str(address),
+            Self::Tls(tls) => f.write_str(&tls.address),
             Self::Serial(line) => write!(f, "{}", line.path.display()),
         }
     }
+}
+
+/// A Modbus device behind TLS (MODBUS/TCP Security Protocol Specification v21).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TlsAddress {
+    /// `host:port`; 802 is the registered port (`mbap-s`).
+    pub address: String,
+    /// The name its certificate must carry.
+    pub server_name: String,
+    /// Whom to trust and who we are.
+    pub tls: Tls,
 }
 
 /// A serial line and its settings.
@@ -166,17 +185,75 @@ impl ModbusDevice {
     }
 }
 
-/// A device read from DSX Exchange topics.
+/// The DSX gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DsxDevice {
+pub struct Gateway {
+    /// Broker, when it is another one than the uplink's.
+    pub broker: Broker,
+    /// Where the rack stands: the beginning of every tag path, such as `hall-2/row-1/rack-1`.
+    pub tag_path: String,
+}
+
+/// A device that publishes over MQTT by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MqttDevice {
     /// Its id in the rack.
     pub device: DeviceId,
     /// Broker, when it is another one than the uplink's.
     pub broker: Broker,
-    /// Beginning of the tag path, `site/row/rack/unit`.
-    pub topic_prefix: String,
+    /// In what form.
+    pub speech: Speech,
     /// A value older than this is stale.
     pub stale_after: Duration,
+}
+
+/// The form of what a device publishes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Speech {
+    /// DSX Exchange topics (BMS Event Bus 1.0).
+    Dsx {
+        /// Beginning of the tag path, `site/row/rack/unit`.
+        topic_prefix: String,
+    },
+    /// Its own: places in JSON messages.
+    Json(Vec<JsonPoint>),
+}
+
+/// One signal in JSON messages: `raw * factor + offset` in the signal's unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonPoint {
+    /// What it is.
+    pub signal: Signal,
+    /// The whole topic.
+    pub topic: String,
+    /// Where in the message (RFC 6901); empty: the message is the number.
+    pub pointer: String,
+    /// From the message's unit to the signal's.
+    pub factor: f64,
+    /// Added after that.
+    pub offset: f64,
+    /// When it was measured; none: when it came.
+    pub time: Option<JsonTime>,
+    /// Whether to believe it; none: always.
+    pub quality: Option<JsonQuality>,
+}
+
+/// Where a message says when it was measured, since 1970 (UTC).
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonTime {
+    /// Where in the message.
+    pub pointer: String,
+    /// Milliseconds in its unit: 1 or 1000.
+    pub unit_ms: f64,
+}
+
+/// Where a message says whether it is to be believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonQuality {
+    /// Where in the message.
+    pub pointer: String,
+    /// The values that mean good.
+    pub good: Vec<f64>,
 }
 
 /// Whether and how the agent acts.

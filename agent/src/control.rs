@@ -77,6 +77,7 @@ pub fn start(
         wished_at: None,
         held_by_guard: false,
     };
+    board.set_guarded(keeper.guard.is_some());
     let stopping = stop.clone();
     let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
         let clock = board.clock();
@@ -148,6 +149,7 @@ impl Keeper {
             (Some(guard), Some(breaker)) => guard.rerate(breaker),
             (guard, breaker) => *guard = breaker.map(Guard::new),
         }
+        self.board.set_guarded(self.guard.is_some());
         (self.control, self.pdus) = (control, pdus);
     }
 

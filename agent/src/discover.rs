@@ -154,6 +154,7 @@ pub fn table(found: &[Unit], address: &BusAddress) -> String {
     }
     let lines = match address {
         BusAddress::Tcp(address) => format!("address = {address:?}"),
+        BusAddress::Tls(tls) => format!("address = {:?}\ntransport = \"tls\"", tls.address),
         BusAddress::RtuOverTcp(address) => format!("address = {address:?}\ntransport = \"rtu-over-tcp\""),
         BusAddress::Serial(line) => format!(
             "serial = {:?}\nbaud = {}\nparity = {:?}\nstop_bits = {}",

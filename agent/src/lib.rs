@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 mod discover;
+mod gateway;
 mod lines;
 mod link;
 mod mqtt;
@@ -21,6 +22,7 @@ mod service;
 mod show;
 pub mod source;
 pub mod store;
+pub mod tls;
 mod watch;
 
 pub use cli::{Cli, Command, ConfigFile, Discover, Format, Watch};

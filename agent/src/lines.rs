@@ -1,6 +1,6 @@
 //! What a config means, in words: for `check` and for the log of a reload.
 
-use crate::config::{Config, Spool};
+use crate::config::{Config, Speech, Spool};
 
 /// One line about devices and acting, one about the spool.
 pub fn summary(config: &Config) -> impl Iterator<Item = String> {
@@ -13,13 +13,20 @@ fn devices(config: &Config) -> String {
         .modbus
         .iter()
         .map(|d| format!("{} ({})", d.device, d.profile.name))
-        .chain(config.dsx.iter().map(|d| format!("{} (DSX)", d.device)))
+        .chain(config.mqtt.iter().map(|d| format!("{} ({})", d.device, speech(&d.speech))))
         .collect();
     let acts =
         if config.control.enabled { format!("safe share {}", config.control.safe_gpu) } else { "watching only".into() };
     let guard = config.control.breaker.filter(|_| config.control.enabled);
     let guard = guard.map_or("guard off".to_owned(), |b| format!("guard at {b} per phase"));
     format!("{} devices [{}], {acts}, {guard}", devices.len(), devices.join(", "))
+}
+
+fn speech(speech: &Speech) -> &'static str {
+    match speech {
+        Speech::Dsx { .. } => "DSX",
+        Speech::Json(_) => "MQTT",
+    }
 }
 
 fn spool(config: &Config) -> String {

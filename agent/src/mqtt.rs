@@ -2,7 +2,7 @@
 //! caller's: a new session has a new will. Nothing here knows what the payloads mean.
 
 use crate::config::Broker;
-use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, PublishOptions, QoS};
+use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, PublishOptions, QoS, TlsConfiguration, Transport};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -47,6 +47,9 @@ impl Session {
         if let Some((user, password)) = &broker.credentials {
             options.set_credentials(user.clone(), password.clone().into_bytes());
         }
+        if let Some(tls) = &broker.tls {
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.client())));
+        }
         if let Some((topic, payload)) = will {
             options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, false));
         }
@@ -86,6 +89,11 @@ impl Session {
     /// Sends a message with QoS 0. False: the queue is full or the session over.
     pub fn publish(&self, topic: &str, payload: Vec<u8>) -> bool {
         self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtMostOnce)).is_ok()
+    }
+
+    /// Sends a message with QoS 1 that the broker keeps for who comes later. False: as above.
+    pub fn retain(&self, topic: &str, payload: Vec<u8>) -> bool {
+        self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtLeastOnce).retain(true)).is_ok()
     }
 
     /// Sends what is queued, then DISCONNECT.

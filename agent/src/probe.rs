@@ -56,12 +56,12 @@ pub async fn run(config: &Config) -> Found {
             Err(error) => notes.push(format!("GPUs: NVML is not there: {error}")),
         }
     }
-    if !config.dsx.is_empty() {
+    if !config.mqtt.is_empty() {
         let name = format!("headroom-probe-{}-{}", config.site, config.rack);
-        source::dsx::Listeners::new(name, board.clone()).follow(&config.dsx);
+        source::mqtt::Listeners::new(name, board.clone()).follow(&config.mqtt);
         let until = Instant::now() + LISTEN;
         let waiting = || {
-            config.dsx.iter().any(|d| !board.own_now().devices.get(&d.device).is_some_and(|s| s.is_some_and(|s| s.up)))
+            config.mqtt.iter().any(|d| !board.own_now().devices.get(&d.device).is_some_and(|s| s.is_some_and(|s| s.up)))
         };
         while waiting() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -69,7 +69,7 @@ pub async fn run(config: &Config) -> Found {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let own = board.own_now();
         let quiet = |d: &DeviceId| !own.devices.get(d).is_some_and(|s| s.is_some_and(|s| s.up));
-        silent.extend(config.dsx.iter().map(|d| d.device.clone()).filter(quiet));
+        silent.extend(config.mqtt.iter().map(|d| d.device.clone()).filter(quiet));
     }
     for read in reads {
         for (device, _) in read.await.unwrap_or_default().into_iter().filter(|(_, answered)| !answered) {

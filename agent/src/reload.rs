@@ -5,7 +5,7 @@ use crate::board::Board;
 use crate::config::Config;
 use crate::control::Changes;
 use crate::serve::Server;
-use crate::source::{dsx, modbus};
+use crate::source::{modbus, mqtt};
 use crate::{lines, service};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Parts {
     /// The Modbus buses.
     pub modbus: modbus::Buses,
     /// The DSX devices.
-    pub dsx: dsx::Listeners,
+    pub mqtt: mqtt::Listeners,
     /// The control loop.
     pub control: Changes,
     /// `/metrics`.
@@ -50,7 +50,7 @@ impl Parts {
             self.server.follow(&config, &self.board).await;
         }
         self.modbus.follow(&config.modbus).await;
-        self.dsx.follow(&config.dsx);
+        self.mqtt.follow(&config.mqtt);
         // The loop has ended only if the agent has.
         let _ = self.control.send((config.control, config.pdus()));
         self.config.send_replace(config);

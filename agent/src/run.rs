@@ -10,7 +10,7 @@ use crate::reload::Parts;
 use crate::serve::Server;
 use crate::service::Watchdog;
 use crate::store::Store;
-use crate::{control, link, serve, service, source};
+use crate::{control, gateway, link, serve, service, source};
 use anyhow::Context;
 use headroom_rack::Receipt;
 use std::path::PathBuf;
@@ -40,9 +40,9 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     tell(&config);
     let mut modbus = source::modbus::Buses::new(board.clone());
     modbus.follow(&config.modbus).await;
-    let client_prefix = format!("headroom-agent-dsx-{}-{}", config.site, config.rack);
-    let mut dsx = source::dsx::Listeners::new(client_prefix, board.clone());
-    dsx.follow(&config.dsx);
+    let client_prefix = format!("headroom-agent-mqtt-{}-{}", config.site, config.rack);
+    let mut mqtt = source::mqtt::Listeners::new(client_prefix, board.clone());
+    mqtt.follow(&config.mqtt);
     let receipts = board.clone();
     let crew = Arc::new(Crew::new(move |device, generation, outcome| {
         receipts.receipt(Receipt { device: device.clone(), generation, outcome, at: receipts.clock().wall() });
@@ -60,8 +60,10 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     let (stop, stopping) = watch::channel(false);
     let store = Store::open(&config).context("no thread for the spool")?;
     let (config, news) = watch::channel(config);
+    let publishing = tokio::spawn(gateway::run(news.clone(), board.clone()));
     let link = tokio::spawn(link::run(news, board.clone(), inbox, to_link, store, stopping));
-    let parts = Parts { config: config.clone(), board: board.clone(), modbus, dsx, control: running.changes(), server };
+    let parts =
+        Parts { config: config.clone(), board: board.clone(), modbus, mqtt, control: running.changes(), server };
     let reloading = tokio::spawn(parts.keep_following(path, hangup));
     let mut watchdog = Watchdog::start();
     service::ready("reading");
@@ -88,6 +90,7 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     tracing::info!("stopping");
     service::stopping();
     reloading.abort();
+    publishing.abort();
     let safe = tokio::task::spawn_blocking(move || running.stop()).await.context("stopping panicked")?;
     let _ = snapshots.try_send(board.snapshot());
     let _ = stop.send(true);
@@ -107,7 +110,7 @@ fn tell(config: &Config) {
         rack = %config.rack,
         broker = ?config.broker,
         modbus_devices = config.modbus.len(),
-        dsx_devices = config.dsx.len(),
+        mqtt_devices = config.mqtt.len(),
         "agent {} starts",
         env!("CARGO_PKG_VERSION")
     );

@@ -2,5 +2,7 @@
 //! dead, slow or lying device is nobody else's matter.
 
 pub mod dsx;
+pub mod json;
 pub mod modbus;
+pub mod mqtt;
 pub mod nvml;

@@ -90,7 +90,7 @@ async fn read_here(config: &Config) -> anyhow::Result<From> {
     let mut buses = Buses::new(board.clone());
     buses.follow(&config.modbus).await;
     let name = format!("headroom-watch-{}-{}", config.site, config.rack);
-    source::dsx::Listeners::new(name, board.clone()).follow(&config.dsx);
+    source::mqtt::Listeners::new(name, board.clone()).follow(&config.mqtt);
     if config.nvml.enabled {
         let never = Arc::new(AtomicBool::new(false));
         source::nvml::start(&config.nvml, board.clone(), never, Library::default()).context("no thread for NVML")?;

@@ -6,8 +6,8 @@ mod controller;
 use controller::{PATIENCE, broker, free_port};
 use headroom_agent::board::Board;
 use headroom_agent::clock::Clock;
-use headroom_agent::config::{Broker, DsxDevice};
-use headroom_agent::source::dsx;
+use headroom_agent::config::{Broker, MqttDevice, Speech};
+use headroom_agent::source::mqtt::Listeners;
 use headroom_rack::{DeviceId, NoData, RackId, Signal};
 use rumqttc::{AsyncClient, MqttOptions, PublishOptions, QoS};
 use std::sync::Arc;
@@ -21,10 +21,11 @@ async fn a_point_is_read_once_its_metadata_is_known_and_bad_quality_is_a_reason(
     broker(address).await;
     let unit = DeviceId::new("cooling-dsx").expect("valid");
     let board = Arc::new(Board::new(RackId::new("rack-1").expect("valid"), Clock::start()));
-    let bus = Broker { host: address.ip().to_string(), port: address.port(), credentials: None };
+    let bus = Broker { host: address.ip().to_string(), port: address.port(), credentials: None, tls: None };
     let stale_after = Duration::from_secs(60);
-    let device = DsxDevice { device: unit.clone(), broker: bus, topic_prefix: TAG.into(), stale_after };
-    dsx::Listeners::new("test".to_owned(), board.clone()).follow(&[device]);
+    let device =
+        MqttDevice { device: unit.clone(), broker: bus, speech: Speech::Dsx { topic_prefix: TAG.into() }, stale_after };
+    Listeners::new("test".to_owned(), board.clone()).follow(&[device]);
 
     let options = MqttOptions::new("bms", (address.ip().to_string(), address.port()));
     let (bms, mut eventloop) = AsyncClient::builder(options).capacity(16).build();

@@ -126,7 +126,7 @@ impl NvmlState {
     /// that still map it go on) with every GPU idle at its default limit, and beats once.
     ///
     /// # Errors
-    /// No GPU or more than 16, a link in place of the file, or what the file system says.
+    /// No GPU or more than 72, a link in place of the file, or what the file system says.
     pub fn create(path: &Path, gpus: &[GpuIdentity]) -> io::Result<Self> {
         if gpus.is_empty() || gpus.len() > MAX_GPUS {
             let text = format!("{}: {} GPUs, but a state file holds 1 to {MAX_GPUS}", path.display(), gpus.len());

@@ -114,7 +114,7 @@ fn read(root: &mut Section<'_, '_>) -> Scenario {
         BreakerSpec { rating_amperes: 16.0, bimetal_s: 26.5, instantaneous_ratio: 5.0, ambient_celsius: 30.0 };
     root.section("breaker", |s| {
         breaker = BreakerSpec {
-            rating_amperes: s.number("rating_amperes", (1.0, 125.0), Some(16.0)),
+            rating_amperes: s.number("rating_amperes", (1.0, 1000.0), Some(16.0)),
             bimetal_s: s.number("bimetal_s", (5.0, 3600.0), Some(26.5)),
             instantaneous_ratio: s.number("instantaneous_ratio", (3.0, 20.0), Some(5.0)),
             ambient_celsius: s.number("ambient_celsius", (-25.0, 70.0), Some(30.0)),
@@ -175,7 +175,7 @@ fn read_rack(s: &mut Section<'_, '_>) -> RackSpec {
     if !id.is_empty() && RackId::new(id.as_str()).is_err() {
         s.mistake("id", format!("id = {id:?} is not a name; use a-z, 0-9, '-', '_' and '.'"));
     }
-    let gpus = s.number("gpus", (1.0, 16.0), Some(8.0));
+    let gpus = s.number("gpus", (1.0, 72.0), Some(8.0));
     if gpus.fract() != 0.0 {
         s.mistake("gpus", format!("gpus = {gpus} must be a whole number"));
     }

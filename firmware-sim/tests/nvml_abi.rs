@@ -445,11 +445,11 @@ fn the_state_file_is_for_its_owner_alone_and_a_wrong_number_of_gpus_is_refused()
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rack-1.nvml");
     let identity = GpuIdentity::h100_sxm("rack-1", 0);
-    for count in [0, 17] {
+    for count in [0, 73] {
         let refused = NvmlState::create(&path, &vec![identity.clone(); count]).unwrap_err();
-        assert!(refused.to_string().contains("1 to 16"), "{refused}");
+        assert!(refused.to_string().contains("1 to 72"), "{refused}");
     }
-    NvmlState::create(&path, &vec![identity.clone(); 16]).unwrap();
+    NvmlState::create(&path, &vec![identity.clone(); 72]).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let link = dir.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();

@@ -1,9 +1,11 @@
 //! Names of racks, devices and nodes of the electrical tree. They travel in MQTT topics, metric
-//! labels and file names, so their alphabet is narrow.
+//! labels and file names, so their alphabet is narrow. Every Snapshot names its devices thousands of
+//! times: a copy is one more holder of the same text.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +25,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks the alphabet.
@@ -32,7 +34,7 @@ macro_rules! id {
             /// [`IdError`] when the text is empty, longer than 64 bytes or has another character.
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
-                if valid(&text) { Ok(Self(text)) } else { Err(IdError { text }) }
+                if valid(&text) { Ok(Self(text.into())) } else { Err(IdError { text }) }
             }
 
             /// The id as text.
@@ -57,7 +59,7 @@ macro_rules! id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
             }
         }
 
@@ -85,7 +87,7 @@ id!(
 impl DeviceId {
     /// The id of GPU number `index` of a rack: `gpu-<index>`.
     pub fn gpu(index: u32) -> Self {
-        Self(format!("gpu-{index}"))
+        Self(format!("gpu-{index}").into())
     }
 
     /// The index when this names a GPU.

@@ -3,10 +3,14 @@
 
     modbus_server.py            Modbus TCP
     modbus_server.py rtu        RTU on a serial line: two pseudo-terminals wired to each other
+    modbus_server.py tls CA CERTIFICATE KEY
+                                Modbus/TCP Security: TLS with a certificate asked of the client
     modbus_server.py examples FOLDER
                                 Modbus TCP, and a unit for each NAME.toml: its raw words by table
+    modbus_server.py many N     N servers like the first, each on its own port: {"ports": [...]}
+    modbus_server.py at PORT... servers like these, on these ports
 
-In the first two, unit 1 is an Eastron SDM630, unit 2 a Delta DPH, unit 12 an Open Rack pumping unit. Registers are
+But for the examples, unit 1 is an Eastron SDM630, unit 2 a Delta DPH, unit 12 an Open Rack pumping unit. Registers are
 raw words: no encoder stands between the numbers in the comments and the wire. What is not listed
 does not exist, and a read that touches it is answered with exception 2. Listens on a free port of
 127.0.0.1 and prints {"port": N}, or the client's end of the line as {"serial": PATH}; serves until it
@@ -18,13 +22,14 @@ import json
 import os
 import pathlib
 import pty
+import ssl
 import sys
 import threading
 import tomllib
 import tty
 
 from pymodbus.framer import FramerType
-from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 # IEEE 754 singles: sign, exponent + 127, then the fraction without its leading one.
@@ -113,8 +118,22 @@ async def main():
     files = sorted(pathlib.Path(sys.argv[2]).glob("*.toml")) if sys.argv[1:2] == ["examples"] else []
     devices = [example(unit, tomllib.loads(f.read_text())["registers"]) for unit, f in enumerate(files, 1)]
     devices = devices or [device(1, METER), device(2, UPS), device(12, PUMPS)]
-    if sys.argv[1:2] != ["rtu"]:
-        server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
+    if sys.argv[1:2] in (["many"], ["at"]):
+        ports = [0] * int(sys.argv[2]) if sys.argv[1] == "many" else map(int, sys.argv[2:])
+        servers = [ModbusTcpServer(devices, address=("127.0.0.1", port)) for port in ports]
+        for server in servers:
+            await server.listen()
+        print(json.dumps({"ports": [s.transport.sockets[0].getsockname()[1] for s in servers]}), flush=True)
+        await asyncio.gather(*(server.serving for server in servers))
+    elif sys.argv[1:2] != ["rtu"]:
+        if sys.argv[1:2] == ["tls"]:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_verify_locations(sys.argv[2])
+            context.load_cert_chain(sys.argv[3], sys.argv[4])
+            context.verify_mode = ssl.CERT_REQUIRED
+            server = ModbusTlsServer(devices, address=("127.0.0.1", 0), sslctx=context)
+        else:
+            server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
         await server.listen()
         units = {f.stem: unit for unit, f in enumerate(files, 1)}
         print(json.dumps({"port": server.transport.sockets[0].getsockname()[1], "units": units}), flush=True)

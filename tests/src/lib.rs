@@ -5,6 +5,7 @@
 pub mod browser;
 pub mod comparison;
 pub mod http;
+pub mod mosquitto;
 pub mod parts;
 pub mod peer;
 pub mod plant;

@@ -332,7 +332,7 @@ fn metric<'a>(frame: &'a Value, name: &str) -> &'a Value {
 
 /// The unit that the end of a signal's name says.
 fn unit_of(signal: &str) -> &'static str {
-    const UNITS: [(&str, &str); 18] = [
+    const UNITS: [(&str, &str); 19] = [
         ("_watts", "W"),
         ("_va", "VA"),
         ("_joules", "J"),
@@ -351,6 +351,7 @@ fn unit_of(signal: &str) -> &'static str {
         ("_count", "count"),
         ("_bits", "bits"),
         ("_flag", "flag"),
+        ("_code", "count"),
     ];
     UNITS.iter().find(|(end, _)| signal.ends_with(end)).unwrap_or_else(|| panic!("{signal} ends in no unit")).1
 }

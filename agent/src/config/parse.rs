@@ -1,6 +1,9 @@
-//! From TOML text to a [`Config`]. All mistakes at once.
+//! From TOML text to a [`Config`]. All mistakes at once. What concerns MQTT and TLS is in `parse/`.
 
-use super::{Broker, BusAddress, Config, Control, DsxDevice, ModbusDevice, Nvml, Parity, SerialLine, Spool, SpoolDisk};
+mod mqtt;
+mod tls;
+
+use super::{BusAddress, Config, Control, ModbusDevice, Nvml, Parity, SerialLine, Spool, SpoolDisk, TlsAddress};
 use crate::profiles::Profiles;
 use headroom_agent_core::document::{self, Mistake, Mistakes, Table};
 use headroom_rack::{Amperes, Class, DeviceId, NodeId, RackId, Watts};
@@ -8,6 +11,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const ID_REMEDY: &str = "use 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter or digit";
+
+/// Other files that the config names.
+struct Files<'b> {
+    /// Where relative paths start.
+    base: &'b Path,
+    named: Vec<PathBuf>,
+}
+
+impl Files<'_> {
+    fn at(&mut self, text: &str) -> PathBuf {
+        let path = self.base.join(text);
+        self.named.push(path.clone());
+        path
+    }
+}
 
 pub(super) fn config(
     file: &str,
@@ -32,13 +50,13 @@ fn root(
     let rack = rack.and_then(|text| {
         RackId::new(text.as_str()).map_err(|_| m.add(t.place("rack"), format!("`rack` is {text:?}"), ID_REMEDY)).ok()
     });
-    let dir = t.text(m, "profiles_dir").map(|d| base.join(d));
+    let mut files = Files { base, named: Vec::new() };
+    let dir = t.text(m, "profiles_dir").map(|d| files.at(d));
     let profiles = profiles(dir.as_deref());
-    let mut files: Vec<PathBuf> = dir.into_iter().collect();
     if !t.has("broker") {
         t.missing(m, "broker", "[broker] with url = \"mqtt://127.0.0.1:1883\"");
     }
-    let broker = t.table(m, "broker", |t, m| broker(t, m, &mut files));
+    let broker = t.table(m, "broker", |t, m| mqtt::broker(t, m, &mut files));
     let nvml = t.table(m, "nvml", |t, m| {
         let enabled = t.flag(m, "enabled").unwrap_or(true);
         Some(Nvml { enabled, library: t.text(m, "library").map(PathBuf::from) })
@@ -46,7 +64,7 @@ fn root(
     let mut taken = Vec::new();
     let mut lines: Vec<SerialLine> = Vec::new();
     let mut modbus = t.tables(m, "modbus", |t, m| {
-        let device = modbus(t, m, &profiles, &mut taken)?;
+        let device = modbus(t, m, &profiles, &mut files, &mut taken)?;
         if let BusAddress::Serial(line) = &device.address {
             if lines.iter().any(|known| known.path == line.path && known != line) {
                 let problem = format!("{} has other settings than before", line.path.display());
@@ -56,7 +74,9 @@ fn root(
         }
         Some(device)
     });
-    let dsx = t.tables(m, "dsx", |t, m| dsx(t, m, broker.as_ref(), &mut taken));
+    let mut mqtt = t.tables(m, "dsx", |t, m| mqtt::dsx(t, m, broker.as_ref(), &mut files, &mut taken));
+    mqtt.extend(t.tables(m, "mqtt", |t, m| mqtt::json(t, m, broker.as_ref(), &mut files, &mut taken)));
+    let gateway = t.table(m, "dsx_gateway", |t, m| mqtt::gateway(t, m, broker.as_ref(), &mut files));
     let control = t.table(m, "control", control);
     if let Some(control) = control.filter(|c| c.enabled && c.breaker.is_some()) {
         for device in modbus.iter_mut().filter(|d| d.profile.class == Class::Pdu) {
@@ -84,11 +104,12 @@ fn root(
         broker: broker?,
         nvml: nvml.unwrap_or(Nvml { enabled: true, library: None }),
         modbus,
-        dsx,
+        mqtt,
+        gateway,
         control: control.unwrap_or(watches_only),
         listen,
         spool: spool.unwrap_or(in_memory),
-        files,
+        files: files.named,
     })
 }
 
@@ -117,46 +138,6 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
     (!host.is_empty() && !host.contains(['/', ' '])).then_some((host, port))
 }
 
-fn broker_url(t: &mut Table<'_>, m: &mut Mistakes) -> Option<(String, u16)> {
-    let url = t.text(m, "url")?;
-    let found = url.strip_prefix("mqtt://").map(|rest| rest.trim_end_matches('/')).and_then(|rest| {
-        let with_port = if rest.contains(':') { rest.to_owned() } else { format!("{rest}:1883") };
-        host_and_port(&with_port).filter(|(_, port)| *port > 0).map(|(host, port)| (host.to_owned(), port))
-    });
-    if found.is_none() {
-        m.add(t.place("url"), format!("`url` is {url:?}"), "write mqtt://host:port, such as mqtt://127.0.0.1:1883");
-    }
-    found
-}
-
-fn broker(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Vec<PathBuf>) -> Option<Broker> {
-    if !t.has("url") {
-        t.missing(m, "url", "url = \"mqtt://127.0.0.1:1883\"");
-    }
-    let address = broker_url(t, m);
-    let username = t.text(m, "username").map(str::to_owned);
-    let password_file = t.text(m, "password_file").map(PathBuf::from);
-    files.extend(password_file.clone());
-    let credentials = match (username, password_file) {
-        (Some(username), Some(file)) => match std::fs::read_to_string(&file) {
-            Ok(password) => Some((username, password.trim_end().to_owned())),
-            Err(error) => {
-                let problem = format!("{} cannot be read: {error}", file.display());
-                m.add(t.place("password_file"), problem, "let it be a readable file that holds the password alone");
-                None
-            }
-        },
-        (None, None) => None,
-        _ => {
-            let remedy = "give both `username` and `password_file`, or neither";
-            m.add(t.at(), "only half of the credentials are there", remedy);
-            None
-        }
-    };
-    let (host, port) = address?;
-    Some(Broker { host, port, credentials })
-}
-
 fn device(t: &mut Table<'_>, m: &mut Mistakes, taken: &mut Vec<DeviceId>) -> Option<DeviceId> {
     let text = t.need_text(m, "device", "device = \"pdu-a\"")?.to_owned();
     let Ok(device) = DeviceId::new(text.as_str()) else {
@@ -173,7 +154,13 @@ fn device(t: &mut Table<'_>, m: &mut Mistakes, taken: &mut Vec<DeviceId>) -> Opt
     Some(device)
 }
 
-fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec<DeviceId>) -> Option<ModbusDevice> {
+fn modbus(
+    t: &mut Table<'_>,
+    m: &mut Mistakes,
+    known: &Profiles,
+    files: &mut Files<'_>,
+    taken: &mut Vec<DeviceId>,
+) -> Option<ModbusDevice> {
     let device = device(t, m, taken);
     let name = t.need_text(m, "profile", "profile = \"eastron-sdm630\"");
     let profile = name.and_then(|n| known.get(n).cloned());
@@ -182,7 +169,7 @@ fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec
         let remedy = format!("the profiles are: {}; more come from profiles_dir", names.join(", "));
         m.add(t.place("profile"), format!("no profile is named {name:?}"), remedy);
     }
-    let address = bus_address(t, m);
+    let address = bus_address(t, m, files);
     let unit = t.whole(m, "unit", 0, 255).unwrap_or(1);
     let poll_ms = t.whole(m, "poll_ms", 50, 60_000).unwrap_or(500);
     let timeout_ms = t.whole(m, "timeout_ms", 10, 10_000);
@@ -199,7 +186,7 @@ fn modbus(t: &mut Table<'_>, m: &mut Mistakes, known: &Profiles, taken: &mut Vec
 }
 
 /// `address` with or without `transport`, or `serial` with its settings.
-fn bus_address(t: &mut Table<'_>, m: &mut Mistakes) -> Option<BusAddress> {
+fn bus_address(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Files<'_>) -> Option<BusAddress> {
     let transport = t.text(m, "transport").map(str::to_owned);
     if t.has("serial") {
         if let Some(other) = transport.as_deref().filter(|t| *t != "rtu") {
@@ -217,12 +204,16 @@ fn bus_address(t: &mut Table<'_>, m: &mut Mistakes) -> Option<BusAddress> {
     match transport.as_deref() {
         None | Some("tcp") => address.map(BusAddress::Tcp),
         Some("rtu-over-tcp") => address.map(BusAddress::RtuOverTcp),
+        Some("tls") => {
+            let (server_name, tls) = tls::modbus(t, m, files, address.as_deref())?;
+            Some(BusAddress::Tls(TlsAddress { address: address?, server_name, tls }))
+        }
         Some("rtu") => {
             m.add(t.place("transport"), "rtu without a line", "add serial = \"/dev/ttyUSB0\" in place of address");
             None
         }
         Some(other) => {
-            m.add(t.place("transport"), format!("{other:?} is no transport"), "write tcp, rtu-over-tcp or rtu");
+            m.add(t.place("transport"), format!("{other:?} is no transport"), "write tcp, tls, rtu-over-tcp or rtu");
             None
         }
     }
@@ -244,29 +235,6 @@ fn serial_line(t: &mut Table<'_>, m: &mut Mistakes) -> Option<SerialLine> {
     let usual = if parity == Parity::None { 2 } else { 1 };
     let stop_bits = t.whole(m, "stop_bits", 1, 2).unwrap_or(usual);
     Some(SerialLine { path: path?, baud: u32::try_from(baud).ok()?, parity, stop_bits: u8::try_from(stop_bits).ok()? })
-}
-
-fn dsx(t: &mut Table<'_>, m: &mut Mistakes, uplink: Option<&Broker>, taken: &mut Vec<DeviceId>) -> Option<DsxDevice> {
-    let device = device(t, m, taken);
-    let topic_prefix = t.need_text(m, "topic_prefix", "topic_prefix = \"site/row/rack/unit\"").map(str::to_owned);
-    let unfit = |p: &&str| p.is_empty() || p.contains(['+', '#']) || p.starts_with('/') || p.ends_with('/');
-    if let Some(prefix) = topic_prefix.as_deref().filter(unfit) {
-        let remedy = "write the beginning of the tag path without wildcards, such as site/row-1/rack-1/cooling";
-        m.add(t.place("topic_prefix"), format!("`topic_prefix` is {prefix:?}"), remedy);
-    }
-    let own = t.has("url").then(|| broker_url(t, m)).flatten();
-    // DSX repeats an unchanged value every 100 s.
-    let stale_ms = t.whole(m, "stale_ms", 1000, 3_600_000).unwrap_or(250_000);
-    let broker = match own {
-        Some((host, port)) => Some(Broker { host, port, credentials: None }),
-        None => uplink.cloned(),
-    };
-    Some(DsxDevice {
-        device: device?,
-        broker: broker?,
-        topic_prefix: topic_prefix?,
-        stale_after: Duration::from_millis(stale_ms),
-    })
 }
 
 fn control(t: &mut Table<'_>, m: &mut Mistakes) -> Option<Control> {
@@ -326,7 +294,7 @@ listen = "127.0.0.1:0"
         assert_eq!(config.control.safe_gpu, Watts::new(400.0));
         assert_eq!(config.modbus[0].guarded, Some(Duration::from_millis(100)));
         assert_eq!(config.broker.port, 1883);
-        assert_eq!(config.dsx[0].broker.port, 1883);
+        assert_eq!(config.mqtt[0].broker.port, 1883);
     }
 
     #[test]

@@ -2,17 +2,12 @@
 //! is, values follow. A value before its metadata is not interpreted; quality other than 1 is
 //! `not_available`. This agent only listens.
 
-use crate::board::{Board, DeviceState};
-use crate::config::DsxDevice;
-use crate::mqtt::{BackOff, Happening, Session};
 use headroom_rack::{NoData, Reading, Signal, UnixMs};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use tokio::task::JoinHandle;
 
 /// Every signal a coolant unit's DSX points can give.
-const SIGNALS: &[Signal] = &[
+pub const SIGNALS: &[Signal] = &[
     Signal::CoolingSupplyTemperature,
     Signal::CoolingReturnTemperature,
     Signal::CoolingFlow,
@@ -123,66 +118,6 @@ impl Points {
             Some(v) => Reading::new(v, at),
         };
         Some((signal, reading))
-    }
-}
-
-/// The devices that are listened to, one task each.
-pub struct Listeners {
-    client_prefix: String,
-    board: Arc<Board>,
-    tasks: Vec<(DsxDevice, JoinHandle<()>)>,
-}
-
-impl Listeners {
-    /// None yet. MQTT clients are named `PREFIX-DEVICE`.
-    pub fn new(client_prefix: String, board: Arc<Board>) -> Self {
-        Self { client_prefix, board, tasks: Vec::new() }
-    }
-
-    /// Listens to these devices from now on; those that are the same are left alone.
-    pub fn follow(&mut self, devices: &[DsxDevice]) {
-        for (device, task) in self.tasks.extract_if(.., |(device, _)| !devices.contains(device)) {
-            task.abort();
-            self.board.retire(&device.device);
-        }
-        for device in devices {
-            if self.tasks.iter().all(|(known, _)| known != device) {
-                self.board.declare(&device.device, SIGNALS.iter().copied(), device.stale_after);
-                let client_id = format!("{}-{}", self.client_prefix, device.device);
-                let task = tokio::spawn(listen(device.clone(), client_id, self.board.clone()));
-                self.tasks.push((device.clone(), task));
-            }
-        }
-    }
-}
-
-async fn listen(device: DsxDevice, client_id: String, board: Arc<Board>) {
-    let mut back_off = BackOff::new(&client_id);
-    let mut points = Points::default();
-    loop {
-        let mut session = Session::open(&device.broker, &client_id, None);
-        loop {
-            match session.next().await {
-                Happening::Connected => {
-                    back_off.reset();
-                    // Retained metadata first, as the specification asks.
-                    for kind in ["Metadata", "Value"] {
-                        session.subscribe(&format!("BMS/v1/PUB/{kind}/CDU/+/{}/#", device.topic_prefix));
-                    }
-                }
-                Happening::Message { topic, payload } => {
-                    if let Some(heard) = points.hear(&topic, &payload, board.clock().wall()) {
-                        board.put(&device.device, [heard]);
-                        board.polled(&device.device, DeviceState { up: true, poll_seconds: 0.0 });
-                    }
-                }
-                Happening::Lost(_) => break,
-            }
-        }
-        board.polled(&device.device, DeviceState { up: false, poll_seconds: 0.0 });
-        let none = Reading::none(NoData::Disconnected, board.clock().wall());
-        board.put(&device.device, SIGNALS.iter().map(|s| (*s, none)));
-        back_off.wait().await;
     }
 }
 

@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Instantaneous power for the guard.
+/// Instantaneous power, where a guard acts on it.
 const FAST: Duration = Duration::from_millis(100);
-/// Everything else.
-const FULL_EVERY: u32 = 10;
+/// Everything.
+const FULL: Duration = Duration::from_secs(1);
 const STALE_AFTER: Duration = Duration::from_secs(3);
 const LOAD_AGAIN: Duration = Duration::from_secs(5);
 const EVENT_WAIT_MS: u32 = 1000;
@@ -164,10 +164,11 @@ fn poll(nvml: &Arc<Nvml>, index: u32, board: &Board, over: &AtomicBool) {
     let id = DeviceId::gpu(index);
     let mut handle: Option<Device<'_>> = None;
     let mut deadline = Instant::now();
-    let mut tick = 0_u32;
+    let mut full = deadline;
     while !over.load(Ordering::Relaxed) {
         let (began, at) = (Instant::now(), board.clock().wall());
-        if tick.is_multiple_of(FULL_EVERY) {
+        if began >= full {
+            full = (full + FULL).max(began);
             let found = handle.map_or_else(|| nvml.device_by_index(index), Ok);
             let readings = match &found {
                 Ok(device) => readings(device, at),
@@ -193,8 +194,7 @@ fn poll(nvml: &Arc<Nvml>, index: u32, board: &Board, over: &AtomicBool) {
         } else if let Some(device) = &handle {
             board.put(&id, [(Signal::GpuPowerInstant, read::instant_power(device, at))]);
         }
-        tick = tick.wrapping_add(1);
-        deadline = (deadline + FAST).max(Instant::now());
+        deadline = (deadline + if board.guarded() { FAST } else { FULL }).max(Instant::now());
         std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
     }
 }

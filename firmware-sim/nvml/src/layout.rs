@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 /// "HDRNVML" and a digit; stored last by the simulator, so that a half-made file is refused.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HDRNVML1");
 /// Raised with every change of this file.
-pub const VERSION: u64 = 1;
-/// GPUs that fit into one state file.
-pub const MAX_GPUS: usize = 16;
+pub const VERSION: u64 = 2;
+/// GPUs that fit into one state file: a rack of 72 is the largest sold (GB200 NVL72).
+pub const MAX_GPUS: usize = 72;
 /// Xid events kept; a reader that lags further misses the oldest.
 pub const EVENT_SLOTS: usize = 256;
 /// A heartbeat older than this means that the simulator is gone: every GPU is lost.

@@ -202,6 +202,6 @@ mod tests {
         let lift = Fault::new(Kind::Clear, "rack-1/gpu-3", None, &plant.spec().racks).expect("fits");
         panel.act(&lift);
         assert_eq!(panel.state.requests(3).enforced_limit_mw, 700_000);
-        assert_eq!(layout::MAX_GPUS, 16, "the scenario's range of gpus is this");
+        assert_eq!(layout::MAX_GPUS, 72, "the scenario's range of gpus is this");
     }
 }

@@ -3,10 +3,11 @@
 //! for the next one. RTU frames carry no number that would tell them apart, so after a time-out
 //! the line must first have been silent for as long.
 
-use crate::config::{BusAddress, Parity, SerialLine};
+use crate::config::{BusAddress, Parity, SerialLine, TlsAddress};
 use headroom_agent_core::profile::RegisterKind;
 use headroom_agent_core::schedule::Span;
 use headroom_rack::NoData;
+use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -14,7 +15,12 @@ use tokio::net::TcpStream;
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::slave::{Slave, SlaveContext};
 use tokio_modbus::{Error, Request as Pdu, Response};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
+
+/// Signing takes the processor of a small device longer than a register does.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// One read of registers.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +38,7 @@ pub struct Request {
 /// Something that can read registers. Writing is not in it, on purpose.
 pub trait RegisterBus: Send {
     /// Reads registers. Never takes longer than three times the request's time-out, to connect or
-    /// to wait for silence and for the answer, and its start-up silence.
+    /// to wait for silence and for the answer, its start-up silence, and 2 s to agree on TLS.
     ///
     /// # Errors
     /// The reason why there are none.
@@ -47,18 +53,30 @@ pub struct ModbusBus {
     late: Option<Duration>,
     /// When the last frame ended.
     quiet_since: Option<Instant>,
+    /// That TLS failed has been told.
+    told: bool,
 }
 
 impl ModbusBus {
     /// A bus at an address; connects with the first request.
     pub fn new(address: BusAddress) -> Self {
-        Self { address, context: None, late: None, quiet_since: None }
+        Self { address, context: None, late: None, quiet_since: None, told: false }
     }
 
     async fn connect(&mut self, timeout: Duration) -> Result<Context, NoData> {
         let late = self.late;
         let context = match &self.address {
             BusAddress::Tcp(address) => tcp::attach(connected(address, timeout).await?),
+            BusAddress::Tls(tls) => {
+                let stream = connected(&tls.address, timeout).await?;
+                match secured(stream, tls, timeout).await {
+                    Ok(stream) => tcp::attach(stream),
+                    Err(error) => {
+                        self.tell(&error, "no TLS with this device");
+                        return Err(NoData::Disconnected);
+                    }
+                }
+            }
             BusAddress::RtuOverTcp(address) => {
                 let mut stream = connected(address, timeout).await?;
                 drain(&mut stream, late, timeout).await?;
@@ -72,6 +90,13 @@ impl ModbusBus {
         };
         self.late = None;
         Ok(context)
+    }
+
+    /// Why there is no TLS, once until there is.
+    fn tell(&mut self, error: &std::io::Error, what: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(address = %self.address, %error, "{what}");
+        }
     }
 
     /// Keeps the silence between two frames on a serial line.
@@ -110,6 +135,11 @@ impl ModbusBus {
                 self.late = Some(request.timeout);
                 Err(NoData::Timeout)
             }
+            // With TLS 1.3 a device refuses our certificate in place of its first answer.
+            Ok(Err(Error::Transport(error))) if matches!(self.address, BusAddress::Tls(_)) => {
+                self.tell(&error, "the device ended the TLS session; it may not accept the agent's certificate");
+                Err(NoData::Disconnected)
+            }
             Ok(Err(error)) => Err(reason(&error)),
             Ok(Ok(Err(exception))) => {
                 self.context = Some(context);
@@ -120,6 +150,7 @@ impl ModbusBus {
                     return Err(NoData::Malformed);
                 }
                 self.context = Some(context);
+                self.told = false;
                 Ok(words)
             }
             // The last byte of bits is filled up.
@@ -152,6 +183,14 @@ async fn connected(address: &str, timeout: Duration) -> Result<TcpStream, NoData
     // Requests are small and each waits for its answer.
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+async fn secured(stream: TcpStream, to: &TlsAddress, timeout: Duration) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(to.server_name.clone()).map_err(std::io::Error::other)?;
+    let handshake = TlsConnector::from(to.tls.client()).connect(name, stream);
+    tokio::time::timeout(timeout.max(HANDSHAKE), handshake)
+        .await
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
 fn opened(line: &SerialLine) -> Result<SerialStream, NoData> {

@@ -38,6 +38,7 @@ pub const SHIPPED: &[(&str, &str)] = shipped! {
     "orv3-hpr-bbu"
     "orv3-hpr-psu"
     "orv3-psu"
+    "phoenix-quint"
     "phoenix-quint4"
     "raritan-px"
     "schneider-iem3000"

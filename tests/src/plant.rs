@@ -84,6 +84,14 @@ impl Plant {
     /// # Panics
     /// When it does not come up.
     pub fn of(scenario: Option<&str>) -> Self {
+        Self::with(scenario, &[])
+    }
+
+    /// The same with more arguments for the simulator.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn with(scenario: Option<&str>, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| dir.path().join(name).display().to_string();
         let args = ["broker", "--listen", "127.0.0.1:0", "--dir", &path("broker"), "--port-file", &path("broker.port")];
@@ -98,6 +106,7 @@ impl Plant {
             std::fs::write(&file, text).expect("a scenario");
             args.extend(["--scenario", &file]);
         }
+        args.extend(more);
         let part = Start::new("headroom-sim", &args, &[], dir.path().join("plant.log")).start();
         let inventory: Value = until("the inventory", || {
             serde_json::from_str(&std::fs::read_to_string(dir.path().join("plant/inventory.json")).ok()?).ok()

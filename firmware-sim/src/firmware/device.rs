@@ -30,8 +30,7 @@ pub enum Device {
 pub const METERS: &[Device] = &[Device::Sdm630, Device::SunSpec203, Device::SunSpec213];
 
 /// The UPSs that can feed the row.
-pub const UPSS: &[Device] =
-    &[Device::Dph, Device::HuaweiUps2000, Device::SocomecJbus, Device::Quint, Device::Quint4];
+pub const UPSS: &[Device] = &[Device::Dph, Device::HuaweiUps2000, Device::SocomecJbus, Device::Quint, Device::Quint4];
 
 /// How a serial port is set up: eight data bits, one stop bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -83,7 +83,7 @@ pub fn integers(pdu: &PduReadout, factor: f64) -> Image {
     ];
     for (first, values, scale_at, scale) in groups {
         for (offset, value) in (first..).zip(values) {
-            image.signed(METER + offset, *value, 10_f64.powi(i32::from(scale)));
+            image.signed(METER + offset, *value, 10_f64.powi(scale));
         }
         image.word(METER + scale_at, scale as u16);
     }

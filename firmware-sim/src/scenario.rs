@@ -229,10 +229,13 @@ mod tests {
 
     #[test]
     fn other_makes_can_stand_in_the_row_and_a_wrong_one_is_told_which() {
-        let devices = |text: &str| Scenario::parse("row.toml", &DEFAULT.replace("[gpu]", &format!("{text}\n[gpu]")));
-        let scenario = devices("[devices]\nups = \"socomec-jbus\"\nmeter = \"sunspec-203\"").expect("valid");
+        let devices = |meter: &str, ups: &str| {
+            let text = DEFAULT.replace("meter = \"eastron-sdm630\"", &format!("meter = \"{meter}\""));
+            Scenario::parse("row.toml", &text.replace("ups = \"delta-dph\"", &format!("ups = \"{ups}\"")))
+        };
+        let scenario = devices("sunspec-203", "socomec-jbus").expect("valid");
         assert_eq!(scenario.fitting, Fitting { meter: Device::SunSpec203, ups: Device::SocomecJbus });
-        let Err(error) = devices("[devices]\nups = \"eastron-sdm630\"") else { panic!("a meter is no UPS") };
+        let Err(error) = devices("sunspec-203", "eastron-sdm630") else { panic!("a meter is no UPS") };
         assert!(error.to_string().contains("delta-dph, huawei-ups2000, socomec-jbus"), "{error}");
     }
 

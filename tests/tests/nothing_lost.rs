@@ -17,6 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 type Key = (RackId, u64, u64);
 
+/// What is seen while nobody takes it.
+const READINGS: usize = 100_000;
 const MADE: &str = "headroom_agent_snapshots_total";
 const IN_MEMORY: &str = "headroom_agent_spool_memory_snapshots";
 const SPOOLED: &str = "headroom_agent_spool_snapshots";
@@ -87,8 +89,16 @@ fn an_outage_of_broker_and_controller_with_an_agent_killed_twice_loses_nothing()
         left.extend(files);
         row.begin("rack-1");
     }
+    // Long enough for a hundred thousand Readings, every rack's share of them. A quarter more: the others read
+    // no UPS, and the first Snapshots that are spooled are older than the outage.
+    let share = (READINGS * 5 / 4 / racks.len()).div_ceil(left[0].readings.len()) as f64;
     for rack in &racks {
-        until("an outage of some length", || row.numbers(rack, [SPOOLED]).filter(|[n]| *n >= 12.0));
+        let mut spooled = 0.0;
+        while spooled < share {
+            let more = (spooled + 10.0).min(share);
+            spooled =
+                until("more of the outage", || row.numbers(rack, [SPOOLED]).filter(|[n]| *n >= more).map(|[n]| n));
+        }
     }
     let outage_ended = unix_ms();
     row.begin("broker");
@@ -127,10 +137,11 @@ fn an_outage_of_broker_and_controller_with_an_agent_killed_twice_loses_nothing()
         let stored = &all[&(s.rack.clone(), s.boot, s.seq)][0];
         assert!(same(s, stored), "altered: {s:?}\n{stored:?}");
     }
+    let in_outage = |s: &Snapshot| (outage_began..outage_ended).contains(&s.at.get());
+    let readings: usize = all.values().filter(|s| in_outage(&s[0])).map(|s| s[0].readings.len()).sum();
+    assert!(readings >= READINGS, "the outage had only {readings} Readings");
     for rack in &racks {
-        let of_outage = all.iter().filter(|((r, _, _), s)| {
-            r.as_str() == rack && (outage_began..outage_ended).contains(&s[0].at.get()) && s[0].historical
-        });
+        let of_outage = all.iter().filter(|((r, _, _), s)| r.as_str() == rack && in_outage(&s[0]) && s[0].historical);
         let with_values = of_outage.filter(|(_, s)| s[0].readings.values().any(|r| r.ok().is_some()));
         let count = with_values.count() as u64;
         assert!(count >= 8, "{rack}: {count} Snapshots of an outage of {} ms", outage_ended - outage_began);

@@ -2,6 +2,7 @@
 //! here: reading plain or gzipped files, the median, and the last line on stdout, which is one JSON object.
 
 mod mnist;
+mod speed;
 
 use crate::stop::Stop;
 use anyhow::{Context, Result};
@@ -14,6 +15,8 @@ use std::path::Path;
 pub enum Bench {
     /// Handwritten digits: a small convolutional network, five epochs.
     Mnist(mnist::Options),
+    /// Training speed of the shipped forecaster's network on random rows.
+    Speed(speed::Options),
 }
 
 /// Runs one; what it returns is the last line on stdout.
@@ -23,6 +26,7 @@ pub enum Bench {
 pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
     match bench {
         Bench::Mnist(options) => mnist::run(options, stop),
+        Bench::Speed(options) => speed::run(options),
     }
 }
 

@@ -52,7 +52,9 @@ impl Integration {
         let ours = format!("BMS/v1/{}/Value/{rest}", self.id);
         let metadata: Option<Metadata> = serde_json::from_slice(payload).ok();
         let metadata = metadata.filter(|m| m.integration.as_deref() == Some(&self.id));
-        match (rest.split('/').nth(1), metadata) {
+        // What only looks like one of these points is none of ours.
+        let point = rest.strip_prefix("System/").and_then(|rest| rest.split('/').next());
+        match (point, metadata) {
             (Some("HeartbeatTimestampIntegration"), Some(_)) => drop(self.beats.entry(ours).or_default()),
             (Some("HeartbeatEchoIntegration"), Some(metadata)) => drop(self.echoes.insert(ours, metadata.object_id)),
             (_, None) => {
@@ -94,6 +96,8 @@ mod tests {
         let mut ours = Integration::new("headroom-1");
         let stamp = "BMS/v1/PUB/Metadata/System/HeartbeatTimestampIntegration/s/ours";
         ours.hear(stamp, br#"{"objectId":"other","integration":"other"}"#);
+        let elsewhere = stamp.replace("System", "Syttem");
+        ours.hear(&elsewhere, br#"{"integration":"headroom-1"}"#);
         assert_eq!(ours.beat(Mono::from_ms(0), 7), []);
         ours.hear(stamp, br#"{"objectId":"headroom-1","integration":"headroom-1"}"#);
         let said = ours.beat(Mono::from_ms(0), 7);

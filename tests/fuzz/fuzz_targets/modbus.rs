@@ -1,0 +1,37 @@
+#![no_main]
+//! What a device answers to a Modbus request, over TCP and as RTU: the asked number of words, or a reason.
+
+use headroom_agent::source::modbus::bus::{ModbusBus, RegisterBus, Request};
+use headroom_agent_core::profile::RegisterKind;
+use headroom_agent_core::schedule::Span;
+use libfuzzer_sys::fuzz_target;
+use std::cell::RefCell;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::runtime::{Builder, Runtime};
+
+thread_local! {
+    static RUNTIME: RefCell<Runtime> =
+        RefCell::new(Builder::new_current_thread().enable_time().build().expect("a runtime"));
+}
+
+fuzz_target!(|input: &[u8]| {
+    let [how, answer @ ..] = input else { return };
+    let kinds = [RegisterKind::Input, RegisterKind::Holding, RegisterKind::Coil, RegisterKind::Discrete];
+    let register = kinds[usize::from(how >> 1 & 3)];
+    let span = Span { register, address: 10, count: u16::from(how >> 3) + 1 };
+    let request = Request { unit: 1, span, timeout: Duration::from_secs(2), startup: Duration::ZERO };
+    let read = RUNTIME.with_borrow(|runtime| {
+        runtime.block_on(async {
+            let (mut device, ours) = tokio::io::duplex(1 << 16);
+            let _ = device.write_all(answer).await;
+            let _ = device.shutdown().await;
+            let mut bus = ModbusBus::over(ours, how & 1 == 1);
+            bus.read(request).await
+        })
+    });
+    if let Ok(words) = read {
+        assert_eq!(words.len(), usize::from(span.count));
+        assert!(answer.len() >= if how & 1 == 1 { 6 } else { 10 }, "more than what was said");
+    }
+});

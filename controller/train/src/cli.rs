@@ -1,7 +1,9 @@
 //! The command line of `headroom-train`.
 
+use crate::bench::{self, Bench};
 use crate::data::{self, DataError, Nameplates, inspect};
-use crate::options::{Device, Places, Recipe, Task, Usage};
+use crate::engine::Device;
+use crate::options::{Places, Recipe, Task, Usage};
 use crate::stop::Stop;
 use crate::weights::Shape;
 use crate::{eval, fit, metrics};
@@ -46,6 +48,12 @@ pub enum Command {
         /// Seconds between windows.
         #[arg(long, default_value_t = 5)]
         stride: usize,
+    },
+    /// Train on a published task and measure beside baselines. The last line on stdout is JSON.
+    Bench {
+        /// Which.
+        #[command(subcommand)]
+        task: Bench,
     },
     /// Write the best model so far of a training that has a checkpoint.
     Export {
@@ -111,8 +119,8 @@ pub struct Fit {
     /// Seed of weights, order and damage: the same seed gives the same model.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where to learn.
-    #[arg(long, value_enum, default_value = "cpu")]
+    /// Where to learn: cpu (all cores), cpu:THREADS, cuda or cuda:0,1 (a replica on each GPU).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
     /// The model's name.
     #[arg(long, default_value = "rack-power")]
@@ -125,7 +133,7 @@ pub struct Fit {
     rate: f64,
     /// Weight decay.
     #[arg(long, default_value_t = 1e-3)]
-    weight_decay: f32,
+    weight_decay: f64,
     /// Hidden units.
     #[arg(long, default_value_t = 96)]
     width: usize,
@@ -180,6 +188,10 @@ fn execute(command: Command) -> Result<()> {
             let evaluation = eval::evaluate(&model, &all, stride)?;
             print!("{}", metrics::table(&evaluation.measured));
             println!("{}", evaluation.summary);
+        }
+        Command::Bench { task } => {
+            let stop = Stop::on_signals().context("signals cannot be heard")?;
+            println!("{}", bench::run(&task, &stop)?);
         }
         Command::Export { run, out } => println!("{}", serde_json::to_string(&fit::export(&run, &out)?)?),
     }

@@ -3,10 +3,12 @@
 
 mod core;
 mod document;
+mod learning;
 mod tree;
 
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::Mistake;
+pub use learning::Learning;
 pub use tree::{Curve, Feed, Node, NodeKind, Rack};
 
 use crate::influx::Token;
@@ -41,6 +43,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The forecaster.
     pub model: Model,
+    /// Trainings on this controller's own record, if any.
+    pub learning: Option<Learning>,
     /// The alert webhook, if any.
     pub webhook: Option<Webhook>,
     /// InfluxDB, if any.
@@ -172,6 +176,7 @@ fn read(root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let record = record(&root.table("record"), m);
     let listen = listen(&root.table("serve"), m);
     let model = model(&root.table("model"), m);
+    let learning = learning::read(&root.table("learning"), record.as_ref(), &model, m);
     let alerts = root.table("alerts");
     let webhook = webhook(&alerts.table("webhook"), m);
     alerts.refuse_unknown();
@@ -199,6 +204,7 @@ fn read(root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         record: record?,
         listen: listen?,
         model,
+        learning,
         webhook,
         influx,
         policy,

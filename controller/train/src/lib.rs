@@ -3,8 +3,10 @@
 //!
 //! burn appears in [`network`] and [`learn`] only; everything else is plain Rust.
 
+pub mod background;
 pub mod chance;
 pub mod cli;
+pub mod compare;
 pub mod data;
 pub mod eval;
 pub mod fit;
@@ -14,6 +16,7 @@ pub mod network;
 pub mod onnx;
 pub mod options;
 pub mod progress;
+pub mod promote;
 pub mod reference;
 pub mod run_folder;
 pub mod scale;

@@ -1,12 +1,14 @@
-//! The command line: `run`, `check`, `broker`, `default-config`, `learn`, `bench`. Exit codes: 0 fine, 1 failed
-//! while running, 2 bad config or usage.
+//! The command line: `run`, `check`, `broker`, `topology`, `curves`, `default-config`, `learn`, `bench`. Exit codes:
+//! 0 fine, 1 failed while running, 2 bad config or usage.
 
 use crate::ask;
 use crate::bench;
 use crate::broker::Broker;
 use crate::config::{self, Config};
+use crate::curves;
 use crate::run::Files;
 use crate::stop;
+use crate::topology;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,13 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         port_file: Option<PathBuf>,
     },
+    /// Check, draw or import the plant: what feeds the racks and what cools them.
+    Topology {
+        #[command(subcommand)]
+        what: topology::Command,
+    },
+    /// List the families of breakers, fuses and UPSs that it knows, or tell one of them by load.
+    Curves(curves::Options),
     /// Print a commented config file to start from.
     DefaultConfig,
     /// Ask the running controller for a training on its record, for the model before, or where
@@ -122,6 +131,17 @@ pub fn run(cli: Cli) -> ExitCode {
             println!("{}", serde_json::to_string(&bench::forecast(racks as usize)?)?);
             Ok(())
         })),
+        Command::Topology { what } => topology::run(&what),
+        Command::Curves(options) => match curves::tell(&options) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::from(2)
+            }
+        },
         Command::Check { config } => match config::load(&config) {
             Ok(sound) => {
                 println!("{}: sound ({})", config.display(), said(&sound));

@@ -198,6 +198,9 @@ impl Worker {
         words.extend(self.data());
         words.extend(["--description".to_owned(), format!("the record of site {}", self.config.site)]);
         words.extend(["--licence".to_owned(), "the operator's own".to_owned()]);
+        if !learning.fit.iter().any(|word| word.starts_with("--device")) {
+            words.extend(["--device".to_owned(), format!("cpu:{}", learning.threads)]);
+        }
         words.extend(learning.fit.iter().cloned());
         match Process::start(&learning.program, &words, learning.threads, &dir, "fit") {
             Ok(process) => {

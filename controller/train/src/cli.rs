@@ -1,5 +1,6 @@
 //! The command line of `headroom-train`.
 
+use crate::bench::{self, Bench};
 use crate::data::{self, DataError, Nameplates, inspect};
 use crate::engine::Device;
 use crate::options::{Places, Recipe, Task, Usage};
@@ -57,6 +58,12 @@ pub enum Command {
     /// Put a run's model in use in a store, if it passes every check and beats the one there; or go
     /// back to the one before. The last line on stdout is JSON.
     Promote(promote::Promote),
+    /// Train on a published task and measure beside baselines. The last line on stdout is JSON.
+    Bench {
+        /// Which.
+        #[command(subcommand)]
+        task: Bench,
+    },
     /// Write the best model so far of a training that has a checkpoint.
     Export {
         /// The run folder.
@@ -197,6 +204,10 @@ fn execute(command: Command) -> Result<()> {
         }
         Command::Compare(options) => compare::run(&options)?,
         Command::Promote(options) => promote::run(&options)?,
+        Command::Bench { task } => {
+            let stop = Stop::on_signals().context("signals cannot be heard")?;
+            println!("{}", bench::run(&task, &stop)?);
+        }
         Command::Export { run, out } => println!("{}", serde_json::to_string(&fit::export(&run, &out)?)?),
     }
     Ok(())

@@ -258,7 +258,7 @@ mod tests {
         let mut chance = Chance::new(3, "compare");
         let mut level = 3000.0;
         let sample = |t: usize| {
-            if t % 20 == 0 {
+            if t.is_multiple_of(20) {
                 level = chance.between(1800.0, 7000.0);
             }
             Sample { power: Some(Watts::new(level)), ..Sample::default() }

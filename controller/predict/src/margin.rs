@@ -192,8 +192,8 @@ mod tests {
         let without = outcomes.iter().filter(|y| **y > 0.3).count() as f64 / n as f64;
         assert!(without > 0.9, "the forecast alone would be missed: {without}");
         for horizon in 0..HORIZONS_S.len() {
-            for quantile in 1..QUANTILES.len() {
-                let allowed = 1.0 - QUANTILES[quantile];
+            for (quantile, level) in QUANTILES.iter().enumerate().skip(1) {
+                let allowed = 1.0 - level;
                 let share = missed(horizon, quantile, &vec![0.3; n], |t, _| outcomes[t]);
                 assert!(share <= bound(horizon, quantile, n as u64), "{horizon} {quantile}: {share}");
                 assert!((share - allowed).abs() < 0.25 * allowed + 1e-3, "{horizon} {quantile}: {share}");

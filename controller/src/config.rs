@@ -4,12 +4,14 @@
 mod broker;
 mod core;
 mod document;
+mod learning;
 mod policy;
 mod tree;
 
 pub use broker::Broker;
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
+pub use learning::Learning;
 pub use policy::{PolicyFile, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The forecaster.
     pub model: Model,
+    /// Trainings on this controller's own record, if any.
+    pub learning: Option<Learning>,
     /// The alert webhook, if any.
     pub webhook: Option<Webhook>,
     /// InfluxDB, if any.
@@ -246,6 +250,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let record = record(&root.table("record"), m);
     let listen = listen(&root.table("serve"), m);
     let model = model(&root.table("model"), m);
+    let learning = learning::read(&root.table("learning"), record.as_ref(), &model, m);
     let alerts = root.table("alerts");
     let webhook = webhook(&alerts.table("webhook"), m);
     alerts.refuse_unknown();
@@ -270,6 +275,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         record: record?,
         listen: listen?,
         model,
+        learning,
         webhook,
         influx,
         policy: policy.spec,

@@ -44,6 +44,15 @@ impl Row {
     /// # Panics
     /// When a part does not start.
     pub fn start_with(more: impl Fn(&Path) -> String) -> Self {
+        Self::start_configured(more, |_| String::new())
+    }
+
+    /// As [`Row::start_with`]; `controller_more` is added to the controller's config, gets the folder of
+    /// its record, and may put something there first.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    pub fn start_configured(more: impl Fn(&Path) -> String, controller_more: impl Fn(&Path) -> String) -> Self {
         let plant = Plant::start();
         let (hook, influx, record) = (Hook::start(), Hook::start(), plant.dir().join("record"));
         let mut starts = BTreeMap::new();
@@ -58,7 +67,8 @@ impl Row {
             let start = Start::new("headroom-agent", &args, &state, log(&rack.id));
             starts.insert(rack.id.clone(), start);
         }
-        let text = controller(&plant.broker, &hook.address, &influx.address, &record.display().to_string());
+        let text = controller(&plant.broker, &hook.address, &influx.address, &record.display().to_string())
+            + &controller_more(&record);
         let config = plant.file("controller.toml", &text).display().to_string();
         let port = plant.dir().join("console.port").display().to_string();
         let args = ["run", "--config", &config, "--port-file", &port];

@@ -3,9 +3,11 @@
 //!
 //! burn appears in [`engine`] and in networks ([`network`], `bench/`) only; everything else is plain Rust.
 
+pub mod background;
 pub mod bench;
 pub mod chance;
 pub mod cli;
+pub mod compare;
 pub mod data;
 pub mod engine;
 pub mod eval;
@@ -15,6 +17,7 @@ pub mod network;
 pub mod onnx;
 pub mod options;
 pub mod progress;
+pub mod promote;
 pub mod reference;
 pub mod run_folder;
 pub mod scale;

@@ -3,10 +3,12 @@
 
 mod core;
 mod document;
+mod flex;
 mod tree;
 
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::Mistake;
+pub use flex::Flex;
 pub use tree::{Curve, Feed, Node, NodeKind, Rack};
 
 use crate::influx::Token;
@@ -45,6 +47,8 @@ pub struct Config {
     pub webhook: Option<Webhook>,
     /// InfluxDB, if any.
     pub influx: Option<crate::influx::Options>,
+    /// The load-flexibility partners, if any.
+    pub flex: Option<Flex>,
     /// How caps are decided.
     pub policy: PolicySpec,
     /// The electrical tree above the racks.
@@ -178,6 +182,7 @@ fn read(root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let influx = influx(&root.table("influx"), m);
     let policy = policy(&root.table("policy"), m);
     let (nodes, racks) = tree::read(root, &policy.bands, m);
+    let flex = flex::read(&root.table("flex"), broker.as_ref(), &nodes, m);
     if m.is_empty()
         && let Err(mistakes) = core::topology(&nodes, &racks)
     {
@@ -201,6 +206,7 @@ fn read(root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         model,
         webhook,
         influx,
+        flex,
         policy,
         nodes,
         racks,

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod counts;
 pub mod events;
+pub mod flex;
 pub mod forecaster;
 pub mod history;
 pub mod http;

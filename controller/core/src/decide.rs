@@ -17,9 +17,13 @@
 //! Each step walks racks and the nodes above them once: the time grows with their number, not with
 //! its square.
 
+mod answer;
 mod believe;
 mod limit;
+mod outside;
 mod shape;
+
+pub use answer::Prepared;
 
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
@@ -39,8 +43,6 @@ const LEND_AFTER: Duration = Duration::from_secs(20);
 /// Losses, fans and cooling change slowly; what two meters read half a second apart on a swinging
 /// load differ by does not, and must not move a cap. Time constant, s.
 const OTHER_S: f64 = 15.0;
-/// The name under which a Plan speaks of everything together: what an external target binds.
-const SITE: &str = "site";
 
 /// The decision with its memory: trip images, demands held, budgets given.
 #[derive(Debug, Clone)]
@@ -53,12 +55,13 @@ pub struct Decider {
     other: Vec<f64>,
     /// Since when each node has been on battery.
     battery: Vec<Option<Mono>>,
-    /// What all racks together may draw, if somebody outside says so.
-    target: Option<Watts>,
-    /// Per rack the nodes above it and, last, the site as a whole.
+    /// What somebody outside may limit; the site as a whole comes first.
+    groups: Vec<outside::Group>,
+    /// For the answers that lie ready.
+    kept: answer::Kept,
+    /// Per rack the nodes above it and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
-    site: NodeId,
     last: Option<Mono>,
 }
 
@@ -86,27 +89,22 @@ impl Decider {
             NodeKind::Breaker => Protection::breaker_at(policy.derate),
         };
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
-        let site = protection.len();
-        let path = |i: usize| topology.shares(i).iter().copied().chain([(site, 1.0)]).collect();
+        let count = protection.len();
+        let groups = vec![outside::site(&topology)];
         let remember = |band: &str| RackMemory { band: policy.rank(band), ..RackMemory::default() };
         Self {
-            paths: Arc::new((0..topology.racks().len()).map(path).collect()),
+            paths: outside::paths(&topology, &groups, &vec![true; topology.racks().len()]),
             racks: topology.racks().iter().map(|r| remember(&r.priority)).collect(),
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
-            other: vec![0.0; site],
-            battery: vec![None; site],
+            other: vec![0.0; count],
+            battery: vec![None; count],
             topology: Arc::new(topology),
             policy,
             protection,
-            target: None,
-            site: NodeId::new(SITE).expect("invariant: the word is an id"),
+            groups,
+            kept: answer::Kept::default(),
             last: None,
         }
-    }
-
-    /// Sets what all racks and what else hangs on the feeds may draw together; `None` lifts it.
-    pub fn set_target(&mut self, target: Option<Watts>) {
-        self.target = target.filter(|t| t.is_finite());
     }
 
     /// The used share of each node's trip image.
@@ -145,15 +143,17 @@ impl Decider {
             .collect();
         let nodes = self.limit(fleet, &racks, now, dt_s);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i])).collect();
-        let site = self.site_room(&nodes);
+        let outside = self.outside(&nodes, &racks);
         let room = |limit: fn(&NodeNow) -> Watts| -> Vec<f64> {
-            nodes.iter().map(|n| (limit(n) - n.other).get()).chain([site]).collect()
+            nodes.iter().map(|n| (limit(n) - n.other).get()).chain(outside.iter().copied()).collect()
         };
-        let grants = allocate(&room(|n| n.limit), &asks);
+        let rooms = room(|n| n.limit);
+        let grants = allocate(&rooms, &asks);
         for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
             memory.bound = Some(now);
         }
         let lent = self.lend(&racks, &grants, &asks, &room(|n| n.ramp), now);
+        self.keep(&racks, &asks, rooms, nodes.iter().map(|n| n.power).collect());
         let caps = racks
             .iter()
             .enumerate()

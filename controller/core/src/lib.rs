@@ -9,12 +9,15 @@ pub mod fleet;
 pub mod health;
 pub mod policy;
 pub mod story;
+pub mod target;
 pub mod topology;
 pub mod trip;
+pub mod urgency;
 
-pub use decide::Decider;
+pub use decide::{Decider, Prepared};
 pub use fleet::Fleet;
 pub use health::Health;
 pub use policy::Policy;
 pub use story::{Event, Story};
 pub use topology::{FeedShare, MeterRef, NodeKind, NodeSpec, RackSpec, Topology, TopologyError};
+pub use urgency::Urgency;

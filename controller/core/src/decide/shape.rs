@@ -18,13 +18,17 @@ const HELD: f64 = 0.05;
 /// held at the lower end of what fits.
 const RAISE_AFTER: Duration = Duration::from_secs(5);
 
+/// The limit that a board is given for what it may draw.
+pub(super) fn whole(per_gpu: Watts) -> Watts {
+    Watts::new((per_gpu.get() / STEP_WATTS + 1e-6).floor() * STEP_WATTS)
+}
+
 impl Decider {
     pub(super) fn shape(&mut self, index: usize, rack: &RackNow, budget: Watts, now: Mono, dt_s: f64) -> Watts {
         let spec = &self.topology.racks()[index];
         let memory = &mut self.racks[index];
         let per_gpu = (budget - rack.overhead) / f64::from(spec.gpus);
-        let whole = Watts::new((per_gpu.get() / STEP_WATTS + 1e-6).floor() * STEP_WATTS);
-        let target = whole.clamp(self.policy.floor_gpu.min(spec.gpu_max), spec.gpu_max);
+        let target = whole(per_gpu).clamp(self.policy.floor_gpu.min(spec.gpu_max), spec.gpu_max);
         let before = memory.gpu_limit.unwrap_or(spec.safe_gpu);
         let rise = self.policy.release_watts_per_s * dt_s / f64::from(spec.gpus);
         // An Order that cannot arrive must not loosen what is in force when the rack comes back.
@@ -50,26 +54,22 @@ impl Decider {
         let tightest = above.min_by(|a, b| margin(*a).get().total_cmp(&margin(*b).get())).unwrap_or(0);
         let cooled = rack.cooling.is_some_and(|c| c < rack.demand);
         let binding = budget < rack.demand * (1.0 - HELD) && gpu < spec.gpu_max;
-        let by_site = grant.bound_by.is_some_and(|node| node >= nodes.len());
-        let node = grant.bound_by.filter(|_| !by_site).unwrap_or(tightest);
+        let group = grant.bound_by.and_then(|node| node.checked_sub(nodes.len()));
+        let node = grant.bound_by.filter(|_| group.is_none()).unwrap_or(tightest);
         let kind = match grant.bound_by {
             _ if cooled => LimitKind::Cooling,
-            Some(_) if by_site => LimitKind::External,
+            Some(_) if group.is_some() => LimitKind::External,
             Some(node) => nodes[node].kind,
             None => LimitKind::Device,
         };
         let at = &self.topology.nodes()[node];
-        let site_margin = || {
-            let roots = self.topology.nodes().iter().zip(nodes).filter(|(spec, _)| spec.parent.is_none());
-            self.target.unwrap_or(Watts::ZERO) - roots.map(|(_, n)| n.power).sum::<Watts>()
-        };
         Cap {
             rack: spec.id.clone(),
             budget,
             gpus: self.gpu_ids.iter().take(spec.gpus as usize).map(|id| (id.clone(), gpu)).collect(),
-            bound_by: if by_site { self.site.clone() } else { at.id.clone() },
+            bound_by: group.map_or(&at.id, |g| &self.groups[g].name).clone(),
             kind,
-            margin: if by_site { site_margin() } else { margin(node) },
+            margin: group.map_or_else(|| margin(node), |g| self.outside_margin(g, nodes)),
             margin_s: self.protection[node].time_to_trip_s(nodes[node].power / at.rating),
             expected: rack.demand,
             binding,

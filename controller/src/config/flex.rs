@@ -170,7 +170,7 @@ fn feed(
         m.add(names.at, format!("feed {:?} has no node", tag.value), "name the node whose meter is the feed's");
         return None;
     }
-    let rating: Watts = found.iter().map(|n| n.kind.rating()).sum();
+    let rating: Watts = found.iter().map(|n| n.rating).sum();
     let maximum = maximum.unwrap_or(rating);
     // The decision names what bound a cap: a name of its own, with the alphabet of nodes.
     let plain =

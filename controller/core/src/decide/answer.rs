@@ -7,7 +7,7 @@ use super::shape::whole;
 use crate::allocate::{Ask, allocate};
 use crate::fleet::Fleet;
 use headroom_rack::{Condition, RackId, Watts};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the last decision believed and left room for.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +58,8 @@ impl Decider {
         prepared
     }
 
-    /// What each rack may draw when a feed is lost: its power moves to its other cords in proportion.
+    /// What each rack may draw when a feed is lost: its power moves to its other cords in proportion. Phases,
+    /// cooling and targets keep to what the Orders in force say: an answer never raises one.
     fn without(&self, feed: &str) -> Vec<Prepared> {
         let nodes = self.topology.nodes();
         let response = self.policy.response.as_secs_f64();
@@ -66,21 +67,25 @@ impl Decider {
             let hot = self.protection[n].allowed(2.0 * response).min(self.policy.derate);
             (nodes[n].rating * hot).get() - self.other[n]
         };
-        let rooms: Vec<f64> = (0..nodes.len())
-            .map(|n| if nodes[n].feed == feed { f64::INFINITY } else { survives(n) })
-            .chain(self.groups.iter().map(|_| f64::INFINITY))
-            .collect();
-        let lost = |i: usize| -> f64 {
-            let cords = self.topology.racks()[i].feeds.iter();
-            let on = cords.filter(|c| nodes.iter().any(|n| n.id == c.node && n.feed == feed));
-            on.map(|c| c.share).sum()
+        let rooms: Vec<f64> =
+            (0..nodes.len()).map(|n| if nodes[n].feed == feed { f64::INFINITY } else { survives(n) }).collect();
+        // A cord behind a transfer switch stays.
+        let gone = |path: &[usize]| {
+            path.iter().all(|n| nodes[*n].standby.is_none()) && path.first().is_some_and(|n| nodes[*n].feed == feed)
         };
-        let lost: Vec<f64> = (0..self.kept.racks.len()).map(lost).collect();
+        let cords = |i: usize| self.topology.racks()[i].feeds.iter().zip(self.topology.paths(i));
+        let lost: Vec<f64> = (0..self.kept.racks.len())
+            .map(|i| cords(i).filter(|(_, path)| gone(path)).map(|(cord, _)| cord.share).sum())
+            .collect();
         let paths: Vec<Vec<(usize, f64)>> = (0..lost.len())
             .map(|i| {
                 let left = (1.0 - lost[i]).max(1e-9);
-                let others = self.topology.shares(i).iter().filter(|(n, _)| nodes[*n].feed != feed);
-                others.map(|(n, share)| (*n, share / left)).collect()
+                let others = cords(i).filter(|(_, path)| !gone(path));
+                let mut on: BTreeMap<usize, f64> = BTreeMap::new();
+                for (node, share) in others.flat_map(|(cord, path)| path.iter().map(move |n| (*n, cord.share / left))) {
+                    *on.entry(node).or_default() += share;
+                }
+                on.into_iter().collect()
             })
             .collect();
         let limits = self.limits_for(&rooms, &paths);
@@ -90,8 +95,7 @@ impl Decider {
             if !(1e-9..1.0 - 1e-9).contains(&lost[i]) || limits[i] >= spec.gpu_max {
                 continue;
             }
-            let dead = spec.feeds.iter().filter(|c| nodes.iter().any(|n| n.id == c.node && n.feed == feed));
-            prepared.extend(dead.map(|cord| Prepared {
+            prepared.extend(cords(i).filter(|(_, path)| gone(path)).map(|(cord, _)| Prepared {
                 rack: spec.id.clone(),
                 when: Condition::InletDead(cord.meter.clone()),
                 gpu: limits[i],

@@ -82,13 +82,15 @@ fn share(topology: &Topology, rack: usize, group: &Group) -> f64 {
     topology.shares(rack).iter().filter(|(node, _)| group.nodes.contains(node)).map(|(_, share)| share).sum()
 }
 
-/// Per rack the nodes above it and, after them, the groups it belongs to.
+/// Per rack the nodes above it, the constraints it counts in and, after them, the groups it belongs to.
 pub(super) fn paths(topology: &Topology, groups: &[Group], flexible: &[bool]) -> Arc<Vec<Vec<(usize, f64)>>> {
-    let first = topology.nodes().len();
+    let (nodes, constraints) = (topology.nodes().len(), topology.constraints().len());
     let path = |rack: usize| {
         let grouped = groups.iter().enumerate().filter(|(_, g)| !g.gentle || flexible[rack]);
-        let grouped = grouped.map(|(i, g)| (first + i, share(topology, rack, g))).filter(|(_, share)| *share > 0.0);
-        topology.shares(rack).iter().copied().chain(grouped).collect()
+        let grouped =
+            grouped.map(|(i, g)| (nodes + constraints + i, share(topology, rack, g))).filter(|(_, share)| *share > 0.0);
+        let constrained = topology.constrained(rack).iter().map(|(c, share)| (nodes + c, *share));
+        topology.shares(rack).iter().copied().chain(constrained).chain(grouped).collect()
     };
     Arc::new((0..topology.racks().len()).map(path).collect())
 }

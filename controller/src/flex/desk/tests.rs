@@ -14,7 +14,7 @@ fn desk() -> Desk {
 
 fn desk_from(state: State) -> Desk {
     let config = config::parse("d", config::DEFAULT).unwrap();
-    let topology = config::core_topology(&config.nodes, &config.racks).unwrap();
+    let topology = config::core_topology(&config.tree).unwrap();
     let feed = |tag: &str, node: &str| Feed {
         tag: tag.into(),
         group: NodeId::new(format!("feed-{tag}")).unwrap(),

@@ -3,9 +3,11 @@
 //! * **believe**: power of every node now, by its own meter or by the sum below, whichever is
 //!   larger beyond the tolerance; a stale rack ages towards the worst it could draw; what GPUs draw
 //!   beyond a limit they do not keep counts like losses.
+//!   A rack that has lost a cord loads the others with all it draws ([`cords`]).
 //! * **expect**: the forecast's 99 % quantile over the response time, never below what is drawn.
-//! * **limit**, per node: the least of continuous rating times derating, what the trip image still
-//!   allows over twice the response time, what must be left so that the loss of any other feed is
+//! * **limit**, per node: the least of what its trip image allows for as long as nobody may be able to
+//!   lower it ([`Decider::alone`]) and, for a breaker, still keeps the mean of its heat at that of the continuous rating
+//!   times derating (a UPS is held at that rating itself), what must be left so that the loss of any other feed is
 //!   survived for one response time, what a battery gives over the time it is to last; for all
 //!   together a target from outside.
 //! * **allocate**: floors, then bands, then weighted fair share ([`crate::allocate`]). What nobody
@@ -18,6 +20,7 @@
 //! its square.
 
 mod believe;
+mod cords;
 mod limit;
 mod shape;
 
@@ -27,6 +30,7 @@ use crate::policy::Policy;
 use crate::topology::{NodeKind, NodeSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
+use cords::Wiring;
 use headroom_rack::{DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
 use limit::NodeNow;
 use std::collections::BTreeMap;
@@ -48,6 +52,9 @@ pub struct Decider {
     topology: Arc<Topology>,
     policy: Policy,
     protection: Vec<Protection>,
+    /// The images of breakers that would trip at their continuous limit: how much of what they may carry
+    /// for long is used up. Short peaks pass, what lasts is held at the derated rating.
+    lasting: Vec<Protection>,
     racks: Vec<RackMemory>,
     /// Smoothed power at each node that no rack accounts for.
     other: Vec<f64>,
@@ -55,6 +62,7 @@ pub struct Decider {
     battery: Vec<Option<Mono>>,
     /// What all racks together may draw, if somebody outside says so.
     target: Option<Watts>,
+    wiring: Arc<Wiring>,
     /// Per rack the nodes above it and, last, the site as a whole.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
@@ -86,6 +94,7 @@ impl Decider {
             NodeKind::Breaker => Protection::breaker_at(policy.derate),
         };
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
+        let lasting = topology.nodes().iter().map(|_| Protection::breaker_at(1.0)).collect();
         let site = protection.len();
         let path = |i: usize| topology.shares(i).iter().copied().chain([(site, 1.0)]).collect();
         let remember = |band: &str| RackMemory { band: policy.rank(band), ..RackMemory::default() };
@@ -95,9 +104,11 @@ impl Decider {
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; site],
             battery: vec![None; site],
+            wiring: Arc::new(Wiring::new(&topology)),
             topology: Arc::new(topology),
             policy,
             protection,
+            lasting,
             target: None,
             site: NodeId::new(SITE).expect("invariant: the word is an id"),
             last: None,
@@ -136,14 +147,20 @@ impl Decider {
     ) -> Plan {
         let dt_s = self.last.map_or(0.0, |last| now.since(last).as_secs_f64());
         self.last = Some(now);
-        let (topology, paths) = (Arc::clone(&self.topology), Arc::clone(&self.paths));
+        let topology = Arc::clone(&self.topology);
+        let live = self.live(fleet, now);
+        let mut paths = Arc::clone(&self.paths);
+        for (rack, shares) in &live {
+            let path = shares.iter().copied().chain([(self.protection.len(), 1.0)]).collect();
+            Arc::make_mut(&mut paths)[*rack] = path;
+        }
         let racks: Vec<RackNow> = topology
             .racks()
             .iter()
             .enumerate()
             .map(|(i, spec)| self.believe(i, fleet.rack(&spec.id), forecasts.get(&spec.id), now, dt_s))
             .collect();
-        let nodes = self.limit(fleet, &racks, now, dt_s);
+        let nodes = self.limit(fleet, &racks, &live, now, dt_s);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i])).collect();
         let site = self.site_room(&nodes);
         let room = |limit: fn(&NodeNow) -> Watts| -> Vec<f64> {

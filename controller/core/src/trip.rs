@@ -11,7 +11,9 @@ use crate::topology::NodeKind;
 
 /// Time constant of the thermal image, s: `-10 / ln(1 - 1.05^2 / 2^2)`.
 const TAU_S: f64 = 31.02;
-const TRIP_HEAT: f64 = 1.05 * 1.05;
+/// Highest multiple of its rating that a breaker holds for ever.
+pub const HOLDS_FOR_EVER: f64 = 1.05;
+const TRIP_HEAT: f64 = HOLDS_FOR_EVER * HOLDS_FOR_EVER;
 /// Lower edge of the trip time of a cold breaker above 2 In (ratio, s).
 const BREAKER_EDGE: &[(f64, f64)] = &[(2.0, 10.0), (2.55, 1.0), (5.0, 0.01)];
 /// Online double-conversion UPSs: 125 % for 30 s and 150 % for 10 s is the lower end of what is

@@ -1,10 +1,13 @@
 //! What each node carries, and the least of all that limits it.
 
 use super::believe::RackNow;
+use super::cords::Live;
 use super::{Decider, OTHER_S};
 use crate::fleet::{Battery, Fleet, METER_TOLERANCE};
 use crate::topology::{NodeKind, NodeSpec};
+use crate::trip::HOLDS_FOR_EVER;
 use headroom_rack::{LimitKind, Mono, Quality, Watts};
+use std::time::Duration;
 
 pub(super) struct NodeNow {
     pub power: Watts,
@@ -28,19 +31,28 @@ struct Below {
 }
 
 impl Decider {
-    pub(super) fn limit(&mut self, fleet: &Fleet, racks: &[RackNow], now: Mono, dt_s: f64) -> Vec<NodeNow> {
+    pub(super) fn limit(
+        &mut self,
+        fleet: &Fleet,
+        racks: &[RackNow],
+        live: &Live,
+        now: Mono,
+        dt_s: f64,
+    ) -> Vec<NodeNow> {
         let topology = &self.topology;
         let mut below = vec![Below::default(); topology.nodes().len()];
         let mut moved = vec![0.0; topology.failover_count()];
         for (i, rack) in racks.iter().enumerate() {
-            for (node, share) in topology.shares(i) {
+            let lost = live.get(&i);
+            for (node, share) in lost.map_or_else(|| topology.shares(i), Vec::as_slice) {
                 let below = &mut below[*node];
                 below.power += rack.power * *share;
                 below.expected += rack.expected * *share;
                 below.demand += rack.demand * *share;
                 below.uncertain |= rack.quality != Quality::Measured;
             }
-            for (failover, share) in topology.moves(i) {
+            // What has moved already does not move again.
+            for (failover, share) in topology.moves(i).iter().filter(|_| lost.is_none()) {
                 moved[*failover] += rack.demand.get() * share;
             }
         }
@@ -69,8 +81,9 @@ impl Decider {
         self.other[i] += (seen - self.other[i]) * (1.0 - (-dt_s / OTHER_S).exp());
         let other = Watts::new(self.other[i]);
         let continuous = spec.rating * self.policy.derate;
-        let hot = spec.rating * protection.allowed(2.0 * response);
-        let mut limits = vec![(continuous, LimitKind::Continuous)];
+        let alone = self.alone().as_secs_f64();
+        let hot = spec.rating * protection.allowed(alone);
+        let mut limits = vec![(self.continuous(i, spec, power, dt_s, alone), LimitKind::Continuous)];
         limits.push(match spec.kind {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
             NodeKind::Breaker => (hot, LimitKind::TimeToTrip),
@@ -87,6 +100,26 @@ impl Decider {
         // A battery does not come back by cooling down: nothing beyond is lent.
         let ramp = if lasting.is_some() { limit } else { hot.max(limit) };
         NodeNow { power, quality, other, expected: below.expected + other, limit, kind, ramp }
+    }
+
+    /// How long what is allowed now may flow: twice the response time, or the lease of an Order and the
+    /// response, if whoever gave it dies the moment after.
+    pub(super) fn alone(&self) -> Duration {
+        (self.policy.response * 2).max(self.policy.lease + self.policy.response)
+    }
+
+    /// What a node may carry so that what lasts stays at its derated rating. A continuous rating is one
+    /// for hours (UL 489: three and more); the strip of a breaker forgets in half a minute. So a breaker
+    /// may carry peaks that one of the derated size would survive, and is back at the derated rating
+    /// when its image is full. A UPS has no such mercy: its electronics are rated for what flows.
+    fn continuous(&mut self, i: usize, spec: &NodeSpec, power: Watts, dt_s: f64, alone: f64) -> Watts {
+        let derated = spec.rating * self.policy.derate;
+        if spec.kind == NodeKind::Ups {
+            return derated;
+        }
+        let small = derated / HOLDS_FOR_EVER;
+        self.lasting[i] = self.lasting[i].after(power / small, dt_s);
+        (small * self.lasting[i].allowed(alone)).max(derated)
     }
 
     /// What a UPS on battery can give so that it lasts as long as the policy wants.

@@ -10,8 +10,8 @@ use headroom_rack::Watts;
 /// per cent below the limit.
 const AT_LIMIT: f64 = 0.92;
 /// Room to grow for a GPU below its limit.
-const GROWTH: f64 = 1.25;
-const GROWTH_WATTS: f64 = 30.0;
+const GROWTH: f64 = 1.05;
+const GROWTH_WATTS: f64 = 10.0;
 /// Demand falls by this share of the nameplate in a second.
 const DECAY_PER_S: f64 = 0.04;
 

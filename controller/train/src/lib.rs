@@ -1,14 +1,15 @@
 //! The training module: data set, split, networks, fit, evaluation, export to ONNX. A program of
 //! its own, never linked into the controller; what it leaves behind is an ONNX file and a manifest.
 //!
-//! burn appears in [`network`] and [`learn`] only; everything else is plain Rust.
+//! burn appears in [`engine`] and in networks ([`network`], `bench/`) only; everything else is plain Rust.
 
+pub mod bench;
 pub mod chance;
 pub mod cli;
 pub mod data;
+pub mod engine;
 pub mod eval;
 pub mod fit;
-pub mod learn;
 pub mod metrics;
 pub mod network;
 pub mod onnx;
@@ -17,7 +18,6 @@ pub mod progress;
 pub mod reference;
 pub mod run_folder;
 pub mod scale;
-pub mod schedule;
 pub mod split;
 pub mod stop;
 pub mod weights;

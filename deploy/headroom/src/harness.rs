@@ -167,7 +167,7 @@ pub fn play(case: &Case, floor_from_s: Option<f64>) -> Outcome {
         if now_present != present {
             present = now_present;
             stage.plug(&present);
-            controller.rewire(&case.plant, &present);
+            controller.rewire(&case.plant, &present, now_ms);
         }
         stage.physics(floor_from_s.is_some_and(|from| t >= from), &mut outcome);
         if dead {

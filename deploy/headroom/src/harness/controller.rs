@@ -6,7 +6,7 @@ use super::{Hour, Mind};
 use headroom_controller_core::{Decider, Fleet, Policy};
 use headroom_predict::{History, Predictor, Sample, baseline};
 use headroom_rack::{
-    DeviceId, Forecast, Generation, Mode, Mono, Order, RackId, Setting, Signal, Snapshot, Source, UnixMs, Watts,
+    DeviceId, Forecast, Generation, Mode, Mono, Order, Plan, RackId, Setting, Signal, Snapshot, Source, UnixMs, Watts,
 };
 use headroom_sim::plant::FEED_NAMES;
 use headroom_sim::plant::chance::Chance;
@@ -44,6 +44,7 @@ pub struct Controller {
     heard: BTreeMap<RackId, (f64, u64)>,
     latest: BTreeMap<RackId, (Snapshot, u64)>,
     battery: BTreeMap<DeviceId, bool>,
+    last: Option<(Plan, u64)>,
     foresight: Foresight,
     histories: BTreeMap<RackId, History>,
     rubbish: Chance,
@@ -77,6 +78,7 @@ impl Controller {
             heard: BTreeMap::new(),
             latest: BTreeMap::new(),
             battery: BTreeMap::new(),
+            last: None,
             foresight,
             rubbish: Chance::new(plant.seed, "rubbish"),
             next_ms: 0,
@@ -93,10 +95,11 @@ impl Controller {
     }
 
     /// The racks that are there changed: a new tree, with the trip images and what was heard so far.
-    pub(super) fn rewire(&mut self, plant: &PlantSpec, present: &[bool]) {
-        let used = self.decider.trip_state();
+    pub(super) fn rewire(&mut self, plant: &PlantSpec, present: &[bool], now_ms: u64) {
         let mut next = Self::new(plant, self.generation.epoch, present, self.foresight);
-        next.decider.restore(&used);
+        if let Some((plan, at_ms)) = self.last.take() {
+            next.decider.restore(&plan, Duration::from_millis(now_ms - at_ms));
+        }
         next.generation = self.generation;
         next.next_ms = self.next_ms;
         for (snapshot, at_ms) in self.latest.values() {
@@ -179,6 +182,7 @@ impl Mind for Controller {
             };
             all[*rack] = cap.gpus.iter().map(order).collect();
         }
+        self.last = Some((plan, hour.now_ms));
         Some(all)
     }
 }

@@ -77,12 +77,9 @@ pub(super) fn topology(plant: &PlantSpec, present: &[bool]) -> Topology {
         let rack = name(plant.racks[reader(plant, f)].id.clone(), RackId::new);
         let device = name(format!("ups-{feed}"), DeviceId::new);
         let spec = |id: String, kind, parent, rating, meter| NodeSpec {
-            id: node(id),
-            kind,
-            feed: (*feed).to_owned(),
             parent,
-            rating,
             meter,
+            ..NodeSpec::new(node(id), kind, feed, rating)
         };
         let ups = format!("ups-{feed}");
         let main = format!("breaker-{feed}");
@@ -99,11 +96,11 @@ pub(super) fn topology(plant: &PlantSpec, present: &[bool]) -> Topology {
     let cord = |rack: usize, feed: usize| {
         // The last branch that names the rack is the lowest: parents come first.
         let branch = plant.branches.iter().rev().find(|b| b.feed == feed && b.racks.contains(&rack));
-        FeedShare {
-            node: node(branch.map_or_else(|| format!("breaker-{}", FEED_NAMES[feed]), |b| b.id.clone())),
-            share: 1.0 / plant.racks[rack].cords.len() as f64,
-            meter: name(format!("pdu-{}", FEED_NAMES[feed]), DeviceId::new),
-        }
+        FeedShare::new(
+            node(branch.map_or_else(|| format!("breaker-{}", FEED_NAMES[feed]), |b| b.id.clone())),
+            1.0 / plant.racks[rack].cords.len() as f64,
+            name(format!("pdu-{}", FEED_NAMES[feed]), DeviceId::new),
+        )
     };
     let safe_gpu = safe_share(plant);
     let racks = plant

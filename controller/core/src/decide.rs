@@ -5,9 +5,9 @@
 //!   beyond a limit they do not keep counts like losses.
 //!   A rack that has lost a cord loads the others with all it draws ([`cords`]).
 //! * **expect**: the forecast's 99 % quantile over the response time, never below what is drawn.
-//! * **limit**, per node: the least of what its trip image allows for as long as nobody may be able to
-//!   lower it, for a device with a thermal image what keeps the mean of its heat at that of the continuous rating times
-//!   derating (for others that itself), all of the fullest phase, what must be left so that the loss of any other feed is
+//! * **limit**, per node: the least of continuous rating times derating (of the fullest phase; short peaks pass a
+//!   device with a thermal image, see `peaks`), what the trip image still allows over twice the response time,
+//!   what must be left so that the loss of any other feed is
 //!   survived for one response time, what a battery gives over the time it is to last; for all
 //!   together a target from outside.
 //! * **allocate**: floors, then bands, then weighted fair share ([`crate::allocate`]). What nobody
@@ -40,6 +40,9 @@ use std::time::Duration;
 /// A rack that was just kept below its demand is lent nothing for this long: demand that hovers
 /// around what fits would otherwise be lent and taken back each second.
 const LEND_AFTER: Duration = Duration::from_secs(20);
+/// Kept below its demand is who draws what was granted or nearly so; to one that draws less, the rest of a
+/// demand held from its last peak is no loss.
+const NEAR: f64 = 1.05;
 /// Losses, fans and cooling change slowly; what two meters read half a second apart on a swinging
 /// load differ by does not, and must not move a cap. Time constant, s.
 const OTHER_S: f64 = 15.0;
@@ -183,8 +186,10 @@ impl Decider {
             nodes.chain(held.iter().map(held_to)).chain([site]).collect()
         };
         let grants = allocate(&room(|n| n.limit, |h| h.limit), &asks);
-        for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
-            memory.bound = Some(now);
+        for ((memory, grant), rack) in self.racks.iter_mut().zip(&grants).zip(&racks) {
+            if grant.bound_by.is_some() && grant.watts < rack.power.get() * NEAR {
+                memory.bound = Some(now);
+            }
         }
         let lent = self.lend(&racks, &grants, &asks, &room(|n| n.ramp, |h| h.ramp), now);
         let caps = racks

@@ -145,7 +145,9 @@ impl Control {
         if snapshot.historical || overtaken {
             return false;
         }
+        let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(&snapshot, arrived);
+        let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.take_receipts();
         self.health.fold(&snapshot, arrived);
         let Some(rack) = self.config.racks.iter().find(|r| r.id == snapshot.rack) else { return false };
@@ -168,7 +170,7 @@ impl Control {
         let back = last.is_none_or(|l| l.gone);
         let latest = Latest { snapshot: Arc::new(snapshot), arrived, gone: false };
         self.latest.insert(latest.snapshot.rack.clone(), latest);
-        jumped || battery || (back && self.plan.is_some())
+        jumped || battery || lost || (back && self.plan.is_some())
     }
 
     /// The periodic turn.

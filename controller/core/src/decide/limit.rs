@@ -101,9 +101,8 @@ impl Decider {
         self.other[i] += (seen - self.other[i]) * (1.0 - (-dt_s / OTHER_S).exp());
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
-        let alone = self.alone().as_secs_f64();
-        let hot = rating * self.protection[i].allowed(alone);
-        let peaks = self.peaks(i, spec, ratio, dt_s, alone);
+        let hot = rating * self.protection[i].allowed(2.0 * response);
+        let peaks = self.peaks(i, spec, ratio, dt_s);
         let mut limits = vec![(continuous * peaks, LimitKind::Continuous)];
         limits.push(match spec.kind {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
@@ -171,9 +170,9 @@ impl Decider {
         self.topology.constraints().iter().zip(power).map(hold).collect()
     }
 
-    /// How long what is allowed now may flow: twice the response time, or the lease of an Order and the
+    /// How long a peak that is allowed now may last: twice the response time, or the lease of an Order and the
     /// response, if whoever gave it dies the moment after.
-    pub(super) fn alone(&self) -> Duration {
+    fn alone(&self) -> Duration {
         (self.policy.response * 2).max(self.policy.lease + self.policy.response)
     }
 
@@ -182,13 +181,13 @@ impl Decider {
     /// minute. So a device with a thermal image may carry peaks that one of the derated size would survive, and
     /// is back at the derated rating when the image of that one is full. Others, a UPS above all, are rated for
     /// what flows.
-    fn peaks(&mut self, i: usize, spec: &NodeSpec, ratio: f64, dt_s: f64, alone: f64) -> f64 {
+    fn peaks(&mut self, i: usize, spec: &NodeSpec, ratio: f64, dt_s: f64) -> f64 {
         if !spec.curve.is_thermal() {
             return 1.0;
         }
         let holds = spec.curve.holds();
         self.lasting[i].advance(ratio * holds / self.policy.derate, dt_s);
-        (self.lasting[i].allowed(alone) / holds).max(1.0)
+        (self.lasting[i].allowed(self.alone().as_secs_f64()) / holds).max(1.0)
     }
 
     /// What a UPS on battery can give so that it lasts as long as the policy wants.

@@ -138,7 +138,9 @@ impl Mind for Controller {
         if overtaken {
             return;
         }
+        let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(snapshot, Mono::from_ms(now_ms));
+        self.urgent |= whole && self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.take_receipts();
         self.latest.insert(snapshot.rack.clone(), (snapshot.clone(), now_ms));
         if let Some(history) = self.histories.get_mut(&snapshot.rack)

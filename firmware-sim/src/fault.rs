@@ -2,7 +2,7 @@
 //! does is up to the plant (physics) and to `serve` (devices on the wire).
 
 use crate::plant::spec::RackSpec;
-use crate::plant::{FEEDS, Plant};
+use crate::plant::{FEED_NAMES, Plant};
 
 /// Kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub enum Kind {
     BatteryWeak,
     /// The utility of a feed is gone.
     FeedLost,
+    /// A UPS fails: what it fed is dead.
+    UpsLost,
+    /// The facility water warms.
+    SupplyWarms,
     /// Ends every fault of the target.
     Clear,
 }
@@ -61,6 +65,12 @@ pub const KINDS: &[(&str, Kind, &str)] = &[
     ("leak", Kind::Leak, "cooling loop loses value (0.5) litres per minute"),
     ("battery_weak", Kind::BatteryWeak, "UPS battery holds only value (0.5) of its capacity"),
     ("feed_lost", Kind::FeedLost, "utility of a feed is lost: the UPS goes on battery"),
+    ("ups_lost", Kind::UpsLost, "a UPS fails: its feed is dead, the other feeds carry its racks"),
+    (
+        "supply_warms",
+        Kind::SupplyWarms,
+        "facility water of a cooling unit warms by value (6) kelvin a minute, up to 60 degrees",
+    ),
     ("clear", Kind::Clear, "ends every fault of the target"),
 ];
 
@@ -69,7 +79,7 @@ pub const KINDS: &[(&str, Kind, &str)] = &[
 pub enum Target {
     /// A GPU, by rack and number.
     Gpu(usize, usize),
-    /// A PDU's meter, by rack and feed.
+    /// A PDU's meter, by rack and cord.
     Pdu(usize, usize),
     /// A cooling unit, by rack.
     Cooling(usize),
@@ -170,8 +180,8 @@ impl Kind {
             Self::Xid | Self::GpuLost | Self::GpuIgnoresLimit | Self::BmcLimit | Self::DriverUpgraded => {
                 matches!(target, Target::Gpu(..))
             }
-            Self::PumpStopped | Self::PumpWorn | Self::Leak => matches!(target, Target::Cooling(_)),
-            Self::BatteryWeak => matches!(target, Target::Ups(_)),
+            Self::PumpStopped | Self::PumpWorn | Self::Leak | Self::SupplyWarms => matches!(target, Target::Cooling(_)),
+            Self::BatteryWeak | Self::UpsLost => matches!(target, Target::Ups(_)),
             Self::FeedLost => matches!(target, Target::Feed(_) | Target::Ups(_)),
             Self::Clear => true,
         }
@@ -189,6 +199,7 @@ impl Kind {
             Self::PumpWorn => (0.1, 1.0),
             Self::Leak => (0.0, 20.0),
             Self::BatteryWeak => (0.05, 1.0),
+            Self::SupplyWarms => (0.1, 120.0),
             _ => (f64::MIN, f64::MAX),
         }
     }
@@ -226,6 +237,10 @@ impl Fault {
             (Kind::Leak, Target::Cooling(r)) => plant.racks_mut()[r].cooling.set_leak(self.value.unwrap_or(0.5)),
             (Kind::BatteryWeak, Target::Ups(f)) => plant.feeds_mut()[f].ups.set_health(self.value.unwrap_or(0.5)),
             (Kind::FeedLost, Target::Feed(f) | Target::Ups(f)) => plant.feeds_mut()[f].utility = false,
+            (Kind::UpsLost, Target::Ups(f)) => plant.feeds_mut()[f].ups.set_failed(true),
+            (Kind::SupplyWarms, Target::Cooling(r)) => {
+                plant.racks_mut()[r].cooling.set_facility_drift(self.value.unwrap_or(6.0) / 60.0);
+            }
             (Kind::Clear, target) => self.clear(plant, target),
             _ => {}
         }
@@ -243,11 +258,13 @@ impl Fault {
                 cooling.set_stopped(None, false);
                 cooling.set_wear(1.0);
                 cooling.set_leak(0.0);
+                cooling.set_facility_drift(0.0);
             }
             Target::Ups(f) => {
                 let feed = &mut plant.feeds_mut()[f];
                 let health = feed.ups.initial_health();
                 feed.ups.set_health(health);
+                feed.ups.set_failed(false);
                 feed.utility = true;
             }
             Target::Feed(f) => plant.feeds_mut()[f].utility = true,
@@ -257,7 +274,10 @@ impl Fault {
 }
 
 fn parse_target(text: &str, racks: &[RackSpec]) -> Option<Target> {
-    let feed = |word: &str, prefix: &str| FEEDS.iter().position(|f| word.strip_prefix(prefix) == Some(f));
+    let feed = |word: &str, prefix: &str| {
+        let on = |f: &usize| racks.iter().any(|r| r.cords.contains(f) || r.cooling_feed == *f);
+        FEED_NAMES.iter().position(|f| word.strip_prefix(prefix) == Some(f)).filter(on)
+    };
     let Some((rack, device)) = text.split_once('/') else {
         return feed(text, "ups-").map(Target::Ups).or_else(|| feed(text, "feed-").map(Target::Feed));
     };
@@ -269,7 +289,8 @@ fn parse_target(text: &str, racks: &[RackSpec]) -> Option<Target> {
         return Some(Target::Cooling(rack));
     }
     // A UPS is read by one rack's agent and may be named through it.
-    feed(device, "pdu-").map(|f| Target::Pdu(rack, f)).or_else(|| feed(device, "ups-").map(Target::Ups))
+    let cord = |f: usize| racks[rack].cords.iter().position(|c| *c == f);
+    feed(device, "pdu-").and_then(cord).map(|c| Target::Pdu(rack, c)).or_else(|| feed(device, "ups-").map(Target::Ups))
 }
 
 fn rights(kind: Kind, racks: &[RackSpec]) -> String {

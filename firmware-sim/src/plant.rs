@@ -1,9 +1,11 @@
 //! The physics of a row: racks on two feeds. Pure: `step(dt)` knows no clock, disk or network, and
 //! the same spec and requests give the same run. Registers, servers and time are elsewhere.
 //!
-//! Direction of power: UPS -> breaker -> rack PDU -> host and GPUs; cooling units hang on a breaker
-//! of their own feed. With one feed dead the other carries the whole rack.
+//! Direction of power: UPS -> breaker -> branch breakers, if any -> rack PDU -> host and GPUs; cooling
+//! units hang on the breaker of their feed. A rack hangs on one feed or on two of up to four (2N,
+//! distributed redundant); with one of its feeds dead the other carries the whole rack.
 
+pub mod branch;
 pub mod breaker;
 pub mod chance;
 pub mod cooling;
@@ -20,6 +22,7 @@ pub mod ups;
 pub mod view;
 pub mod workload;
 
+use branch::Branch;
 use event::Event;
 use feed::Feed;
 use gpu::Requests;
@@ -28,16 +31,21 @@ use spec::PlantSpec;
 use tally::{Step, Tally};
 use view::{FeedView, PlantView};
 
-/// Names of the two feeds, in order.
+/// Names of the two feeds of a row, in order.
 pub const FEEDS: [&str; 2] = ["a", "b"];
+/// Names of all feeds a plant can have, in order.
+pub const FEED_NAMES: [&str; MAX_FEEDS] = ["a", "b", "c", "d"];
+/// Most feeds of a plant.
+pub const MAX_FEEDS: usize = 4;
 
-/// A row of racks on two feeds.
+/// A row of racks on its feeds.
 #[derive(Debug, Clone)]
 pub struct Plant {
     spec: PlantSpec,
     time_s: f64,
     racks: Vec<Rack>,
-    feeds: [Feed; 2],
+    feeds: Vec<Feed>,
+    branches: Vec<Branch>,
     tally: Tally,
     events: Vec<Event>,
 }
@@ -48,7 +56,8 @@ impl Plant {
         let racks = spec.racks.iter().enumerate().map(|(i, rack)| Rack::new(spec, rack, i)).collect();
         Self {
             racks,
-            feeds: [Feed::new(spec), Feed::new(spec)],
+            feeds: (0..spec.feed_count()).map(|_| Feed::new(spec)).collect(),
+            branches: spec.branches.iter().map(Branch::new).collect(),
             tally: Tally::default(),
             time_s: 0.0,
             events: Vec::new(),
@@ -76,14 +85,29 @@ impl Plant {
         &mut self.racks
     }
 
-    /// The feeds, a and b.
-    pub fn feeds(&self) -> &[Feed; 2] {
+    /// The feeds, in the order of [`FEED_NAMES`].
+    pub fn feeds(&self) -> &[Feed] {
         &self.feeds
     }
 
     /// The feeds, to set faults.
-    pub fn feeds_mut(&mut self) -> &mut [Feed; 2] {
+    pub fn feeds_mut(&mut self) -> &mut [Feed] {
         &mut self.feeds
+    }
+
+    /// The breakers between the feeds' own and the racks, in the order of the spec.
+    pub fn branches(&self) -> &[Branch] {
+        &self.branches
+    }
+
+    /// Whether each cord of a rack has voltage.
+    fn cords_energised(&self, rack: usize) -> [bool; 2] {
+        let live = |feed: &usize| {
+            let open = |b: &Branch| b.carries(*feed, rack) && b.breaker.tripped().is_some();
+            self.feeds[*feed].energised() && !self.branches.iter().any(open)
+        };
+        let cords = &self.racks[rack].spec().cords;
+        std::array::from_fn(|c| self.racks[rack].plugged() && cords.get(c).is_some_and(live))
     }
 
     /// What was counted.
@@ -106,19 +130,23 @@ impl Plant {
     /// Advances by `dt` seconds (0.02 in a run; stable up to 0.1).
     pub fn step(&mut self, dt: f64) {
         self.time_s += dt;
-        let energised = [self.feeds[0].energised(), self.feeds[1].energised()];
-        for rack in &mut self.racks {
-            rack.step(dt, self.time_s, energised, &self.spec, &mut self.events);
+        for r in 0..self.racks.len() {
+            let cords = self.cords_energised(r);
+            let cooled = self.racks[r].plugged() && self.feeds[self.racks[r].cooling_feed()].energised();
+            self.racks[r].step(dt, self.time_s, (cords, cooled), &self.spec, &mut self.events);
         }
-        for f in 0..2 {
+        for b in 0..self.branches.len() {
+            self.branches[b].step(dt, &self.racks, self.spec.volts);
+        }
+        for f in 0..self.feeds.len() {
             let mut watts = [0.0; 3];
             let mut va = [0.0; 3];
             for rack in &self.racks {
-                let pdu = &rack.pdus[f];
-                let pdu_va = pdu.phase_va();
+                let pdu = rack.cord_on(f).map(|cord| &rack.pdus[cord]);
+                let pdu_va = pdu.map_or([0.0; 3], |pdu| pdu.phase_va());
                 let cooling = if rack.cooling_feed() == f { rack.cooling.readout.power_watts / 3.0 } else { 0.0 };
                 for p in 0..3 {
-                    watts[p] += pdu.phase_watts[p] + cooling;
+                    watts[p] += pdu.map_or(0.0, |pdu| pdu.phase_watts[p]) + cooling;
                     va[p] += pdu_va[p] + cooling / 0.98;
                 }
             }
@@ -139,12 +167,13 @@ impl Plant {
         if now_watts <= 0.0 {
             return 0.0;
         }
-        let other_alive = self.feeds[1 - feed].energised();
         let implied: f64 = self
             .racks
             .iter()
             .map(|rack| {
-                let share = if other_alive { 0.5 } else { 1.0 };
+                let cords = &rack.spec().cords;
+                let alive = cords.iter().filter(|f| self.feeds[**f].energised() || **f == feed).count();
+                let share = if cords.contains(&feed) { 1.0 / alive as f64 } else { 0.0 };
                 let cooling = if rack.cooling_feed() == feed { rack.cooling.readout.power_watts } else { 0.0 };
                 rack.implied_watts() * share / (1.0 - self.spec.pdu_loss_ratio) + cooling
             })
@@ -157,17 +186,7 @@ impl Plant {
         PlantView {
             time_s: self.time_s,
             racks: self.racks.iter().map(Rack::view).collect(),
-            feeds: std::array::from_fn(|f| {
-                let feed = &self.feeds[f];
-                FeedView {
-                    ups: feed.ups.readout.clone(),
-                    breaker_amperes: feed.amperes().iter().copied().fold(0.0, f64::max),
-                    breaker_watts: feed.watts().iter().sum(),
-                    breaker_tripped: feed.breaker.tripped().is_some(),
-                    breaker_heat_ratio: feed.breaker.heat_ratio(),
-                    utility: feed.utility,
-                }
-            }),
+            feeds: self.feeds.iter().map(FeedView::of).collect(),
             tally: self.tally.clone(),
         }
     }

@@ -166,7 +166,8 @@ fn read(root: &mut Section<'_, '_>) -> Scenario {
     });
     faults.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
     let gpu = GpuSpec::h100();
-    let plant = PlantSpec { site, seed, volts, frequency_hz, gpu, pdu_loss_ratio, breaker, ups, racks };
+    let branches = Vec::new();
+    let plant = PlantSpec { site, seed, volts, frequency_hz, gpu, pdu_loss_ratio, breaker, ups, branches, racks };
     Scenario { plant, fitting, faults }
 }
 
@@ -201,7 +202,8 @@ fn read_rack(s: &mut Section<'_, '_>) -> RackSpec {
         s.mistake("repeat_from_s", format!("repeat_from_s = {from} must lie before the last point at {end} s"));
     }
     let envelope = EnvelopeSpec { points, repeat_from_s };
-    RackSpec { id, gpus: gpus as usize, overhead_watts, cooling_watts, cooling_feed, workload, envelope }
+    let cords = (0..FEEDS.len()).collect();
+    RackSpec { id, gpus: gpus as usize, overhead_watts, cooling_watts, cords, cooling_feed, workload, envelope }
 }
 
 /// What `value` means for a kind, for `--help`.

@@ -17,7 +17,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("controller", &["controller-core", "log", "predict", "rack", "tls", "wire"]),
     ("firmware-sim", &["log", "rack"]),
     ("firmware-sim/nvml", &[]),
-    ("deploy/headroom", &["agent", "agent-core", "controller", "controller-core", "log", "rack", "sim"]),
+    ("deploy/headroom", &["agent", "agent-core", "controller", "controller-core", "log", "predict", "rack", "sim"]),
 ];
 const CORES: &[&str] = &["rack", "wire", "agent/core", "controller/core"];
 const IMPURE: &[&str] = &["tokio", "reqwest", "axum", "rand", "rumqttc", "libc", "nvml-wrapper"];

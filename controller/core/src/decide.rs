@@ -3,9 +3,11 @@
 //! * **believe**: power of every node now, by its own meter or by the sum below, whichever is
 //!   larger beyond the tolerance; a stale rack ages towards the worst it could draw; what GPUs draw
 //!   beyond a limit they do not keep counts like losses.
+//!   A rack that has lost a cord loads the others with all it draws ([`cords`]).
 //! * **expect**: the forecast's 99 % quantile over the response time, never below what is drawn.
-//! * **limit**, per node: the least of continuous rating times derating (of the fullest phase), what the trip image still
-//!   allows over twice the response time, what must be left so that the loss of any other feed is
+//! * **limit**, per node: the least of continuous rating times derating (of the fullest phase; short peaks pass a
+//!   device with a thermal image, see `peaks`), what the trip image still allows over twice the response time,
+//!   what must be left so that the loss of any other feed is
 //!   survived for one response time, what a battery gives over the time it is to last; for all
 //!   together a target from outside.
 //! * **allocate**: floors, then bands, then weighted fair share ([`crate::allocate`]). What nobody
@@ -19,6 +21,7 @@
 
 mod answer;
 mod believe;
+mod cords;
 mod limit;
 mod outside;
 mod shape;
@@ -31,6 +34,7 @@ use crate::policy::Policy;
 use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
+use cords::Wiring;
 use headroom_rack::{DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
 use limit::{Hold, NodeNow};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +44,9 @@ use std::time::Duration;
 /// A rack that was just kept below its demand is lent nothing for this long: demand that hovers
 /// around what fits would otherwise be lent and taken back each second.
 const LEND_AFTER: Duration = Duration::from_secs(20);
+/// Kept below its demand is who draws what was granted or nearly so; to one that draws less, the rest of a
+/// demand held from its last peak is no loss.
+const NEAR: f64 = 1.05;
 /// Losses, fans and cooling change slowly; what two meters read half a second apart on a swinging
 /// load differ by does not, and must not move a cap. Time constant, s.
 const OTHER_S: f64 = 15.0;
@@ -52,6 +59,9 @@ pub struct Decider {
     topology: Arc<Topology>,
     policy: Policy,
     protection: Vec<Protection>,
+    /// The images of breakers that would trip at their continuous limit: how much of what they may carry
+    /// for long is used up. Short peaks pass, what lasts is held at the derated rating.
+    lasting: Vec<Protection>,
     racks: Vec<RackMemory>,
     /// Smoothed power at each node that no rack accounts for.
     other: Vec<f64>,
@@ -67,6 +77,7 @@ pub struct Decider {
     groups: Vec<outside::Group>,
     /// For the answers that lie ready.
     kept: answer::Kept,
+    wiring: Arc<Wiring>,
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
@@ -124,6 +135,7 @@ impl Decider {
     pub fn new(topology: Topology, policy: Policy) -> Self {
         let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate);
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
+        let lasting = topology.nodes().iter().map(|n| Protection::at(Arc::clone(&n.curve), 1.0)).collect();
         let count = protection.len();
         let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
         let groups = vec![outside::site(&topology)];
@@ -135,11 +147,13 @@ impl Decider {
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; count],
             battery: vec![None; count],
+            wiring: Arc::new(Wiring::new(&topology)),
             uneven: vec![1.0; count],
             split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
             topology: Arc::new(topology),
             policy,
             protection,
+            lasting,
             groups,
             kept: answer::Kept::default(),
             ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
@@ -196,14 +210,19 @@ impl Decider {
     ) -> Plan {
         let dt_s = self.last.map_or(0.0, |last| now.since(last).as_secs_f64());
         self.last = Some(now);
-        let (topology, paths) = (Arc::clone(&self.topology), Arc::clone(&self.paths));
+        let topology = Arc::clone(&self.topology);
+        let live = self.live(fleet, now);
+        let mut paths = Arc::clone(&self.paths);
+        for (rack, shares) in &live {
+            Arc::make_mut(&mut paths)[*rack] = self.path_of(*rack, shares);
+        }
         let racks: Vec<RackNow> = topology
             .racks()
             .iter()
             .enumerate()
             .map(|(i, spec)| self.believe(i, fleet.rack(&spec.id), forecasts.get(&spec.id), now, dt_s))
             .collect();
-        let nodes = self.limit(fleet, &racks, now, dt_s);
+        let nodes = self.limit(fleet, &racks, &live, now, dt_s);
         let held = self.hold(&racks, &nodes);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i])).collect();
         let outside = self.outside(&nodes, &racks);
@@ -215,6 +234,11 @@ impl Decider {
         let grants = allocate(&rooms, &asks);
         for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
             memory.bound = Some(now);
+        let grants = allocate(&room(|n| n.limit, |h| h.limit), &asks);
+        for ((memory, grant), rack) in self.racks.iter_mut().zip(&grants).zip(&racks) {
+            if grant.bound_by.is_some() && grant.watts < rack.power.get() * NEAR {
+                memory.bound = Some(now);
+            }
         }
         let lent = self.lend(&racks, &grants, &asks, &room(|n| n.ramp, |h| h.ramp), now);
         self.keep(&racks, &asks, rooms, nodes.iter().map(|n| n.power).collect());

@@ -2,7 +2,7 @@
 //! can get; one below it wants what it draws and some room to grow. Demand rises at once and
 //! falls slowly, so that synchronous training steps do not make two racks trade power for ever.
 
-use crate::fleet::RackBelief;
+use crate::fleet::{GpuBelief, RackBelief};
 use crate::topology::RackSpec;
 use headroom_rack::Watts;
 
@@ -10,10 +10,20 @@ use headroom_rack::Watts;
 /// per cent below the limit.
 const AT_LIMIT: f64 = 0.92;
 /// Room to grow for a GPU below its limit.
-const GROWTH: f64 = 1.25;
-const GROWTH_WATTS: f64 = 30.0;
+const GROWTH: f64 = 1.05;
+const GROWTH_WATTS: f64 = 10.0;
 /// Demand falls by this share of the nameplate in a second.
 const DECAY_PER_S: f64 = 0.04;
+
+/// What the GPUs held by their limits may want on top of what they draw.
+pub fn held(belief: &RackBelief, spec: &RackSpec) -> Watts {
+    let more = |gpu: &GpuBelief| match (gpu.power, gpu.limit) {
+        (Ok(power), Some(limit)) if power < limit * AT_LIMIT => Watts::ZERO,
+        (Ok(power), _) => (spec.gpu_max - power).max(Watts::ZERO),
+        _ => spec.gpu_max,
+    };
+    belief.gpus.iter().map(more).sum()
+}
 
 /// Demand of a rack from its GPUs on top of its overhead, without memory.
 pub fn now(belief: &RackBelief, spec: &RackSpec, overhead: Watts) -> Watts {

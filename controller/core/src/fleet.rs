@@ -178,6 +178,12 @@ impl Fleet {
         self.racks.get(id)
     }
 
+    /// Whether a rack has lost a cord, as far as its own meters tell.
+    pub fn lost_a_cord(&self, id: &RackId) -> bool {
+        let known = self.specs.get(id).zip(self.racks.get(id));
+        known.is_some_and(|(spec, belief)| belief.lost_cords(spec).contains(&true))
+    }
+
     /// The power a node's own meter shows, if it is fresh.
     pub fn meter(&self, rack: &RackId, device: &DeviceId, now: Mono) -> Option<Watts> {
         Some(self.metered(rack, device, now)?.0)

@@ -171,7 +171,9 @@ impl Control {
         if snapshot.historical || overtaken {
             return false;
         }
+        let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(&snapshot, arrived);
+        let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.take_receipts();
         self.health.fold(&snapshot, arrived);
         let Some(rack) = self.config.racks.iter().find(|r| r.id == snapshot.rack) else { return false };
@@ -187,7 +189,11 @@ impl Control {
             tracing::debug!(rack = %latest.snapshot.rack, ?event, "a Snapshot does not wait for the period");
         }
         self.latest.insert(latest.snapshot.rack.clone(), latest);
+<<<<<<< HEAD
         event.is_some() || (back && self.plan.is_some())
+=======
+        jumped || battery || lost || (back && self.plan.is_some())
+>>>>>>> s5
     }
 
     /// The periodic turn.

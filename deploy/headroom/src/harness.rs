@@ -3,26 +3,46 @@
 //! same run. Cores and plant know nothing of each other; they meet here as they do over the wire.
 
 mod agent;
+mod bus;
 mod controller;
+mod outcome;
+mod stage;
 mod telemetry;
+mod wiring;
 
-use agent::Agent;
-use controller::Controller;
+pub use controller::{Controller, Foresight, model_name, orders};
+pub use outcome::Outcome;
+pub use stage::{STEP_S, Stage};
+
 use headroom_rack::{Order, Snapshot, Watts};
-use headroom_sim::fault::{Kind, Target};
 use headroom_sim::plant::Plant;
-use headroom_sim::plant::chance::Chance;
-use headroom_sim::plant::gpu::Requests;
 use headroom_sim::plant::spec::PlantSpec;
 use headroom_sim::scenario::ScheduledFault;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// Step of the physics, s; stable up to 0.1.
-const STEP_S: f64 = 0.05;
 /// The lowest limit anybody may set, W per GPU: the board's, and the policy's default.
 pub const FLOOR_WATTS: f64 = 200.0;
-/// What the bus takes when nothing is wrong with it, s.
-const BUS_S: f64 = 0.02;
+
+/// Whoever decides: hears Snapshots, and gives Orders when it wants to.
+pub trait Mind {
+    /// A Snapshot arrives.
+    fn hear(&mut self, snapshot: &Snapshot, now_ms: u64);
+    /// The Orders per rack of the plant, if it is time or something cannot wait.
+    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Vec<Order>>>;
+}
+
+/// What a decision may see besides what it heard.
+#[derive(Debug, Clone, Copy)]
+pub struct Hour<'p> {
+    /// The controller's own clock.
+    pub now_ms: u64,
+    /// By how much the wall clock has jumped, s.
+    pub clock_jump_s: f64,
+    /// The model predicts rubbish.
+    pub rubbish: bool,
+    /// The plant itself. Only an oracle looks.
+    pub plant: &'p Plant,
+}
 
 /// What happens to the software, or is asked of it from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -46,6 +66,12 @@ pub enum EventKind {
     ClockJump,
     /// Everything together may draw only the share `value` of what it draws now.
     Target,
+    /// The model predicts rubbish: no numbers, infinities, negative and absurd powers.
+    ModelRubbish,
+    /// Rack number `value` is not there before; then it is plugged in and written into the topology.
+    RackAdded,
+    /// Rack number `value` is unplugged and, at the same time, taken out of the topology.
+    RackRemoved,
 }
 
 /// One of them with its time.
@@ -66,6 +92,16 @@ pub struct Event {
 impl Event {
     fn lasts(&self, t: f64) -> bool {
         t >= self.at_s && self.until_s.is_none_or(|until| t < until)
+    }
+
+    /// Whether `value` is the number of a rack.
+    pub fn is_about_rack(&self) -> bool {
+        use EventKind::{AgentHung, AgentKilled, RackAdded, RackRemoved};
+        matches!(self.kind, AgentHung | AgentKilled | RackAdded | RackRemoved)
+    }
+
+    fn is_about(&self, rack: usize) -> bool {
+        self.value as usize == rack
     }
 }
 
@@ -88,165 +124,76 @@ impl Case {
         let times = self.faults.iter().map(|f| f.at_s).chain(self.events.iter().map(|e| e.at_s));
         times.reduce(f64::min).unwrap_or(0.0)
     }
-}
 
-/// How a run ended.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Outcome {
-    /// Breakers that opened and UPSs that dropped their load.
-    pub trips: BTreeSet<String>,
-    /// GPUs that shut themselves down.
-    pub shutdowns: BTreeSet<(usize, usize)>,
-    /// Limits set below the floor.
-    pub floor_violations: u64,
-    /// The least time any breaker was away from opening; `None`: none was ever on the way to it.
-    pub margin_s: Option<f64>,
-    /// Seconds that targets from outside were missed by more than 2 % from 10 s after they came.
-    pub target_missed_s: f64,
+    /// Which racks are plugged in.
+    fn present(&self, t: f64) -> Vec<bool> {
+        let there = |rack: usize| {
+            let mut about = self.events.iter().filter(|e| e.is_about(rack));
+            !about.any(|e| match e.kind {
+                EventKind::RackAdded => t < e.at_s,
+                EventKind::RackRemoved => t >= e.at_s,
+                _ => false,
+            })
+        };
+        (0..self.plant.racks.len()).map(there).collect()
+    }
 }
 
 /// Plays a case. `floor_from_s`: from then on every GPU that somebody can reach is at its floor,
 /// whatever agents and controller want.
 pub fn play(case: &Case, floor_from_s: Option<f64>) -> Outcome {
-    let mut plant = Plant::new(&case.plant);
+    let mut stage = Stage::new(&case.plant);
     let mut outcome = Outcome::default();
-    let mut agents: Vec<Agent> = (0..case.plant.racks.len()).map(|r| Agent::new(&case.plant, r)).collect();
-    let mut controller = Controller::new(&case.plant, 1);
-    let mut bus = Bus { chance: Chance::new(case.plant.seed, "bus"), up: Vec::new(), down: Vec::new() };
+    let mut present = case.present(0.0);
+    stage.plug(&present);
+    let mut controller = Controller::new(&case.plant, 1, &present, Foresight::None);
     let mut faults = case.faults.iter().peekable();
     let mut targets: BTreeMap<usize, f64> = BTreeMap::new();
-    let steps = (case.seconds / STEP_S) as u64;
-    for step in 0..steps {
-        let t = step as f64 * STEP_S;
-        let now_ms = step * 50;
+    for _ in 0..(case.seconds / STEP_S) as u64 {
+        let (t, now_ms) = (stage.time_s(), stage.now_ms());
         while let Some(fault) = faults.next_if(|f| f.at_s <= t) {
-            fault.fault.act(&mut plant);
-            note_meter_fault(&mut agents, &fault.fault);
+            stage.fail(&fault.fault);
         }
         let on = |kind| case.events.iter().any(|e| e.kind == kind && e.lasts(t));
         let (dead, cut) = (on(EventKind::ControllerKilled), on(EventKind::BrokerDown));
-        let deaf = cut || on(EventKind::ControllerPartitioned);
-        let late = case.events.iter().find(|e| e.kind == EventKind::MessagesLate && e.lasts(t)).map(|e| e.value);
-        let hangs = |r: usize, kind| case.events.iter().any(|e| e.kind == kind && e.lasts(t) && e.value as usize == r);
-        plant.step(STEP_S);
-        for (r, agent) in agents.iter_mut().enumerate() {
-            agent.alive = !hangs(r, EventKind::AgentKilled);
-            agent.hung = hangs(r, EventKind::AgentHung);
-            if step % 2 == 0 {
-                agent.step(&mut plant, now_ms, &mut outcome);
-            }
-            if step % 20 == (r as u64 * 7) % 20
-                && let Some(snapshot) = agent.snapshot(&plant, now_ms)
-                && !deaf
-            {
-                bus.send_up(t, late, snapshot);
-            }
-            if floor_from_s.is_some_and(|from| t >= from) && agent.alive && !agent.hung {
-                for g in 0..plant.racks()[r].gpus.len() {
-                    plant.request(r, g, Requests { limit_watts: FLOOR_WATTS, locked_mhz: None });
-                }
-            }
+        stage.cut = cut;
+        stage.deaf = cut || on(EventKind::ControllerPartitioned);
+        stage.late = case.events.iter().find(|e| e.kind == EventKind::MessagesLate && e.lasts(t)).map(|e| e.value);
+        let hits = |r: usize, kind| case.events.iter().any(|e| e.kind == kind && e.lasts(t) && e.is_about(r));
+        for r in 0..present.len() {
+            stage.harm(r, hits(r, EventKind::AgentKilled) || !present[r], hits(r, EventKind::AgentHung));
         }
+        let now_present = case.present(t);
+        if now_present != present {
+            present = now_present;
+            stage.plug(&present);
+            controller.rewire(&case.plant, &present, now_ms);
+        }
+        stage.physics(floor_from_s.is_some_and(|from| t >= from), &mut outcome);
         if dead {
-            controller = Controller::new(&case.plant, controller.epoch() + 1);
+            controller = Controller::new(&case.plant, controller.epoch() + 1, &present, Foresight::None);
         } else {
-            let drawn: f64 = plant.feeds().iter().flat_map(|f| f.watts()).sum();
+            let drawn = stage.drawn_watts();
             for (i, event) in case.events.iter().enumerate().filter(|(_, e)| e.kind == EventKind::Target) {
                 if event.lasts(t) {
                     let most = *targets.entry(i).or_insert(drawn * event.value);
                     controller.set_target(Some(Watts::new(most)));
-                    if t > event.at_s + 10.0 && drawn > most * 1.02 {
-                        outcome.target_missed_s += STEP_S;
-                    }
-                } else if targets.remove(&i).is_some() {
+                    outcome.hold(t - event.at_s, drawn, most);
+                } else if let Some(most) = targets.get(&i) {
                     controller.set_target(None);
+                    outcome.release(t - event.until_s.unwrap_or(t), drawn, most / event.value);
                 }
             }
             let jump: f64 =
                 case.events.iter().filter(|e| e.kind == EventKind::ClockJump && e.lasts(t)).map(|e| e.value).sum();
-            for snapshot in bus.arrived_up(t) {
-                controller.hear(&snapshot, now_ms);
-            }
-            if let Some(orders) = controller.step(now_ms, jump)
-                && !deaf
-            {
-                bus.send_down(t, late, &orders);
-            }
-            if on(EventKind::OldController) && step % 20 == 10 && !cut {
-                bus.send_down(t, late, &controller.mad_orders(&case.plant));
+            let rubbish = on(EventKind::ModelRubbish);
+            stage.decide(&mut controller, jump, rubbish);
+            if on(EventKind::OldController) && now_ms % 1000 == 500 && !cut {
+                stage.send(&controller.mad_orders(&case.plant));
             }
         }
-        for (rack, orders) in bus.arrived_down(t, cut) {
-            agents[rack].take(&orders, now_ms);
-        }
-        judge(&plant, &mut outcome);
+        stage.deliver();
+        outcome.judge(stage.plant());
     }
     outcome
-}
-
-fn note_meter_fault(agents: &mut [Agent], fault: &headroom_sim::fault::Fault) {
-    match (fault.kind, fault.target) {
-        (Kind::BmcLimit, Target::Gpu(r, g)) => agents[r].bmc(g, fault.value.unwrap_or(300.0)),
-        (Kind::Clear, Target::Pdu(r, _) | Target::Cooling(r)) => agents[r].meters.clear(),
-        (kind, target @ (Target::Pdu(r, _) | Target::Cooling(r))) => agents[r].meters.note(kind, target, fault.value),
-        _ => {}
-    }
-}
-
-fn judge(plant: &Plant, outcome: &mut Outcome) {
-    for (f, feed) in plant.feeds().iter().enumerate() {
-        let name = headroom_sim::plant::FEEDS[f];
-        if feed.breaker.tripped().is_some() {
-            outcome.trips.insert(format!("breaker-{name}"));
-        } else if let Some(left) = feed.breaker.seconds_left(feed.amperes().map(headroom_rack::Amperes::new)) {
-            outcome.margin_s = Some(outcome.margin_s.map_or(left, |m| m.min(left)));
-        }
-        if !feed.ups.readout.output_on {
-            outcome.trips.insert(format!("ups-{name}"));
-        }
-    }
-    for (r, rack) in plant.racks().iter().enumerate() {
-        outcome.shutdowns.extend(rack.gpus.iter().enumerate().filter(|(_, g)| g.overheated()).map(|(g, _)| (r, g)));
-    }
-}
-
-/// Messages under way, with the time they arrive.
-struct Bus {
-    chance: Chance,
-    up: Vec<(f64, Snapshot)>,
-    down: Vec<(f64, usize, Vec<Order>)>,
-}
-
-impl Bus {
-    /// When the copies of one message arrive.
-    fn arrivals(&mut self, t: f64, late: Option<f64>) -> Vec<f64> {
-        match late {
-            None => vec![t + BUS_S],
-            Some(most) => {
-                let copies = if self.chance.happens(0.2) { 2 } else { 1 };
-                (0..copies).map(|_| t + self.chance.between(BUS_S, most.max(2.0 * BUS_S))).collect()
-            }
-        }
-    }
-
-    fn send_up(&mut self, t: f64, late: Option<f64>, snapshot: Snapshot) {
-        let arrivals = self.arrivals(t, late);
-        self.up.extend(arrivals.into_iter().map(|at| (at, snapshot.clone())));
-    }
-
-    fn send_down(&mut self, t: f64, late: Option<f64>, orders: &[Vec<Order>]) {
-        for (rack, orders) in orders.iter().enumerate() {
-            let arrivals = self.arrivals(t, late);
-            self.down.extend(arrivals.into_iter().map(|at| (at, rack, orders.clone())));
-        }
-    }
-
-    fn arrived_up(&mut self, t: f64) -> Vec<Snapshot> {
-        self.up.extract_if(.., |m| m.0 <= t).map(|m| m.1).collect()
-    }
-
-    fn arrived_down(&mut self, t: f64, cut: bool) -> Vec<(usize, Vec<Order>)> {
-        let arrived = self.down.extract_if(.., |m| m.0 <= t).map(|m| (m.1, m.2));
-        arrived.filter(|_| !cut).collect()
-    }
 }

@@ -3,6 +3,7 @@
 //! its own.
 
 mod child;
+mod compare;
 mod config;
 mod demo;
 mod harness;
@@ -44,6 +45,8 @@ enum Command {
     Sim(headroom_sim::Cli),
     /// Play scenarios in one process and accelerated time: agents' and controller's cores against the plant.
     Scenarios(scenarios::Options),
+    /// Compare policies on traces of power: trips, racks hosted, work lost, against an oracle.
+    Compare(compare::Options),
     /// Print shell completion.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Some(Command::Controller(controller)) => headroom_controller::run(controller),
         Some(Command::Sim(sim)) => headroom_sim::run(sim),
         Some(Command::Scenarios(options)) => scenarios::run(&options),
+        Some(Command::Compare(options)) => compare::run(&options),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -46,6 +46,8 @@ pub struct Cooling {
     stopped: [bool; 2],
     wear: [f64; 2],
     leak_lpm: f64,
+    facility_celsius: f64,
+    facility_k_per_s: f64,
     /// What can be read from it.
     pub readout: CoolingReadout,
 }
@@ -55,6 +57,8 @@ const KG_PER_L: f64 = 1.02;
 const J_PER_KG_K: f64 = 3900.0;
 /// Facility water (ASHRAE W27 class) and the supply temperature to hold.
 const FACILITY_CELSIUS: f64 = 24.0;
+/// A cooling tower that fails ends here: chilled water pipes hold it, GPUs do not.
+pub const FACILITY_HOTTEST_CELSIUS: f64 = 60.0;
 /// Supply temperature the valve holds.
 pub const SUPPLY_SETPOINT_CELSIUS: f64 = 32.0;
 /// Flow per kilowatt of GPUs: 1.43 l/min give about 10 K.
@@ -81,6 +85,8 @@ impl Cooling {
             stopped: [false; 2],
             wear: [1.0; 2],
             leak_lpm: 0.0,
+            facility_celsius: FACILITY_CELSIUS,
+            facility_k_per_s: 0.0,
             readout: CoolingReadout {
                 supply_celsius: SUPPLY_SETPOINT_CELSIUS,
                 return_celsius: SUPPLY_SETPOINT_CELSIUS,
@@ -114,6 +120,15 @@ impl Cooling {
         self.leak_lpm = lpm.max(0.0);
     }
 
+    /// Fault: the facility water warms by so much a second, up to [`FACILITY_HOTTEST_CELSIUS`]; 0 brings
+    /// it back.
+    pub fn set_facility_drift(&mut self, kelvins_per_s: f64) {
+        self.facility_k_per_s = kelvins_per_s;
+        if kelvins_per_s == 0.0 {
+            self.facility_celsius = FACILITY_CELSIUS;
+        }
+    }
+
     /// Flow it is designed for.
     pub fn nominal_lpm(&self) -> f64 {
         self.nominal_lpm
@@ -133,6 +148,7 @@ impl Cooling {
     /// Advances by `dt` seconds with `heat_watts` from the GPUs.
     pub fn step(&mut self, dt: f64, powered: bool, heat_watts: f64) {
         self.pump(dt, powered);
+        self.facility_celsius = (self.facility_celsius + self.facility_k_per_s * dt).min(FACILITY_HOTTEST_CELSIUS);
         let r = &mut self.readout;
         let flow_w_per_k = r.flow_lpm / 60.0 * KG_PER_L * J_PER_KG_K;
         let side_j_per_k = (self.volume_l / 2.0 * r.reservoir_ratio).max(0.1) * KG_PER_L * J_PER_KG_K;
@@ -144,7 +160,7 @@ impl Cooling {
         let position = (self.valve_ratio + error * 0.05).clamp(0.0, 1.0);
         // Counterflow exchanger: effectiveness grows with the valve.
         let effectiveness = 0.95 * position;
-        r.removed_watts = effectiveness * flow_w_per_k * (r.return_celsius - FACILITY_CELSIUS).max(0.0);
+        r.removed_watts = effectiveness * flow_w_per_k * (r.return_celsius - self.facility_celsius).max(0.0);
         let carried = flow_w_per_k * (r.return_celsius - r.supply_celsius);
         r.return_celsius += dt * (heat_watts - carried) / side_j_per_k;
         r.supply_celsius += dt * (carried - r.removed_watts) / side_j_per_k;

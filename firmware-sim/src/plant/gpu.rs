@@ -135,6 +135,8 @@ pub struct Gpu {
     mean: SecondMean,
     /// Work left undone because of clocks below full, in seconds of this GPU.
     pub lost_work_s: f64,
+    /// Work there was to do, likewise.
+    pub wanted_work_s: f64,
     /// What can be read from it.
     pub readout: GpuReadout,
 }
@@ -156,6 +158,7 @@ impl Gpu {
             chance,
             mean: SecondMean::new(),
             lost_work_s: 0.0,
+            wanted_work_s: 0.0,
             readout: GpuReadout {
                 limit_watts: spec.max_watts,
                 temperature_celsius: temperature,
@@ -228,6 +231,7 @@ impl Gpu {
         resistance_factor: f64,
     ) -> f64 {
         let activity = demand.busy * demand.intensity;
+        self.wanted_work_s += demand.busy * dt;
         self.readout.limit_watts = self.requests.limit_watts;
         self.readout.demand_watts = self.power_watts(demand, activity, BOOST_MHZ).min(self.spec.max_watts);
         self.note_demand(dt);

@@ -15,6 +15,7 @@ use super::workload::Workload;
 pub struct Rack {
     spec: RackSpec,
     turn: usize,
+    plugged: bool,
     workload: Workload,
     host: Host,
     host_watts: f64,
@@ -37,7 +38,13 @@ impl Rack {
         let gpu = |g: usize| Gpu::new(&plant.gpu, coolant, Chance::new(seed, &format!("{}/gpu-{g}", spec.id)));
         Self {
             turn: index,
-            workload: Workload::new(&spec.workload, spec.gpus, Chance::new(seed, &format!("{}/workload", spec.id))),
+            plugged: true,
+            workload: Workload::new(
+                &spec.workload,
+                spec.gpus,
+                &plant.gpu,
+                Chance::new(seed, &format!("{}/workload", spec.id)),
+            ),
             host: Host::new(spec.overhead_watts),
             host_watts: 0.0,
             demands: vec![Demand::default(); spec.gpus],
@@ -59,8 +66,25 @@ impl Rack {
         self.spec.cooling_feed
     }
 
-    /// Advances by `dt` seconds to `time_s`; `energised` says which feeds have voltage.
-    pub fn step(&mut self, dt: f64, time_s: f64, energised: [bool; 2], plant: &PlantSpec, events: &mut Vec<Event>) {
+    /// Plugs its cords in or pulls them.
+    pub fn set_plugged(&mut self, on: bool) {
+        self.plugged = on;
+    }
+
+    /// Whether its cords are plugged in.
+    pub fn plugged(&self) -> bool {
+        self.plugged
+    }
+
+    /// Which of its cords hangs on feed number `feed`.
+    pub fn cord_on(&self, feed: usize) -> Option<usize> {
+        self.spec.cords.iter().position(|f| *f == feed)
+    }
+
+    /// Advances by `dt` seconds to `time_s`; `live` says which cords have voltage and whether the
+    /// cooling unit has.
+    pub fn step(&mut self, dt: f64, time_s: f64, live: ([bool; 2], bool), plant: &PlantSpec, events: &mut Vec<Event>) {
+        let (energised, cooled) = live;
         let powered = energised[0] || energised[1];
         if let Some(ramp) = self.spec.envelope.ramp_starting(time_s - dt, time_s) {
             let (id, kind) = (&self.spec.id, self.spec.workload.word());
@@ -96,7 +120,7 @@ impl Rack {
             };
             self.pdus[f].step(dt, supply, output, weights);
         }
-        self.cooling.step(dt, energised[self.spec.cooling_feed], heat);
+        self.cooling.step(dt, cooled, heat);
     }
 
     /// Power of host and GPUs if every GPU drew the lesser of its demand and its limit.

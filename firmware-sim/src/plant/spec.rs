@@ -1,6 +1,9 @@
 //! What a plant is built from: plain validated data. Reading it from TOML is `scenario`'s business.
 
-/// A row of racks on two feeds.
+use super::MAX_FEEDS;
+use std::sync::Arc;
+
+/// A row of racks on its feeds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlantSpec {
     /// Name of the site.
@@ -19,8 +22,33 @@ pub struct PlantSpec {
     pub breaker: BreakerSpec,
     /// The UPS of each feed.
     pub ups: UpsSpec,
+    /// Breakers between those of the feeds and the racks, parents before children.
+    pub branches: Vec<BranchSpec>,
     /// The racks, in order.
     pub racks: Vec<RackSpec>,
+}
+
+impl PlantSpec {
+    /// Feeds that something hangs on, counted from the first.
+    pub fn feed_count(&self) -> usize {
+        let feeds = self.racks.iter().flat_map(|r| r.cords.iter().copied().chain([r.cooling_feed]));
+        feeds.max().map_or(1, |last| last + 1).min(MAX_FEEDS)
+    }
+}
+
+/// A breaker between a feed's own and racks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BranchSpec {
+    /// Its name.
+    pub id: String,
+    /// Number of its feed.
+    pub feed: usize,
+    /// The branch it hangs on, by number; none: the feed's own breaker.
+    pub parent: Option<usize>,
+    /// The breaker.
+    pub breaker: BreakerSpec,
+    /// Numbers of the racks behind it, those behind its children included.
+    pub racks: Vec<usize>,
 }
 
 /// One GPU model.
@@ -73,6 +101,8 @@ pub struct RackSpec {
     pub overhead_watts: f64,
     /// Most that its cooling unit draws.
     pub cooling_watts: f64,
+    /// Numbers of the feeds its cords hang on, one or two; both carry half while both live.
+    pub cords: Vec<usize>,
     /// The feed its cooling unit hangs on: 0 is a, 1 is b.
     pub cooling_feed: usize,
     /// What runs on it.
@@ -90,6 +120,8 @@ pub enum WorkloadSpec {
     Inference(InferenceSpec),
     /// Independent jobs, one per GPU.
     Batch(BatchSpec),
+    /// Recorded power.
+    Replay(ReplaySpec),
     /// Nothing at all.
     Idle,
 }
@@ -101,6 +133,7 @@ impl WorkloadSpec {
             Self::Training(_) => "training",
             Self::Inference(_) => "inference",
             Self::Batch(_) => "batch",
+            Self::Replay(spec) => spec.word,
             Self::Idle => "idle",
         }
     }
@@ -145,6 +178,21 @@ pub struct BatchSpec {
     pub gap_s: f64,
     /// Least and greatest intensity of a job.
     pub intensity: (f64, f64),
+}
+
+/// Recorded power, wanted again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplaySpec {
+    /// The kind of workload it stands for.
+    pub word: &'static str,
+    /// Rows of power by GPU, W; with more GPUs than columns they repeat.
+    pub watts: Arc<Vec<Vec<f32>>>,
+    /// Time from row to row.
+    pub step_s: f64,
+    /// Where in the recording it starts.
+    pub start_s: f64,
+    /// How work follows the clock, as in [`super::gpu::Demand`].
+    pub clock_sensitivity: f64,
 }
 
 /// Level of activity over time: straight lines between points, 0 nothing, 1 everything.

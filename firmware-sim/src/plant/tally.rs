@@ -1,8 +1,8 @@
 //! What is counted over a run: overloads, trips, time from overload to cap, work lost.
 
-use super::FEEDS;
 use super::event::Event;
 use super::feed::Feed;
+use super::{FEED_NAMES, MAX_FEEDS};
 
 /// An opened breaker.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,14 +44,14 @@ pub struct Tally {
     /// Overloads met by the limits from the start are not counted.
     pub overload_to_cap_ms: Vec<f64>,
     /// Highest load of each breaker as a share of its rating.
-    pub peak_load_ratio: [f64; 2],
+    pub peak_load_ratio: [f64; MAX_FEEDS],
     /// Energy delivered by both UPSs.
     pub energy_joules: f64,
     /// Work left undone because of caps, losses and trips.
     pub lost_work_gpu_seconds: f64,
-    open: [Option<Overload>; 2],
-    was_on_battery: [bool; 2],
-    tripped: [bool; 2],
+    open: [Option<Overload>; MAX_FEEDS],
+    was_on_battery: [bool; MAX_FEEDS],
+    tripped: [bool; MAX_FEEDS],
 }
 
 /// Below the rating for this long ends an overload.
@@ -90,7 +90,7 @@ impl Tally {
                 self.overloads += 1;
                 self.open[f] = Some(Overload { began_s: now_s, ..Overload::default() });
                 let (amperes, rated) = (amperes(step.state), amperes(step.state) / load_ratio);
-                let (name, kilowatts) = (FEEDS[f], kilowatts(step.state));
+                let (name, kilowatts) = (FEED_NAMES[f], kilowatts(step.state));
                 let text =
                     format!("overload begins on breaker-{name}: {amperes:.1} A of {rated:.0} A at {kilowatts:.2} kW");
                 events.push(Event { at_s: now_s, kind: "overload_begins", text });
@@ -115,7 +115,7 @@ impl Tally {
 
     fn close(&mut self, f: usize, now_s: f64, events: &mut Vec<Event>) {
         let Some(open) = self.open[f].take() else { return };
-        let (name, over_s, peak) = (FEEDS[f], open.over_s, open.peak_ratio * 100.0);
+        let (name, over_s, peak) = (FEED_NAMES[f], open.over_s, open.peak_ratio * 100.0);
         let text = format!("overload ends on breaker-{name}: {over_s:.1} s above the rating, peak {peak:.0} %");
         events.push(Event { at_s: now_s, kind: "overload_ends", text });
     }
@@ -124,7 +124,7 @@ impl Tally {
         let (f, now_s) = (step.feed, step.now_s);
         let Some(release) = step.state.breaker.tripped().filter(|_| !self.tripped[f]) else { return };
         self.tripped[f] = true;
-        let breaker = format!("breaker-{}", FEEDS[f]);
+        let breaker = format!("breaker-{}", FEED_NAMES[f]);
         let after_s = self.open[f].as_ref().map_or(0.0, |open| now_s - open.began_s);
         let (word, amperes, kilowatts) = (release.word(), amperes(step.state), kilowatts(step.state));
         let text = format!(
@@ -141,7 +141,7 @@ impl Tally {
             return;
         }
         self.was_on_battery[f] = ups.on_battery;
-        let name = FEEDS[f];
+        let name = FEED_NAMES[f];
         let text = match (ups.on_battery, ups.output_on) {
             (true, _) => format!("ups-{name} carries the load from its battery: {:.0} s left", ups.runtime_s),
             (false, true) => format!("ups-{name} is back on utility"),

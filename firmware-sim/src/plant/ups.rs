@@ -64,6 +64,7 @@ pub struct Ups {
     energy_joules: f64,
     health_ratio: f64,
     overload_used: f64,
+    failed: bool,
     /// What its card reports.
     pub readout: UpsReadout,
 }
@@ -99,6 +100,7 @@ impl Ups {
             energy_joules: 0.0,
             health_ratio: spec.battery_health_ratio,
             overload_used: 0.0,
+            failed: false,
             readout: UpsReadout {
                 rating_watts: spec.rating_watts,
                 rated_volts: volts,
@@ -121,6 +123,17 @@ impl Ups {
         let charge = self.energy_joules / self.capacity_joules();
         self.health_ratio = ratio.clamp(0.05, 1.0);
         self.energy_joules = charge * self.capacity_joules();
+    }
+
+    /// Fault: it fails and gives nothing until it is repaired.
+    pub fn set_failed(&mut self, on: bool) {
+        self.failed = on;
+    }
+
+    /// Seconds until an overload makes it drop its load, on battery; `None`: it does not.
+    pub fn overload_seconds_left(&self) -> Option<f64> {
+        let rate = Self::overload_rate(self.readout.load_ratio);
+        (self.readout.on_battery && rate > 0.0).then(|| ((1.0 - self.overload_used) / rate).max(0.0))
     }
 
     /// The health at the start.
@@ -161,6 +174,7 @@ impl Ups {
             self.energy_joules = (self.energy_joules + charging * dt).min(capacity);
             r.output_on |= utility;
         }
+        r.output_on &= !self.failed;
         r.on_battery = on_battery && r.output_on;
         r.on_battery_s = if on_battery { r.on_battery_s + dt } else { 0.0 };
         r.input_volts = if utility { self.volts } else { 0.0 };

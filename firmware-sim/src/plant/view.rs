@@ -1,6 +1,7 @@
 //! An immutable picture of the plant at one step: what servers answer from.
 
 use super::cooling::CoolingReadout;
+use super::feed::Feed;
 use super::gpu::GpuReadout;
 use super::pdu::PduReadout;
 use super::tally::Tally;
@@ -40,6 +41,20 @@ pub struct FeedView {
     pub utility: bool,
 }
 
+impl FeedView {
+    /// What can be seen of a feed.
+    pub fn of(feed: &Feed) -> Self {
+        Self {
+            ups: feed.ups.readout.clone(),
+            breaker_amperes: feed.amperes().iter().copied().fold(0.0, f64::max),
+            breaker_watts: feed.watts().iter().sum(),
+            breaker_tripped: feed.breaker.tripped().is_some(),
+            breaker_heat_ratio: feed.breaker.heat_ratio(),
+            utility: feed.utility,
+        }
+    }
+}
+
 /// The whole plant at one step.
 #[derive(Debug, Clone)]
 pub struct PlantView {
@@ -47,8 +62,8 @@ pub struct PlantView {
     pub time_s: f64,
     /// The racks.
     pub racks: Vec<RackView>,
-    /// Feed a and feed b.
-    pub feeds: [FeedView; 2],
+    /// The feeds in order.
+    pub feeds: Vec<FeedView>,
     /// What was counted.
     pub tally: Tally,
 }

@@ -4,11 +4,12 @@
 pub mod batch;
 pub mod envelope;
 pub mod inference;
+pub mod replay;
 pub mod training;
 
 use super::chance::Chance;
 use super::gpu::Demand;
-use super::spec::WorkloadSpec;
+use super::spec::{GpuSpec, WorkloadSpec};
 
 /// A running workload.
 #[derive(Debug, Clone)]
@@ -19,17 +20,20 @@ pub enum Workload {
     Inference(inference::Inference),
     /// Independent jobs.
     Batch(batch::Batch),
+    /// Recorded power.
+    Replay(replay::Replay),
     /// Nothing.
     Idle,
 }
 
 impl Workload {
-    /// Starts a workload on `gpus` GPUs.
-    pub fn new(spec: &WorkloadSpec, gpus: usize, chance: Chance) -> Self {
+    /// Starts a workload on `gpus` GPUs of kind `gpu`.
+    pub fn new(spec: &WorkloadSpec, gpus: usize, gpu: &GpuSpec, chance: Chance) -> Self {
         match spec {
             WorkloadSpec::Training(spec) => Self::Training(training::Training::new(spec, gpus, chance)),
             WorkloadSpec::Inference(spec) => Self::Inference(inference::Inference::new(spec, gpus, chance)),
             WorkloadSpec::Batch(spec) => Self::Batch(batch::Batch::new(spec, gpus, chance)),
+            WorkloadSpec::Replay(spec) => Self::Replay(replay::Replay::new(spec, gpu)),
             WorkloadSpec::Idle => Self::Idle,
         }
     }
@@ -41,6 +45,7 @@ impl Workload {
             Self::Training(w) => w.step(dt, level, speeds, demands),
             Self::Inference(w) => w.step(dt, level, speeds, demands),
             Self::Batch(w) => w.step(dt, level, speeds, demands),
+            Self::Replay(w) => w.step(dt, demands),
             Self::Idle => demands.fill(Demand::default()),
         }
     }

@@ -79,7 +79,10 @@ impl Decider {
         let upper = |quantile| forecast.and_then(|f| f.upper(quantile, policy.response)).unwrap_or(power).max(power);
         let expected = upper(QUANTILE);
         let wanted = match belief.filter(|_| reachable) {
-            Some(b) => demand::now(b, spec, smooth).max(upper(WANTED_QUANTILE)),
+            // A Forecast knows better than a flat allowance how far a rack will grow; what a held GPU
+            // would draw is not in it.
+            Some(b) if forecast.is_some() => upper(WANTED_QUANTILE) + demand::held(b, spec),
+            Some(b) => demand::now(b, spec, smooth),
             // Still under its last Orders: it may want what it wanted.
             None if age <= settled => memory.demand.map_or(worst, |held| held.max(worst)),
             None => worst,

@@ -1,10 +1,12 @@
 //! What each node carries, and the least of all that limits it.
 
 use super::believe::RackNow;
+use super::cords::Live;
 use super::{Decider, OTHER_S};
 use crate::fleet::{Battery, Fleet, METER_TOLERANCE};
 use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec};
 use headroom_rack::{LimitKind, Mono, Quality, Watts};
+use std::time::Duration;
 
 pub(super) struct NodeNow {
     pub power: Watts,
@@ -41,12 +43,20 @@ struct Below {
 }
 
 impl Decider {
-    pub(super) fn limit(&mut self, fleet: &Fleet, racks: &[RackNow], now: Mono, dt_s: f64) -> Vec<NodeNow> {
+    pub(super) fn limit(
+        &mut self,
+        fleet: &Fleet,
+        racks: &[RackNow],
+        live: &Live,
+        now: Mono,
+        dt_s: f64,
+    ) -> Vec<NodeNow> {
         let topology = &self.topology;
         let mut below = vec![Below::default(); topology.nodes().len()];
         let mut moved = vec![0.0; topology.failover_count()];
         for (i, rack) in racks.iter().enumerate() {
-            for (node, share) in topology.shares(i) {
+            let lost = live.get(&i);
+            for (node, share) in lost.map_or_else(|| topology.shares(i), Vec::as_slice) {
                 let below = &mut below[*node];
                 below.power += rack.power * *share;
                 below.expected += rack.expected * *share;
@@ -54,7 +64,8 @@ impl Decider {
                 below.uncertain |= rack.quality != Quality::Measured;
             }
             self.skew(fleet, i, rack, &mut below);
-            for (failover, share) in topology.moves(i) {
+            // What has moved already does not move again.
+            for (failover, share) in topology.moves(i).iter().filter(|_| lost.is_none()) {
                 moved[*failover] += rack.demand.get() * share;
             }
         }
@@ -91,7 +102,8 @@ impl Decider {
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
         let hot = rating * self.protection[i].allowed(2.0 * response);
-        let mut limits = vec![(continuous, LimitKind::Continuous)];
+        let peaks = self.peaks(i, spec, ratio, dt_s);
+        let mut limits = vec![(continuous * peaks, LimitKind::Continuous)];
         limits.push(match spec.kind {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
             _ => (hot, LimitKind::TimeToTrip),
@@ -161,6 +173,26 @@ impl Decider {
             }
         };
         self.topology.constraints().iter().zip(power).map(hold).collect()
+    }
+
+    /// How long a peak that is allowed now may last: twice the response time, or the lease of an Order and the
+    /// response, if whoever gave it dies the moment after.
+    fn alone(&self) -> Duration {
+        (self.policy.response * 2).max(self.policy.lease + self.policy.response)
+    }
+
+    /// By how much a node may exceed its derated rating now so that what lasts stays at it, at least 1. A
+    /// continuous rating is one for hours (UL 489: three and more); the strip of a breaker forgets in half a
+    /// minute. So a device with a thermal image may carry peaks that one of the derated size would survive, and
+    /// is back at the derated rating when the image of that one is full. Others, a UPS above all, are rated for
+    /// what flows.
+    fn peaks(&mut self, i: usize, spec: &NodeSpec, ratio: f64, dt_s: f64) -> f64 {
+        if !spec.curve.is_thermal() {
+            return 1.0;
+        }
+        let holds = spec.curve.holds();
+        self.lasting[i].advance(ratio * holds / self.policy.derate, dt_s);
+        (self.lasting[i].allowed(self.alone().as_secs_f64()) / holds).max(1.0)
     }
 
     /// What a UPS on battery can give so that it lasts as long as the policy wants.

@@ -65,6 +65,12 @@ impl Decider {
         self.groups[group].target.into_iter().chain(ruled).reduce(Watts::min)
     }
 
+    /// The groups that a rack counts in while its cords carry these shares.
+    pub(super) fn grouped(&self, rack: usize, shares: &[(usize, f64)]) -> impl Iterator<Item = (usize, f64)> {
+        let first = self.topology.nodes().len() + self.topology.constraints().len();
+        grouped(&self.groups, first, self.racks[rack].wanted.band > 0, shares)
+    }
+
     fn flexible(&self) -> Vec<bool> {
         self.racks.iter().map(|r| r.wanted.band > 0).collect()
     }
@@ -75,7 +81,7 @@ impl Decider {
             let Some(target) = self.target(number) else { return f64::INFINITY };
             let other: Watts = group.nodes.iter().map(|n| nodes[*n].other).sum();
             let firm = racks.iter().enumerate().filter(|(i, _)| group.gentle && self.racks[*i].wanted.band == 0);
-            let firm: Watts = firm.map(|(i, rack)| rack.demand * share(&self.topology, i, group)).sum();
+            let firm: Watts = firm.map(|(i, rack)| rack.demand * share(self.topology.shares(i), group)).sum();
             (target - other - firm).get()
         };
         self.groups.iter().enumerate().map(room).collect()
@@ -88,17 +94,27 @@ impl Decider {
     }
 }
 
-fn share(topology: &Topology, rack: usize, group: &Group) -> f64 {
-    topology.shares(rack).iter().filter(|(node, _)| group.nodes.contains(node)).map(|(_, share)| share).sum()
+/// How much of a rack with these shares of the nodes above it counts in a group.
+fn share(shares: &[(usize, f64)], group: &Group) -> f64 {
+    shares.iter().filter(|(node, _)| group.nodes.contains(node)).map(|(_, share)| share).sum()
+}
+
+/// The groups that a rack with these shares counts in, numbered from `first` on.
+fn grouped(
+    groups: &[Group],
+    first: usize,
+    flexible: bool,
+    shares: &[(usize, f64)],
+) -> impl Iterator<Item = (usize, f64)> {
+    let open = groups.iter().enumerate().filter(move |(_, g)| !g.gentle || flexible);
+    open.map(move |(i, g)| (first + i, share(shares, g))).filter(|(_, share)| *share > 0.0)
 }
 
 /// Per rack the nodes above it, the constraints it counts in and, after them, the groups it belongs to.
 pub(super) fn paths(topology: &Topology, groups: &[Group], flexible: &[bool]) -> Arc<Vec<Vec<(usize, f64)>>> {
     let (nodes, constraints) = (topology.nodes().len(), topology.constraints().len());
     let path = |rack: usize| {
-        let grouped = groups.iter().enumerate().filter(|(_, g)| !g.gentle || flexible[rack]);
-        let grouped =
-            grouped.map(|(i, g)| (nodes + constraints + i, share(topology, rack, g))).filter(|(_, share)| *share > 0.0);
+        let grouped = grouped(groups, nodes + constraints, flexible[rack], topology.shares(rack));
         let constrained = topology.constrained(rack).iter().map(|(c, share)| (nodes + c, *share));
         topology.shares(rack).iter().copied().chain(constrained).chain(grouped).collect()
     };

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::topology::tests::row;
+use crate::topology::{FeedShare, NodeKind, RackSpec};
 use headroom_rack::{LimitKind, Quality, Reading, Signal, SignalPath, Snapshot};
 use proptest::prelude::*;
 
@@ -474,6 +475,7 @@ fn a_breaker_that_was_hot_is_hot_after_a_restart() {
     assert!(after(1) >= before && (after(3600) - 0.95_f64.powi(2) / 1.05_f64.powi(2)).abs() < 1e-6, "{}", after(3600));
 }
 
+<<<<<<< HEAD
 /// The plan after `seconds` of GPUs that want all they can get, under this policy.
 fn after(policy: Policy, seconds: u64, then: Option<Policy>) -> Plan {
     let mut decider = Decider::new(row(), Policy { release_watts_per_s: 1e6, ..policy });
@@ -519,4 +521,74 @@ fn another_policy_takes_effect_at_once_and_forgets_nothing_of_the_plant() {
     let all: f64 = plan.caps.iter().map(|c| c.budget.get()).sum();
     assert!(all <= 15_000.0 + 1.0, "{all}");
     assert!(plan.caps.iter().all(|c| !c.binding || c.kind == LimitKind::External), "{:?}", plan.caps);
+=======
+#[test]
+fn racks_that_lost_a_feed_load_the_other_with_all_they_draw() {
+    let now = Mono::from_ms(10_000);
+    let (power, limit) = (450.0, 700.0);
+    let whole = fleet_at(&[power; 4], &[limit; 4], now);
+    let mut lost = Fleet::new(&row());
+    for rack in 0..4 {
+        let mut seen = snapshot(rack, power, limit, None);
+        let all = Reading::new(power * 8.0 + 1700.0, UnixMs::new(1));
+        seen.readings.insert(SignalPath::new(DeviceId::new("pdu-b").unwrap(), Signal::PduPower), all);
+        lost.fold(&seen, now);
+    }
+    let node = |plan: &Plan, id: &str| plan.nodes.iter().find(|n| n.node.as_str() == id).unwrap().power.get();
+    let before = decide(&mut Decider::new(row(), Policy::default()), &whole, now);
+    let after = decide(&mut Decider::new(row(), Policy::default()), &lost, now);
+    assert!((node(&after, "breaker-b") / node(&before, "breaker-b") - 2.0).abs() < 1e-6);
+    assert!(gpu(&after, 3) < gpu(&before, 3) && gpu(&after, 3) >= 200.0, "{} {}", gpu(&after, 3), gpu(&before, 3));
+    assert!(!whole.lost_a_cord(&row().racks()[0].id) && lost.lost_a_cord(&row().racks()[0].id));
+}
+
+#[test]
+fn one_rack_that_lost_its_cord_speaks_for_those_not_heard_since() {
+    let (before, now) = (Mono::from_ms(9_500), Mono::from_ms(10_000));
+    let mut fleet = fleet_at(&[450.0; 4], &[700.0; 4], before);
+    let mut seen = snapshot(0, 450.0, 700.0, None);
+    let all = Reading::new(450.0 * 8.0 + 1700.0, UnixMs::new(1));
+    seen.readings.insert(SignalPath::new(DeviceId::new("pdu-b").unwrap(), Signal::PduPower), all);
+    fleet.fold(&seen, now);
+    let decider = Decider::new(row(), Policy::default());
+    assert_eq!(decider.live(&fleet, now).keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    let whole = snapshot(2, 450.0, 700.0, Some(2650.0));
+    fleet.fold(&whole, Mono::from_ms(10_200));
+    assert!(!decider.live(&fleet, Mono::from_ms(10_200)).contains_key(&2), "heard since, and whole");
+}
+
+#[test]
+fn a_silent_meter_alone_is_no_lost_cord() {
+    let now = Mono::from_ms(10_000);
+    let mut fleet = fleet_at(&[450.0; 4], &[700.0; 4], now);
+    let mut seen = snapshot(0, 450.0, 700.0, Some(2650.0));
+    seen.readings.remove(&SignalPath::new(DeviceId::new("pdu-a").unwrap(), Signal::PduPower));
+    fleet.fold(&seen, now);
+    assert!(Decider::new(row(), Policy::default()).live(&fleet, now).is_empty());
+}
+
+#[test]
+fn short_peaks_pass_and_what_lasts_is_held_at_the_derated_rating() {
+    let id = NodeId::new("breaker-a").unwrap();
+    let breaker = NodeSpec::new(id.clone(), NodeKind::Breaker, "a", Watts::new(23_040.0));
+    let racks = row().racks().iter().map(|rack| {
+        let feeds = vec![FeedShare::new(id.clone(), 1.0, DeviceId::new("pdu-a").unwrap())];
+        RackSpec { feeds, ..rack.clone() }
+    });
+    let topology = Topology::new(vec![breaker], racks.collect()).unwrap();
+    let limit_at = |ratio: f64, seconds: u64| {
+        let mut decider = Decider::new(topology.clone(), Policy::default());
+        let gpu = (ratio * 23_040.0 / 4.0 - 1700.0) / 8.0;
+        let plans = (0..seconds).map(|second| {
+            let now = Mono::from_ms(1000 * second + 1000);
+            let mut fleet = Fleet::new(&topology);
+            (0..4).for_each(|rack| fleet.fold(&snapshot(rack, gpu, 700.0, Some(gpu * 8.0 + 1700.0)), now));
+            decide(&mut decider, &fleet, now).nodes[0].limit.get() / 23_040.0
+        });
+        plans.last().unwrap()
+    };
+    assert!(limit_at(0.6, 200) > 1.2, "after calm: {}", limit_at(0.6, 200));
+    assert!((limit_at(0.95, 400) - 0.95).abs() < 0.01, "after long load: {}", limit_at(0.95, 400));
+    assert!((limit_at(1.2, 60) - 0.95).abs() < 0.01, "after an overload: {}", limit_at(1.2, 60));
+>>>>>>> s5
 }

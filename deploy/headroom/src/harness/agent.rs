@@ -1,18 +1,21 @@
 //! One agent: its cores with the plant's GPUs as its driver and the plant's meters as its devices.
 
 use super::telemetry::Meters;
+use super::wiring::{guarded, name, safe_share};
 use super::{FLOOR_WATTS, Outcome};
 use headroom_agent_core::failsafe::{Bounds, Failsafe};
 use headroom_agent_core::guard::{GpuInput, Guard, PduInput};
 use headroom_rack::{Amperes, DeviceId, Mono, Order, Snapshot, Volts, Watts};
 use headroom_sim::plant::gpu::Requests;
 use headroom_sim::plant::spec::PlantSpec;
-use headroom_sim::plant::{FEEDS, Plant};
+use headroom_sim::plant::{FEED_NAMES, Plant};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Meters are polled twice a second.
 const METER_AGE: Duration = Duration::from_millis(250);
+/// Limits nearer than this are one limit: boards round to whole watts.
+const SAME_WATTS: f64 = 0.5;
 
 pub(super) struct Agent {
     rack: usize,
@@ -20,35 +23,34 @@ pub(super) struct Agent {
     failsafe: Failsafe,
     guard: Guard,
     known: BTreeMap<DeviceId, Bounds>,
+    cords: Vec<DeviceId>,
     bmc: BTreeMap<usize, f64>,
     seq: u64,
+    set: Vec<f64>,
+    /// How often a GPU got another limit.
+    pub changes: u64,
     pub alive: bool,
     pub hung: bool,
     pub meters: Meters,
-}
-
-/// The limit per GPU at which one feed alone carries the whole row: no controller is needed then.
-pub(super) fn safe_share(plant: &PlantSpec) -> Watts {
-    let feed = plant.breaker.rating_amperes * plant.volts * 3.0;
-    let fixed: f64 = plant.racks.iter().map(|r| r.overhead_watts + r.cooling_watts).sum();
-    let gpus: usize = plant.racks.iter().map(|r| r.gpus).sum();
-    let fits = (feed.min(plant.ups.rating_watts) * 0.9 * (1.0 - plant.pdu_loss_ratio) - fixed) / gpus as f64;
-    Watts::new(fits.clamp(FLOOR_WATTS, plant.gpu.max_watts))
 }
 
 impl Agent {
     pub(super) fn new(plant: &PlantSpec, rack: usize) -> Self {
         let safe = safe_share(plant);
         let bounds = Bounds { min: Watts::new(plant.gpu.min_watts), max: Watts::new(plant.gpu.max_watts) };
-        let gpus = u32::try_from(plant.racks[rack].gpus).unwrap_or(u32::MAX);
+        let spec = &plant.racks[rack];
+        let gpus = u32::try_from(spec.gpus).unwrap_or(u32::MAX);
         Self {
             rack,
             safe,
             failsafe: Failsafe::new(safe, true),
-            guard: Guard::new(Amperes::new(plant.breaker.rating_amperes)),
+            guard: Guard::new(guarded(plant, rack)),
             known: (0..gpus).map(|g| (DeviceId::gpu(g), bounds)).collect(),
+            cords: spec.cords.iter().map(|f| name(format!("pdu-{}", FEED_NAMES[*f]), DeviceId::new)).collect(),
             bmc: BTreeMap::new(),
             seq: 0,
+            set: vec![safe.get(); spec.gpus],
+            changes: 0,
             alive: true,
             hung: false,
             meters: Meters::default(),
@@ -77,13 +79,18 @@ impl Agent {
         let now = Mono::from_ms(now_ms);
         self.failsafe.expire(now);
         let view = &plant.racks()[self.rack];
-        let seen = |f: usize| self.meters.pdu(&view.pdus[f], self.rack, f);
-        let pdus: Vec<PduInput> = (0..2)
-            .map(|f| PduInput {
-                device: DeviceId::new(format!("pdu-{}", FEEDS[f])).expect("invariant: letters"),
-                currents: std::array::from_fn(|p| seen(f).map(|s| Amperes::new(s.amperes[p]))),
-                volts: seen(f).map(|s| Volts::new(s.volts)),
-                age: seen(f).map(|_| METER_AGE),
+        let pdus: Vec<PduInput> = self
+            .cords
+            .iter()
+            .enumerate()
+            .map(|(c, device)| {
+                let seen = self.meters.pdu(&view.pdus[c], self.rack, c);
+                PduInput {
+                    device: device.clone(),
+                    currents: std::array::from_fn(|p| seen.map(|s| Amperes::new(s.amperes[p]))),
+                    volts: seen.map(|s| Volts::new(s.volts)),
+                    age: seen.map(|_| METER_AGE),
+                }
             })
             .collect();
         let gpus: Vec<GpuInput> = self
@@ -106,6 +113,8 @@ impl Agent {
             };
             outcome.floor_violations += u64::from(wanted.get() < FLOOR_WATTS - 1e-6);
             let limit_watts = self.bmc.get(&g).map_or(wanted.get(), |b| wanted.get().min(*b));
+            self.changes += u64::from((limit_watts - self.set[g]).abs() > SAME_WATTS);
+            self.set[g] = limit_watts;
             plant.request(self.rack, g, Requests { limit_watts, locked_mhz: None });
         }
     }

@@ -1,14 +1,18 @@
-//! The controller's cores in the place of its shell: hears, decides each second or at once, orders.
+//! The controller's cores in the place of its shell: hears, forecasts, decides each second or at
+//! once, orders.
 
-use super::agent::safe_share;
-use headroom_controller_core::topology::NodeKind;
-use headroom_controller_core::{Decider, FeedShare, Fleet, MeterRef, NodeSpec, Policy, RackSpec, Topology};
+use super::wiring::topology;
+use super::{Hour, Mind};
+use headroom_controller_core::{Decider, Fleet, Policy};
+use headroom_predict::{History, Predictor, Sample, baseline};
 use headroom_rack::{
-    DeviceId, Generation, IdError, Mode, Mono, NodeId, Order, RackId, Setting, Snapshot, UnixMs, Watts,
+    DeviceId, Forecast, Generation, Mode, Mono, Order, Plan, RackId, Setting, Signal, Snapshot, Source, UnixMs, Watts,
 };
-use headroom_sim::plant::FEEDS;
+use headroom_sim::plant::FEED_NAMES;
+use headroom_sim::plant::chance::Chance;
 use headroom_sim::plant::spec::PlantSpec;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 const PERIOD_MS: u64 = 1000;
@@ -17,30 +21,66 @@ const STEP_SHARE: f64 = 0.10;
 const LEASE_MS: u32 = 5000;
 /// A UPS on battery is to last ten minutes: the time a generator and a second try may take.
 const BATTERY_TARGET: Duration = Duration::from_secs(600);
+/// When the simulated day begins, ms of Unix time.
+const EPOCH_MS: f64 = 1.7e12;
 
-pub(super) struct Controller {
+/// Who makes the Forecasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foresight {
+    /// Nobody: the reactive decision.
+    None,
+    /// The shipped model, or the fallback where it has no say.
+    Model,
+}
+
+pub struct Controller {
     fleet: Fleet,
     decider: Decider,
     generation: Generation,
+    /// Which rack of the plant each rack of the topology is.
+    racks: Vec<usize>,
     nameplates: BTreeMap<RackId, f64>,
     decided_at: BTreeMap<RackId, f64>,
     heard: BTreeMap<RackId, (f64, u64)>,
+    latest: BTreeMap<RackId, (Snapshot, u64)>,
     battery: BTreeMap<DeviceId, bool>,
+    last: Option<(Plan, u64)>,
+    foresight: Foresight,
+    histories: BTreeMap<RackId, History>,
+    rubbish: Chance,
     next_ms: u64,
     urgent: bool,
 }
 
+/// The shipped model, loaded once.
+fn model() -> Result<&'static Predictor, String> {
+    static MODEL: OnceLock<Result<Predictor, String>> = OnceLock::new();
+    MODEL.get_or_init(|| Predictor::embedded().map_err(|why| why.to_string())).as_ref().map_err(Clone::clone)
+}
+
+/// Name of the shipped model, or why there is none.
+pub fn model_name() -> Result<String, String> {
+    model().map(|m| m.name().to_owned())
+}
+
 impl Controller {
-    pub(super) fn new(plant: &PlantSpec, epoch: u64) -> Self {
-        let topology = topology(plant);
+    pub fn new(plant: &PlantSpec, epoch: u64, present: &[bool], foresight: Foresight) -> Self {
+        let topology = topology(plant, present);
+        let nameplates = topology.racks().iter().map(|r| (r.id.clone(), r.nameplate()));
         Self {
             fleet: Fleet::new(&topology),
-            nameplates: topology.racks().iter().map(|r| (r.id.clone(), r.nameplate().get())).collect(),
+            racks: (0..plant.racks.len()).filter(|r| present[*r]).collect(),
+            histories: nameplates.clone().map(|(id, most)| (id, History::new(most))).collect(),
+            nameplates: nameplates.map(|(id, most)| (id, most.get())).collect(),
             decider: Decider::new(topology, Policy { battery_target: BATTERY_TARGET, ..Policy::default() }),
             generation: Generation { epoch, counter: 0 },
             decided_at: BTreeMap::new(),
             heard: BTreeMap::new(),
+            latest: BTreeMap::new(),
             battery: BTreeMap::new(),
+            last: None,
+            foresight,
+            rubbish: Chance::new(plant.seed, "rubbish"),
             next_ms: 0,
             urgent: false,
         }
@@ -54,17 +94,65 @@ impl Controller {
         self.decider.set_target(target);
     }
 
-    pub(super) fn hear(&mut self, snapshot: &Snapshot, now_ms: u64) {
+    /// The racks that are there changed: a new tree, with the trip images and what was heard so far.
+    pub(super) fn rewire(&mut self, plant: &PlantSpec, present: &[bool], now_ms: u64) {
+        let mut next = Self::new(plant, self.generation.epoch, present, self.foresight);
+        if let Some((plan, at_ms)) = self.last.take() {
+            next.decider.restore(&plan, Duration::from_millis(now_ms - at_ms));
+        }
+        next.generation = self.generation;
+        next.next_ms = self.next_ms;
+        for (snapshot, at_ms) in self.latest.values() {
+            next.hear(snapshot, *at_ms);
+        }
+        next.urgent = true;
+        *self = next;
+    }
+
+    fn forecasts(&mut self, at: UnixMs, rubbish: bool) -> BTreeMap<RackId, Forecast> {
+        if rubbish {
+            return self.histories.keys().map(|rack| (rack.clone(), nonsense(rack, at, &mut self.rubbish))).collect();
+        }
+        if self.foresight == Foresight::None {
+            return BTreeMap::new();
+        }
+        let racks: Vec<(&RackId, &History)> = self.histories.iter().collect();
+        let made = match model() {
+            Ok(model) => model.forecast(&racks, at),
+            Err(why) => racks.iter().map(|(rack, history)| baseline::forecast(history, rack, at, &why)).collect(),
+        };
+        made.into_iter().map(|f| (f.rack.clone(), f)).collect()
+    }
+
+    /// What a controller of the epoch before would send: everything at its maximum.
+    pub(super) fn mad_orders(&self, plant: &PlantSpec) -> Vec<Vec<Order>> {
+        let generation = Generation { epoch: self.generation.epoch.saturating_sub(1), counter: u64::MAX };
+        let most = Watts::new(plant.gpu.max_watts);
+        plant.racks.iter().map(|r| orders(r.gpus, most, generation)).collect()
+    }
+}
+
+impl Mind for Controller {
+    fn hear(&mut self, snapshot: &Snapshot, now_ms: u64) {
         let overtaken = self.heard.get(&snapshot.rack).is_some_and(|(_, seq)| *seq >= snapshot.seq);
         if overtaken {
             return;
         }
+        let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(snapshot, Mono::from_ms(now_ms));
+        self.urgent |= whole && self.fleet.lost_a_cord(&snapshot.rack);
+        self.fleet.take_receipts();
+        self.latest.insert(snapshot.rack.clone(), (snapshot.clone(), now_ms));
+        if let Some(history) = self.histories.get_mut(&snapshot.rack)
+            && self.foresight == Foresight::Model
+        {
+            history.push(UnixMs::new(EPOCH_MS as u64 + now_ms), sample(snapshot));
+        }
         let Some(power) = self.fleet.rack(&snapshot.rack).and_then(|b| b.metered()) else { return };
         self.heard.insert(snapshot.rack.clone(), (power.get(), snapshot.seq));
         let rise = self.decided_at.get(&snapshot.rack).map(|then| power.get() - then);
         self.urgent |= rise.zip(self.nameplates.get(&snapshot.rack)).is_some_and(|(r, n)| r > STEP_SHARE * n);
-        for feed in FEEDS {
+        for feed in FEED_NAMES {
             let Ok(ups) = DeviceId::new(format!("ups-{feed}")) else { continue };
             if let Some(battery) = self.fleet.battery(&snapshot.rack, &ups) {
                 self.urgent |= self.battery.insert(ups, battery.on) == Some(!battery.on);
@@ -72,78 +160,72 @@ impl Controller {
         }
     }
 
-    /// The Orders per rack, if it is time or something cannot wait.
-    pub(super) fn step(&mut self, now_ms: u64, clock_jump_s: f64) -> Option<Vec<Vec<Order>>> {
-        if !self.urgent && now_ms < self.next_ms {
+    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Vec<Order>>> {
+        if !self.urgent && hour.now_ms < self.next_ms {
             return None;
         }
         if !self.urgent {
-            self.next_ms = now_ms + PERIOD_MS;
+            self.next_ms = hour.now_ms + PERIOD_MS;
         }
         self.urgent = false;
         self.generation.counter += 1;
-        let wall = UnixMs::new((1.7e12 + now_ms as f64 + clock_jump_s * 1000.0) as u64);
-        let now = Mono::from_ms(now_ms);
-        let plan = self.decider.decide(&self.fleet, &BTreeMap::new(), now, wall, self.generation, Mode::Automatic);
+        let wall = UnixMs::new((EPOCH_MS + hour.now_ms as f64 + hour.clock_jump_s * 1000.0) as u64);
+        let now = Mono::from_ms(hour.now_ms);
+        let forecasts = self.forecasts(UnixMs::new(EPOCH_MS as u64 + hour.now_ms), hour.rubbish);
+        let plan = self.decider.decide(&self.fleet, &forecasts, now, wall, self.generation, Mode::Automatic);
         self.decided_at = self.heard.iter().map(|(rack, (power, _))| (rack.clone(), *power)).collect();
-        let order = |device: &DeviceId, watts: Watts| Order {
-            device: device.clone(),
-            setting: Setting::PowerLimit(watts),
-            generation: self.generation,
-            lease_ms: LEASE_MS,
-        };
-        Some(plan.caps.iter().map(|cap| cap.gpus.iter().map(|(d, w)| order(d, *w)).collect()).collect())
-    }
-
-    /// What a controller of the epoch before would send: everything at its maximum.
-    pub(super) fn mad_orders(&self, plant: &PlantSpec) -> Vec<Vec<Order>> {
-        let generation = Generation { epoch: self.generation.epoch.saturating_sub(1), counter: u64::MAX };
-        let order = |g: usize| Order {
-            device: DeviceId::gpu(u32::try_from(g).unwrap_or(u32::MAX)),
-            setting: Setting::PowerLimit(Watts::new(plant.gpu.max_watts)),
-            generation,
-            lease_ms: LEASE_MS,
-        };
-        plant.racks.iter().map(|r| (0..r.gpus).map(order).collect()).collect()
+        let mut all = vec![Vec::new(); hour.plant.racks().len()];
+        for (cap, rack) in plan.caps.iter().zip(&self.racks) {
+            let order = |(device, watts): &(DeviceId, Watts)| Order {
+                device: device.clone(),
+                setting: Setting::PowerLimit(*watts),
+                generation: self.generation,
+                lease_ms: LEASE_MS,
+            };
+            all[*rack] = cap.gpus.iter().map(order).collect();
+        }
+        self.last = Some((plan, hour.now_ms));
+        Some(all)
     }
 }
 
-fn name<T>(text: String, make: impl Fn(String) -> Result<T, IdError>) -> T {
-    make(text).expect("invariant: the scenario's names were checked")
-}
-
-/// The row as an operator writes it into the controller's config.
-fn topology(plant: &PlantSpec) -> Topology {
-    let mut nodes = Vec::new();
-    for (f, feed) in FEEDS.iter().enumerate() {
-        let reader = &plant.racks[f.min(plant.racks.len() - 1)];
-        let ups = name(format!("ups-{feed}"), NodeId::new);
-        let meter =
-            MeterRef { rack: name(reader.id.clone(), RackId::new), device: name(format!("ups-{feed}"), DeviceId::new) };
-        let id = name(format!("breaker-{feed}"), NodeId::new);
-        let rating = Watts::new(plant.breaker.rating_amperes * plant.volts * 3.0);
-        let breaker = NodeSpec { parent: Some(ups.clone()), ..NodeSpec::new(id, NodeKind::Breaker, feed, rating) };
-        let ups = NodeSpec::new(ups, NodeKind::Ups, feed, Watts::new(plant.ups.rating_watts));
-        nodes.extend([NodeSpec { meter: Some(meter), ..ups }, breaker]);
-    }
-    let cord = |feed: &str| {
-        let node = name(format!("breaker-{feed}"), NodeId::new);
-        FeedShare::new(node, 0.5, name(format!("pdu-{feed}"), DeviceId::new))
+/// One limit for every GPU of a rack.
+pub fn orders(gpus: usize, watts: Watts, generation: Generation) -> Vec<Order> {
+    let order = |g: usize| Order {
+        device: DeviceId::gpu(u32::try_from(g).unwrap_or(u32::MAX)),
+        setting: Setting::PowerLimit(watts),
+        generation,
+        lease_ms: LEASE_MS,
     };
-    let racks = plant
-        .racks
-        .iter()
-        .map(|r| RackSpec {
-            id: name(r.id.clone(), RackId::new),
-            priority: r.workload.word().to_owned(),
-            weight: 1.0,
-            gpus: u32::try_from(r.gpus).unwrap_or(u32::MAX),
-            overhead: Watts::new(r.overhead_watts.max(1.0)),
-            gpu_max: Watts::new(plant.gpu.max_watts),
-            safe_gpu: safe_share(plant),
-            feeds: FEEDS.map(cord).to_vec(),
-            cooling: Some(name("cooling".to_owned(), DeviceId::new)),
-        })
-        .collect();
-    Topology::new(nodes, racks).expect("invariant: two feeds with ratings")
+    (0..gpus).map(order).collect()
+}
+
+/// What the shell's histories keep of a Snapshot: the sum of the PDUs, of the limits, the mean use.
+fn sample(snapshot: &Snapshot) -> Sample {
+    let sum = |signal: Signal| -> Option<(f64, usize)> {
+        let of = || snapshot.readings.iter().filter(|(p, _)| p.signal == signal);
+        let count = Some(of().count()).filter(|n| *n > 0)?;
+        // A sum with a missing part is unknown, not smaller.
+        Some((of().map(|(_, r)| r.ok()).sum::<Option<f64>>()?, count))
+    };
+    Sample {
+        power: sum(Signal::PduPower).map(|s| Watts::new(s.0)),
+        limit: sum(Signal::GpuLimitEnforced).map(|s| Watts::new(s.0)),
+        utilization: sum(Signal::GpuUtilization).map(|(sum, count)| sum / count as f64),
+    }
+}
+
+/// A Forecast of a model that lost its mind.
+fn nonsense(rack: &RackId, at: UnixMs, chance: &mut Chance) -> Forecast {
+    const VALUES: [f64; 6] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1e9, 0.0, 1e9];
+    let mut value = || Watts::new(VALUES[(chance.unit() * VALUES.len() as f64) as usize]);
+    let values = headroom_predict::HORIZONS_S.iter().map(|_| headroom_predict::QUANTILES.map(|_| value()).to_vec());
+    Forecast {
+        rack: rack.clone(),
+        at,
+        horizons_s: headroom_predict::HORIZONS_S.to_vec(),
+        quantiles: headroom_predict::QUANTILES.to_vec(),
+        values: values.collect(),
+        source: Source::Model("rubbish".to_owned()),
+    }
 }

@@ -1,9 +1,11 @@
 //! What an agent reads of the plant: a Snapshot, through meters that may freeze, lie or fall silent.
 
+use super::wiring::reader;
 use headroom_rack::{DeviceId, NoData, RackId, Reading, Signal, SignalPath, Snapshot, UnixMs};
 use headroom_sim::fault::{Kind, Target};
 use headroom_sim::plant::pdu::PduReadout;
-use headroom_sim::plant::{FEEDS, Plant};
+use headroom_sim::plant::ups::UpsReadout;
+use headroom_sim::plant::{FEED_NAMES, Plant};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -20,6 +22,7 @@ pub(super) struct Seen {
 pub(super) struct Meters {
     wrong: Vec<(Kind, Target, Option<f64>)>,
     frozen: RefCell<BTreeMap<usize, Seen>>,
+    frozen_ups: RefCell<BTreeMap<usize, UpsReadout>>,
 }
 
 impl Meters {
@@ -30,14 +33,15 @@ impl Meters {
     pub(super) fn clear(&mut self) {
         self.wrong.clear();
         self.frozen.borrow_mut().clear();
+        self.frozen_ups.borrow_mut().clear();
     }
 
-    /// What the meter of one PDU says; `None`: nothing, or nothing that could be read.
-    pub(super) fn pdu(&self, real: &PduReadout, rack: usize, feed: usize) -> Option<Seen> {
+    /// What the meter of one cord's PDU says; `None`: nothing, or nothing that could be read.
+    pub(super) fn pdu(&self, real: &PduReadout, rack: usize, cord: usize) -> Option<Seen> {
         let mut seen = Seen { watts: real.power_watts, amperes: real.phase_amperes, volts: real.phase_volts[0] };
-        for (kind, _, value) in self.wrong.iter().filter(|w| w.1 == Target::Pdu(rack, feed)) {
+        for (kind, _, value) in self.wrong.iter().filter(|w| w.1 == Target::Pdu(rack, cord)) {
             match kind {
-                Kind::MeterFrozen => seen = *self.frozen.borrow_mut().entry(feed).or_insert(seen),
+                Kind::MeterFrozen => seen = *self.frozen.borrow_mut().entry(cord).or_insert(seen),
                 Kind::MeterLying => {
                     let times = value.unwrap_or(0.5);
                     seen = Seen { watts: seen.watts * times, amperes: seen.amperes.map(|a| a * times), ..seen };
@@ -47,6 +51,19 @@ impl Meters {
         }
         // The meter is fed by its circuit.
         real.energised.then_some(seen)
+    }
+
+    /// What the card of a UPS says; `None`: nothing.
+    fn ups(&self, feed: usize, real: &UpsReadout) -> Option<UpsReadout> {
+        let mut seen = real.clone();
+        for (kind, _, value) in self.wrong.iter().filter(|w| w.1 == Target::Ups(feed)) {
+            match kind {
+                Kind::MeterFrozen => seen = self.frozen_ups.borrow_mut().entry(feed).or_insert(seen).clone(),
+                Kind::MeterLying => seen.output_phase_watts = seen.output_phase_watts.map(|w| w * value.unwrap_or(0.5)),
+                _ => return None,
+            }
+        }
+        Some(seen)
     }
 
     pub(super) fn snapshot(&self, plant: &Plant, rack: usize, seq: u64, now_ms: u64) -> Snapshot {
@@ -65,12 +82,16 @@ impl Meters {
             put(&device, Signal::GpuLimitEnforced, told(r.limit_watts));
             put(&device, Signal::GpuUtilization, told(r.utilization_ratio));
         }
-        for (f, feed) in FEEDS.iter().enumerate() {
-            let seen = self.pdu(&view.pdus[f], rack, f);
+        for (cord, feed) in view.spec().cords.iter().enumerate() {
+            let seen = self.pdu(&view.pdus[cord], rack, cord);
             // A dead circuit carries nothing, and its meter is silent.
-            put(&id(format!("pdu-{feed}")), Signal::PduPower, seen.map(|s| s.watts).ok_or(NoData::Timeout));
-            if f.min(plant.racks().len() - 1) == rack {
-                let (ups, r) = (id(format!("ups-{feed}")), &plant.feeds()[f].ups.readout);
+            let device = id(format!("pdu-{}", FEED_NAMES[*feed]));
+            put(&device, Signal::PduPower, seen.map(|s| s.watts).ok_or(NoData::Timeout));
+        }
+        for (f, feed) in plant.feeds().iter().enumerate() {
+            if reader(plant.spec(), f) == rack {
+                let (ups, r) = (id(format!("ups-{}", FEED_NAMES[f])), &feed.ups.readout);
+                let Some(r) = self.ups(f, r) else { continue };
                 let phases = [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3];
                 for (signal, watts) in phases.into_iter().zip(r.output_phase_watts) {
                     put(&ups, signal, Ok(watts));

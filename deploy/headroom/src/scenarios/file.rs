@@ -7,6 +7,9 @@ use anyhow::{Context, bail};
 use headroom_sim::scenario::Scenario;
 use std::path::Path;
 
+/// So long somebody may wait behind a lower band in all: limits are raised slowly, a ramp takes its time.
+const INVERSION_S: f64 = 15.0;
+
 /// A file.
 pub struct File {
     /// Its name.
@@ -25,6 +28,8 @@ pub struct Expected {
     pub unavoidable_trips: Vec<String>,
     /// GPUs that must shut down because nothing could avoid it.
     pub unavoidable_shutdowns: usize,
+    /// Nobody more important waits behind somebody less important for longer than a ramp takes.
+    pub priorities_kept: bool,
 }
 
 impl Expected {
@@ -49,6 +54,15 @@ impl Expected {
         }
         if outcome.target_missed_s > 1.0 {
             wrong.push(format!("the target was missed for {:.1} s", outcome.target_missed_s));
+        }
+        if outcome.overshoot_s > 1.0 {
+            wrong.push(format!(
+                "after the target's release more flowed than before it for {:.1} s",
+                outcome.overshoot_s
+            ));
+        }
+        if self.priorities_kept && outcome.inversion_s > INVERSION_S {
+            wrong.push(format!("somebody waited {:.1} s behind a lower band", outcome.inversion_s));
         }
         wrong
     }
@@ -103,6 +117,9 @@ fn load(path: &Path) -> anyhow::Result<File> {
         Scenario::parse(&name, &toml::to_string(&row)?)?
     };
     for event in &events {
+        if event.is_about_rack() && event.value as usize >= scenario.plant.racks.len() {
+            bail!("event at {} s: value: there are {} racks, counted from 0", event.at_s, scenario.plant.racks.len());
+        }
         if event.until_s.is_some_and(|until| until <= event.at_s) {
             bail!("event at {} s: until_s must be later", event.at_s);
         }

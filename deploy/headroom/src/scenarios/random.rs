@@ -1,12 +1,14 @@
-//! Random cases: rows of one to six racks, workloads as in training traces, breakers that carry the
-//! floors on one feed but not the nameplate on two, and up to three things that go wrong at once.
+//! Random cases: a random row ([`layout`]), workloads as in training traces, and up to three things
+//! that go wrong, half the time at once: in the row, with its meters, with the software.
 
-use crate::harness::{Case, Event, EventKind, FLOOR_WATTS};
+mod layout;
+
+use crate::harness::{Case, Event, EventKind};
 use headroom_sim::fault::{Fault, Kind};
+use headroom_sim::plant::FEED_NAMES;
 use headroom_sim::plant::chance::Chance;
 use headroom_sim::plant::spec::PlantSpec;
-use headroom_sim::scenario::{Scenario, ScheduledFault};
-use headroom_sim::trace::draw;
+use headroom_sim::scenario::ScheduledFault;
 use std::path::Path;
 
 const SECONDS: f64 = 90.0;
@@ -16,13 +18,18 @@ const FAULTS: &[(Kind, &str)] = &[
     (Kind::MeterLying, "pdu"),
     (Kind::DeviceSilent, "pdu"),
     (Kind::DeviceSilent, "cooling"),
+    (Kind::MeterFrozen, "ups"),
+    (Kind::MeterLying, "ups"),
+    (Kind::DeviceSilent, "ups"),
     (Kind::GpuLost, "gpu"),
     (Kind::GpuIgnoresLimit, "gpu"),
     (Kind::BmcLimit, "gpu"),
     (Kind::PumpStopped, "cooling"),
     (Kind::PumpWorn, "cooling"),
     (Kind::Leak, "cooling"),
+    (Kind::SupplyWarms, "cooling"),
     (Kind::FeedLost, "feed"),
+    (Kind::UpsLost, "ups"),
     (Kind::BatteryWeak, "ups"),
 ];
 const EVENTS: &[EventKind] = &[
@@ -35,22 +42,28 @@ const EVENTS: &[EventKind] = &[
     EventKind::MessagesLate,
     EventKind::ClockJump,
     EventKind::Target,
+    EventKind::ModelRubbish,
+    EventKind::RackAdded,
+    EventKind::RackRemoved,
 ];
 
 /// The case of a seed. `keep`: only these of the things that go wrong, counted from 0.
 pub fn case(seed: u64, keep: Option<&[usize]>) -> Case {
     let mut chance = Chance::new(seed, "case");
-    let plant = row(&mut chance);
+    let plant = layout::row(&mut chance, SECONDS);
     let (mut faults, mut events) = (Vec::new(), Vec::new());
     let count = (chance.unit() * 4.0) as usize;
+    let together = chance.happens(0.5).then(|| chance.between(5.0, SECONDS - 25.0));
     for i in 0..count {
-        let at_s = chance.between(5.0, SECONDS - 25.0);
+        let alone_s = chance.between(5.0, SECONDS - 25.0);
+        let at_s = together.map_or(alone_s, |at| at + chance.between(0.0, 2.0));
         let until_s = Some(at_s + chance.between(3.0, 40.0));
         let kept = keep.is_none_or(|keep| keep.contains(&i));
         if chance.happens(0.6) {
             let (kind, target) = FAULTS[(chance.unit() * FAULTS.len() as f64) as usize];
             let name = target_name(target, &plant, &mut chance);
-            if let Ok(fault) = Fault::new(kind, &name, None, &plant.racks)
+            let value = value(kind, &mut chance);
+            if let Ok(fault) = Fault::new(kind, &name, value, &plant.racks)
                 && kept
             {
                 faults.push(ScheduledFault { at_s, fault });
@@ -58,13 +71,17 @@ pub fn case(seed: u64, keep: Option<&[usize]>) -> Case {
         } else {
             let kind = EVENTS[(chance.unit() * EVENTS.len() as f64) as usize];
             let value = match kind {
-                EventKind::AgentKilled | EventKind::AgentHung => (chance.unit() * plant.racks.len() as f64).floor(),
+                EventKind::AgentKilled | EventKind::AgentHung | EventKind::RackAdded | EventKind::RackRemoved => {
+                    (chance.unit() * plant.racks.len() as f64).floor()
+                }
                 EventKind::MessagesLate => chance.between(0.1, 1.0),
                 EventKind::ClockJump => chance.between(-86_400.0, 86_400.0),
                 EventKind::Target => chance.between(0.6, 0.95),
                 _ => 0.0,
             };
-            if kept {
+            // A row must not lose its only rack to an editor.
+            let lonely = plant.racks.len() == 1 && matches!(kind, EventKind::RackAdded | EventKind::RackRemoved);
+            if kept && !lonely {
                 events.push(Event { at_s, until_s, kind, value });
             }
         }
@@ -73,43 +90,30 @@ pub fn case(seed: u64, keep: Option<&[usize]>) -> Case {
     Case { plant, faults, events, seconds: SECONDS }
 }
 
-fn row(chance: &mut Chance) -> PlantSpec {
-    let base = Scenario::load(None).expect("invariant: the embedded scenario is valid").plant;
-    let mut plant = base.clone();
-    let like = base.racks[0].clone();
-    let count = 1 + (chance.unit() * 6.0) as usize;
-    plant.racks = (0..count)
-        .map(|i| {
-            let mut rack = like.clone();
-            rack.id = format!("rack-{}", i + 1);
-            rack.gpus = 2 + (chance.unit() * 7.0) as usize;
-            rack.overhead_watts = rack.gpus as f64 * chance.between(120.0, 260.0);
-            rack.cooling_watts = rack.gpus as f64 * 30.0;
-            rack.cooling_feed = usize::from(chance.happens(0.5));
-            rack
-        })
-        .collect();
-    let mut plant = draw::spec(&plant, chance, SECONDS);
-    let gpus: usize = plant.racks.iter().map(|r| r.gpus).sum();
-    let fixed: f64 = plant.racks.iter().map(|r| r.overhead_watts + r.cooling_watts).sum();
-    let floors = fixed + gpus as f64 * FLOOR_WATTS;
-    let feed = floors * chance.between(1.15, 2.2);
-    plant.breaker = base.breaker.clone();
-    plant.breaker.rating_amperes = feed / (3.0 * plant.volts);
-    plant.ups.rating_watts = feed * chance.between(1.1, 2.5);
-    plant.ups.battery_minutes = chance.between(3.0, 10.0);
-    plant
+/// How bad a fault is; `None`: as usual for its kind.
+fn value(kind: Kind, chance: &mut Chance) -> Option<f64> {
+    match kind {
+        Kind::MeterLying => Some(chance.between(0.3, 1.6)),
+        Kind::BmcLimit => Some(chance.between(200.0, 600.0)),
+        Kind::PumpWorn => Some(chance.between(0.2, 0.9)),
+        Kind::Leak => Some(chance.between(0.2, 3.0)),
+        Kind::BatteryWeak => Some(chance.between(0.1, 0.9)),
+        Kind::SupplyWarms => Some(chance.between(5.0, 60.0)),
+        Kind::PumpStopped => Some(chance.unit()).filter(|u| *u < 0.7).map(|u| if u < 0.35 { 1.0 } else { 2.0 }),
+        _ => None,
+    }
 }
 
 fn target_name(kind: &str, plant: &PlantSpec, chance: &mut Chance) -> String {
-    let rack = &plant.racks[(chance.unit() * plant.racks.len() as f64) as usize];
-    let feed = if chance.happens(0.5) { "a" } else { "b" };
+    let pick = |count: usize, chance: &mut Chance| (chance.unit() * count as f64) as usize;
+    let rack = &plant.racks[pick(plant.racks.len(), chance)];
+    let cord = FEED_NAMES[rack.cords[pick(rack.cords.len(), chance)]];
     match kind {
-        "pdu" => format!("{}/pdu-{feed}", rack.id),
+        "pdu" => format!("{}/pdu-{cord}", rack.id),
         "cooling" => format!("{}/cooling", rack.id),
-        "gpu" => format!("{}/gpu-{}", rack.id, (chance.unit() * rack.gpus as f64) as usize),
-        "ups" => format!("ups-{feed}"),
-        _ => format!("feed-{feed}"),
+        "gpu" => format!("{}/gpu-{}", rack.id, pick(rack.gpus, chance)),
+        "ups" => format!("ups-{cord}"),
+        _ => format!("feed-{cord}"),
     }
 }
 

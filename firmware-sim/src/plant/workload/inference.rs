@@ -63,9 +63,13 @@ impl Inference {
             // Log-normal through the trace's median and 95th percentile, cut at its longest prompt.
             let prompt = self.chance.lognormal(1020.0, 0.84).clamp(8.0, 4200.0);
             let answer = self.chance.lognormal(150.0, 0.75).clamp(4.0, 1000.0);
-            if self.waiting.len() < WAITING_LIMIT {
-                self.waiting.push_back((prompt, answer));
-            }
+            self.offer(prompt, answer);
+        }
+    }
+
+    fn offer(&mut self, prompt: f64, answer: f64) {
+        if self.waiting.len() < WAITING_LIMIT {
+            self.waiting.push_back((prompt, answer));
         }
     }
 
@@ -73,6 +77,20 @@ impl Inference {
     pub fn step(&mut self, dt: f64, level: f64, speeds: &[f64], demands: &mut [Demand]) {
         self.arrive(dt, level);
         let pace = speeds.iter().copied().fold(1.0, f64::min).max(0.05);
+        let Load { busy, mix, prefill, fullness } = self.serve(dt, pace);
+        for (demand, lean) in demands.iter_mut().zip(&self.lean) {
+            *demand = Demand {
+                busy,
+                intensity: if busy > 0.0 { mix * lean / busy } else { 0.0 },
+                loaded: true,
+                memory_ratio: 0.75 + 0.2 * fullness,
+                clock_sensitivity: 0.3 + 0.6 * prefill,
+            };
+        }
+    }
+
+    /// Works for `dt` seconds at this pace.
+    fn serve(&mut self, dt: f64, pace: f64) -> Load {
         let capacity = self.spec.prefill_tokens_per_s * pace * dt;
         let mut left = capacity;
         while left > 0.0 && self.running.len() < self.spec.batch_limit {
@@ -94,16 +112,44 @@ impl Inference {
         let decode = if batch == 0 { 0.0 } else { DECODE + DECODE_FULL * fullness };
         let busy: f64 = if batch == 0 { prefill } else { 1.0 };
         let mix = prefill * PREFILL + (1.0 - prefill) * decode;
-        for (demand, lean) in demands.iter_mut().zip(&self.lean) {
-            *demand = Demand {
-                busy,
-                intensity: if busy > 0.0 { mix * lean / busy } else { 0.0 },
-                loaded: true,
-                memory_ratio: 0.75 + 0.2 * fullness,
-                clock_sensitivity: 0.3 + 0.6 * prefill,
-            };
-        }
+        Load { busy, mix, prefill, fullness }
     }
+}
+
+/// What a step of serving came to: share of time busy, mean intensity, share of prompts, of the batch.
+struct Load {
+    busy: f64,
+    mix: f64,
+    prefill: f64,
+    fullness: f64,
+}
+
+/// One recorded request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Arrival {
+    /// Seconds since the first.
+    pub at_s: f64,
+    /// Tokens of its prompt.
+    pub prompt_tokens: f64,
+    /// Tokens of its answer.
+    pub answer_tokens: f64,
+}
+
+/// The intensity, as in [`Demand`] times its busy share, of an engine that serves recorded arrivals (in the order of
+/// their times) at full clock: one value every `step_s` seconds up to the last arrival.
+pub fn recorded(arrivals: &[Arrival], spec: &InferenceSpec, step_s: f64) -> Vec<f64> {
+    let mut engine = Inference::new(spec, 1, Chance::new(0, "recorded"));
+    let seconds = arrivals.last().map_or(0.0, |a| a.at_s);
+    let mut next = arrivals.iter().peekable();
+    let mut intensity = Vec::with_capacity((seconds / step_s) as usize + 1);
+    while (intensity.len() as f64) * step_s <= seconds {
+        let now_s = intensity.len() as f64 * step_s;
+        while let Some(arrival) = next.next_if(|a| a.at_s <= now_s) {
+            engine.offer(arrival.prompt_tokens, arrival.answer_tokens);
+        }
+        intensity.push(engine.serve(step_s, 1.0).mix);
+    }
+    intensity
 }
 
 #[cfg(test)]

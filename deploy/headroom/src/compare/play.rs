@@ -1,0 +1,194 @@
+//! One run: so many racks behind one breaker, each wanting the trace from a place of its own, under one
+//! policy; and what came of it.
+
+use super::oracle::Oracle;
+use super::rival::{Rival, Rule};
+use super::trace::{STEP_S as TRACE_STEP_S, Trace};
+use super::{BANDS, Setup};
+use crate::harness::{Controller, Foresight, Mind, Outcome, STEP_S, Stage};
+use headroom_sim::plant::chance::Chance;
+use headroom_sim::plant::spec::{EnvelopeSpec, PlantSpec, RackSpec, ReplaySpec, WorkloadSpec};
+use headroom_sim::scenario::Scenario;
+use std::sync::Arc;
+
+/// What is compared, in the order of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Policy {
+    StaticNameplate,
+    StaticShare,
+    ThreeBand,
+    TwoThreshold,
+    OursReactive,
+    OursForecast,
+    Oracle,
+}
+
+impl Policy {
+    pub(super) const ALL: [Self; 7] = [
+        Self::StaticNameplate,
+        Self::StaticShare,
+        Self::ThreeBand,
+        Self::TwoThreshold,
+        Self::OursReactive,
+        Self::OursForecast,
+        Self::Oracle,
+    ];
+
+    /// Its name in tables and JSON.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::StaticNameplate => "static_nameplate",
+            Self::StaticShare => "static_share",
+            Self::ThreeBand => "reactive_three_band",
+            Self::TwoThreshold => "two_threshold_low_first",
+            Self::OursReactive => "ours_without_forecast",
+            Self::OursForecast => "ours_with_forecast",
+            Self::Oracle => "oracle",
+        }
+    }
+
+    fn mind(self, plant: &PlantSpec) -> Box<dyn Mind> {
+        let present = vec![true; plant.racks.len()];
+        match self {
+            Self::StaticNameplate => Box::new(Rival::new(Rule::StaticNameplate, plant)),
+            Self::StaticShare => Box::new(Rival::new(Rule::StaticShare, plant)),
+            Self::ThreeBand => Box::new(Rival::new(Rule::ThreeBand, plant)),
+            Self::TwoThreshold => Box::new(Rival::new(Rule::TwoThreshold, plant)),
+            Self::OursReactive => Box::new(Controller::new(plant, 1, &present, Foresight::None)),
+            Self::OursForecast => Box::new(Controller::new(plant, 1, &present, Foresight::Model)),
+            Self::Oracle => {
+                let bands: Vec<String> = plant.racks.iter().map(|r| r.workload.word().to_owned()).collect();
+                Box::new(Oracle::new(plant, &bands))
+            }
+        }
+    }
+}
+
+/// Everybody starts at the safe share; what happens in the first seconds is not counted.
+const WARM_UP_S: f64 = 30.0;
+
+/// What came of one run.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    pub trips: u64,
+    pub shutdowns: u64,
+    pub seconds_over_rating: f64,
+    /// Work wanted and left undone by band, GPU-seconds at full activity.
+    pub wanted: [f64; 3],
+    pub lost: [f64; 3],
+    pub cap_changes: u64,
+    pub gpu_hours: f64,
+    /// From each overload to limits that end it, ms.
+    pub to_cap_ms: Vec<f64>,
+    /// Load over rating, once a second.
+    pub load: Vec<f32>,
+}
+
+impl Figures {
+    /// Share of the work wanted that was left undone.
+    pub fn lost_share(&self) -> f64 {
+        let wanted: f64 = self.wanted.iter().sum();
+        if wanted > 0.0 { self.lost.iter().sum::<f64>() / wanted } else { 0.0 }
+    }
+
+    /// Takes another run in.
+    pub fn add(&mut self, other: &Self) {
+        self.trips += other.trips;
+        self.shutdowns += other.shutdowns;
+        self.seconds_over_rating += other.seconds_over_rating;
+        for band in 0..BANDS.len() {
+            self.wanted[band] += other.wanted[band];
+            self.lost[band] += other.lost[band];
+        }
+        self.cap_changes += other.cap_changes;
+        self.gpu_hours += other.gpu_hours;
+        self.to_cap_ms.extend(&other.to_cap_ms);
+    }
+}
+
+/// A rack as it is hosted.
+pub fn rack(setup: &Setup) -> RackSpec {
+    let base = Scenario::load(None).expect("invariant: the embedded scenario is valid").plant;
+    RackSpec { gpus: setup.gpus, cords: vec![0], cooling_feed: 0, ..base.racks[0].clone() }
+}
+
+/// What a rack may draw at the breaker by its plates, W.
+pub fn nameplate_watts(setup: &Setup) -> f64 {
+    let base = Scenario::load(None).expect("invariant: the embedded scenario is valid").plant;
+    let rack = rack(setup);
+    (rack.gpus as f64 * base.gpu.max_watts + rack.overhead_watts) / (1.0 - base.pdu_loss_ratio) + rack.cooling_watts
+}
+
+/// The row: one feed, one breaker, `racks` racks.
+fn plant(setup: &Setup, trace: &Trace, racks: usize) -> PlantSpec {
+    let mut plant = Scenario::load(None).expect("invariant: the embedded scenario is valid").plant;
+    plant.seed = setup.seed;
+    let rating_watts = setup.rating_watts();
+    plant.breaker.rating_amperes = rating_watts / (3.0 * plant.volts);
+    // The UPS is not what is compared.
+    plant.ups.rating_watts = rating_watts * 2.0;
+    let one = |i: usize| {
+        let start_s = Chance::new(setup.seed, &format!("{}/start-{i}", trace.name)).between(0.0, trace.seconds());
+        let workload = WorkloadSpec::Replay(ReplaySpec {
+            word: BANDS[i % BANDS.len()],
+            watts: Arc::clone(&trace.watts),
+            step_s: TRACE_STEP_S,
+            start_s,
+            clock_sensitivity: trace.clock_sensitivity,
+        });
+        let envelope = EnvelopeSpec { points: vec![(0.0, 1.0)], repeat_from_s: None };
+        RackSpec { id: format!("rack-{}", i + 1), workload, envelope, ..rack(setup) }
+    };
+    plant.racks = (0..racks).map(one).collect();
+    plant
+}
+
+/// Plays a trace with `racks` racks under a policy.
+pub fn play(setup: &Setup, trace: &Trace, policy: Policy, racks: usize) -> Figures {
+    let plant = plant(setup, trace, racks);
+    let mut mind = policy.mind(&plant);
+    let mut stage = Stage::new(&plant);
+    let mut outcome = Outcome::default();
+    let mut figures = Figures::default();
+    let seconds = trace.seconds().min(setup.seconds) + WARM_UP_S;
+    let mut before = (figures.clone(), 0);
+    let every = (1.0 / STEP_S).round() as u64;
+    for step in 0..(seconds / STEP_S) as u64 {
+        if step == (WARM_UP_S / STEP_S) as u64 {
+            before = (tally(&stage), stage.plant().tally().overload_to_cap_ms.len());
+        }
+        stage.physics(false, &mut outcome);
+        stage.decide(mind.as_mut(), 0.0, false);
+        stage.deliver();
+        if step.is_multiple_of(every) && stage.time_s() > WARM_UP_S {
+            figures.load.push(stage.plant().feeds()[0].load_ratio() as f32);
+        }
+    }
+    let after = tally(&stage);
+    figures.trips = stage.plant().tally().trips.len() as u64;
+    figures.shutdowns = stage.plant().racks().iter().flat_map(|r| &r.gpus).filter(|g| g.overheated()).count() as u64;
+    figures.seconds_over_rating = after.seconds_over_rating - before.0.seconds_over_rating;
+    for band in 0..BANDS.len() {
+        figures.wanted[band] = after.wanted[band] - before.0.wanted[band];
+        figures.lost[band] = after.lost[band] - before.0.lost[band];
+    }
+    figures.cap_changes = after.cap_changes - before.0.cap_changes;
+    figures.gpu_hours = (racks * setup.gpus) as f64 * (seconds - WARM_UP_S) / 3600.0;
+    figures.to_cap_ms = stage.plant().tally().overload_to_cap_ms[before.1..].to_vec();
+    figures
+}
+
+/// What was counted so far.
+fn tally(stage: &Stage) -> Figures {
+    let mut so_far = Figures {
+        seconds_over_rating: stage.plant().tally().overload_seconds,
+        cap_changes: stage.changes(),
+        ..Figures::default()
+    };
+    for rack in stage.plant().racks() {
+        let band = BANDS.iter().position(|b| *b == rack.spec().workload.word()).unwrap_or(0);
+        so_far.wanted[band] += rack.gpus.iter().map(|g| g.wanted_work_s).sum::<f64>();
+        so_far.lost[band] += rack.gpus.iter().map(|g| g.lost_work_s).sum::<f64>();
+    }
+    so_far
+}

@@ -16,6 +16,16 @@ impl Chance {
         Self { state: hash }
     }
 
+    /// A stream of its own for each list of numbers, such as seed, step and row.
+    pub fn keyed<const N: usize>(key: [u64; N]) -> Self {
+        let mut chance = Self { state: 0x6a09_e667_f3bc_c908 };
+        for number in key {
+            chance.state = chance.bits() ^ number;
+        }
+        chance.state = chance.bits();
+        chance
+    }
+
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -33,6 +43,11 @@ impl Chance {
     /// Uniform in [low, high).
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit()
+    }
+
+    /// Normally distributed with mean 0 and deviation 1 (Box and Muller, 1958).
+    pub fn normal(&mut self) -> f64 {
+        (-2.0 * (1.0 - self.unit()).ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
     }
 
     /// One of 0 to n-1; n must not be 0.

@@ -1,7 +1,8 @@
 //! The command line of `headroom-train`.
 
 use crate::data::{self, DataError, Nameplates, inspect};
-use crate::options::{Device, Places, Recipe, Task, Usage};
+use crate::engine::Device;
+use crate::options::{Places, Recipe, Task, Usage};
 use crate::stop::Stop;
 use crate::weights::Shape;
 use crate::{eval, fit, metrics};
@@ -111,8 +112,8 @@ pub struct Fit {
     /// Seed of weights, order and damage: the same seed gives the same model.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where to learn.
-    #[arg(long, value_enum, default_value = "cpu")]
+    /// Where to learn: cpu (all cores), cpu:THREADS, cuda or cuda:0,1 (a replica on each GPU).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
     /// The model's name.
     #[arg(long, default_value = "rack-power")]
@@ -125,7 +126,7 @@ pub struct Fit {
     rate: f64,
     /// Weight decay.
     #[arg(long, default_value_t = 1e-3)]
-    weight_decay: f32,
+    weight_decay: f64,
     /// Hidden units.
     #[arg(long, default_value_t = 96)]
     width: usize,

@@ -1,13 +1,16 @@
-//! The network in burn: the layers of [`Weights`], forward pass and loss. With [`crate::learn`] the
-//! only place that knows burn.
+//! The network of the rack forecast: the layers of [`Weights`] on the engine, and rows for it.
 
+use crate::chance::Chance;
+use crate::engine::{self, Pass, Source, Workers, numbers};
+use crate::scale::Scale;
 use crate::weights::{Dense, Weights};
-use crate::windows::TARGETS;
+use crate::windows::{TARGETS, Windows};
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use headroom_predict::QUANTILES;
+use burn_flex::{Flex, FlexDevice};
+use headroom_predict::{FEATURES, OUTPUTS, QUANTILES};
 
 /// One layer.
 #[derive(Module, Debug)]
@@ -27,14 +30,12 @@ pub struct Network<B: Backend> {
 }
 
 impl<B: Backend> Layer<B> {
-    /// `id` names the layer's parameters in the optimiser's checkpoint, so it must not change.
-    fn new(dense: &Dense, id: u64, device: &B::Device) -> Self {
+    fn new(dense: &Dense, device: &B::Device) -> Self {
         let weight = TensorData::new(dense.weight.clone(), [dense.inputs, dense.outputs]);
         let bias = TensorData::new(dense.bias.clone(), [dense.outputs]);
-        let parameter = |n| ParamId::from(2 * id + n + 1);
         Self {
-            weight: Param::initialized(parameter(0), Tensor::from_data(weight, device).require_grad()),
-            bias: Param::initialized(parameter(1), Tensor::from_data(bias, device).require_grad()),
+            weight: Param::initialized(ParamId::new(), Tensor::from_data(weight, device).require_grad()),
+            bias: Param::initialized(ParamId::new(), Tensor::from_data(bias, device).require_grad()),
         }
     }
 
@@ -43,14 +44,9 @@ impl<B: Backend> Layer<B> {
         Dense { inputs, outputs, weight: numbers(self.weight.val()), bias: numbers(self.bias.val()) }
     }
 
-    fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+    fn forward(&self, x: Tensor<B, 2>, pass: &Pass) -> Tensor<B, 2> {
+        pass.matmul(x, self.weight.val()) + self.bias.val().unsqueeze()
     }
-}
-
-/// The numbers of a tensor, row by row.
-pub fn numbers<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
-    tensor.into_data().to_vec().expect("invariant: every tensor here is of f32")
 }
 
 /// `ln(1 + e^x)`, in a form that cannot overflow.
@@ -61,11 +57,10 @@ fn softplus<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
 impl<B: Backend> Network<B> {
     /// From plain weights.
     pub fn new(weights: &Weights, device: &B::Device) -> Self {
-        let mut ids = 0..;
-        let mut layer = |dense| Layer::new(dense, ids.next().expect("invariant: endless"), device);
+        let layer = |dense| Layer::new(dense, device);
         Self {
             input: layer(&weights.input),
-            blocks: weights.blocks.iter().flatten().map(&mut layer).collect(),
+            blocks: weights.blocks.iter().flatten().map(layer).collect(),
             head: layer(&weights.head),
             skip: layer(&weights.skip),
         }
@@ -80,26 +75,60 @@ impl<B: Backend> Network<B> {
             skip: self.skip.dense(),
         }
     }
+}
 
-    /// Normalised features to normalised changes: windows x horizons x quantiles, ascending.
-    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 3> {
-        let mut h = relu(self.input.forward(x.clone()));
+impl<B: Backend> engine::Network<B> for Network<B> {
+    /// Normalised features to normalised changes: horizons x quantiles, ascending.
+    fn forward(&self, x: Tensor<B, 2>, pass: &Pass) -> Tensor<B, 2> {
+        let mut h = relu(self.input.forward(x.clone(), pass));
         for pair in self.blocks.chunks_exact(2) {
-            h = h.clone() + pair[1].forward(relu(pair[0].forward(h)));
+            h = h.clone() + pair[1].forward(relu(pair[0].forward(h, pass)), pass);
         }
-        let raw = self.head.forward(h) + self.skip.forward(x);
+        let raw = self.head.forward(h, pass) + self.skip.forward(x, pass);
         let part = |i: usize| raw.clone().narrow(1, i * TARGETS, TARGETS);
         let median = part(0);
         let upper = median.clone() + softplus(part(1));
         let highest = upper.clone() + softplus(part(2));
-        Tensor::stack(vec![median, upper, highest], 2)
+        Tensor::stack::<3>(vec![median, upper, highest], 2).flatten(1, 2)
     }
 }
 
-/// Mean pinball loss; see [`crate::metrics::pinball`]. `outcomes` is windows x horizons.
-pub fn loss<B: Backend>(answers: Tensor<B, 3>, outcomes: Tensor<B, 2>) -> Tensor<B, 1> {
-    let quantiles = QUANTILES.map(|q| q as f32);
-    let quantiles = Tensor::<B, 1>::from_floats(quantiles, &answers.device()).reshape([1, 1, QUANTILES.len()]);
-    let missed = outcomes.unsqueeze_dim::<3>(2) - answers;
-    (missed.clone() * quantiles + relu(missed.neg())).mean()
+/// Windows as the network wants them.
+#[derive(Debug, Clone, Copy)]
+pub struct Normalised<'a> {
+    /// What was known and what came.
+    pub windows: &'a Windows,
+    /// Fitted on the training part.
+    pub scale: &'a Scale,
+}
+
+impl Source for Normalised<'_> {
+    fn rows(&self) -> usize {
+        self.windows.len()
+    }
+
+    fn widths(&self) -> (usize, usize) {
+        (FEATURES, TARGETS)
+    }
+
+    fn fill(&self, row: usize, _: Option<&mut Chance>, inputs: &mut [f32], targets: &mut [f32]) {
+        self.scale.normalise(self.windows.row(row), inputs);
+        for (target, (outcome, scale)) in
+            targets.iter_mut().zip(self.windows.outcome(row).iter().zip(&self.scale.output))
+        {
+            *target = outcome / scale;
+        }
+    }
+}
+
+/// Answers in nameplates, as the ONNX file gives them: [`OUTPUTS`] per window.
+pub fn answers(weights: &Weights, windows: &Windows, scale: &Scale) -> Vec<f32> {
+    let network = Network::<Flex>::new(weights, &FlexDevice);
+    let workers = Workers::new(vec![FlexDevice], 1);
+    let mut answers = engine::predict(&network, &Normalised { windows, scale }, &workers);
+    for row in answers.chunks_exact_mut(OUTPUTS) {
+        let by_horizon = scale.output.iter().flat_map(|s| [*s; QUANTILES.len()]);
+        row.iter_mut().zip(by_horizon).for_each(|(answer, scale)| *answer *= scale);
+    }
+    answers
 }

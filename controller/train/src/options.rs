@@ -2,6 +2,7 @@
 //! folder, so that it can be repeated and resumed.
 
 use crate::data::Nameplates;
+use crate::engine::{Clip, Device, Plan};
 use crate::weights::Shape;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -17,14 +18,6 @@ pub struct Usage(pub String);
 pub enum Task {
     /// The power of a rack over the next half minute, as quantiles.
     Forecast,
-}
-
-/// What it is learnt on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Device {
-    /// The processor, all cores.
-    Cpu,
 }
 
 /// Everything that decides the result, beside the data.
@@ -46,7 +39,7 @@ pub struct Recipe {
     /// Highest learning rate.
     pub rate: f64,
     /// AdamW's decay.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Size of the network.
     pub shape: Shape,
     /// Seconds between training windows.
@@ -88,6 +81,20 @@ impl Recipe {
             .filter(|(name, value)| theirs.get(*name) != Some(value))
             .map(|(name, value)| format!("{name} is {value}, was {}", theirs.get(name).unwrap_or(&().into())))
             .collect()
+    }
+
+    /// How the engine trains it: AdamW, a warm-up and half a cosine, gradients of length 1 at most.
+    pub fn plan(&self) -> Plan {
+        Plan {
+            epochs: self.epochs,
+            batch: Some(self.batch),
+            rate: self.rate,
+            weight_decay: self.weight_decay,
+            clip: Some(Clip::Norm(1.0)),
+            seed: self.seed,
+            patience: Some(self.patience),
+            ..Plan::default()
+        }
     }
 
     /// Checks the numbers.

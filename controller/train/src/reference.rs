@@ -41,10 +41,9 @@ impl References {
     }
 
     fn points(&self, windows: &Windows) -> Vec<f32> {
-        let mut row = Vec::with_capacity(FEATURES);
+        let mut row = [0.0; FEATURES];
         let mut points = Vec::with_capacity(windows.len() * TARGETS);
         for i in 0..windows.len() {
-            row.clear();
             self.scale.normalise(windows.row(i), &mut row);
             for weights in &self.weights {
                 let sum: f64 = row.iter().zip(weights).map(|(x, w)| f64::from(*x) * w).sum();
@@ -77,9 +76,8 @@ fn least_squares(train: &Windows, scale: &Scale) -> Vec<Vec<f64>> {
     const N: usize = FEATURES + 1;
     let mut gram = vec![0.0; N * N];
     let mut right = vec![vec![0.0; N]; TARGETS];
-    let mut row32 = Vec::with_capacity(FEATURES);
+    let mut row32 = [0.0; FEATURES];
     for i in 0..train.len() {
-        row32.clear();
         scale.normalise(train.row(i), &mut row32);
         let row: Vec<f64> = row32.iter().map(|v| f64::from(*v)).chain([1.0]).collect();
         for (a, value) in row.iter().enumerate() {

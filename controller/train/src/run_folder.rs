@@ -5,8 +5,7 @@
 mod chart;
 mod checkpoint;
 
-pub use checkpoint::{Checkpoint, State};
-
+use crate::engine::{Checkpoint, Epoch};
 use crate::options::Recipe;
 use crate::reference::References;
 use crate::scale::Scale;
@@ -15,21 +14,6 @@ use headroom_predict::{Data, Manifest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// One line of `metrics.csv`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Epoch {
-    /// From 1.
-    pub epoch: usize,
-    /// Mean normalised pinball loss while learning.
-    pub train_loss: f64,
-    /// The same on the validation part, after the epoch.
-    pub validation_loss: f64,
-    /// Learning rate at its end.
-    pub rate: f64,
-    /// Training windows per second.
-    pub windows_per_s: f64,
-}
 
 /// What is fitted before the first step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,11 +98,11 @@ impl RunFolder {
     /// # Errors
     /// They cannot be written.
     pub fn write_epochs(&self, epochs: &[Epoch]) -> Result<()> {
-        let mut text = "epoch,train_loss,validation_loss,rate,windows_per_s\n".to_owned();
+        let mut text = "epoch,train_loss,validation_loss,rate,rows_per_s\n".to_owned();
         for e in epochs {
             text += &format!(
                 "{},{:.6},{:.6},{:.3e},{:.0}\n",
-                e.epoch, e.train_loss, e.validation_loss, e.rate, e.windows_per_s
+                e.epoch, e.train_loss, e.validation_loss, e.rate, e.rows_per_s
             );
         }
         self.write("metrics.csv", text.as_bytes())?;
@@ -155,7 +139,7 @@ impl RunFolder {
     /// # Errors
     /// It cannot be written.
     pub fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
-        checkpoint.write(&self.dir)
+        checkpoint::write(checkpoint, &self.dir)
     }
 
     /// The last checkpoint.
@@ -163,7 +147,7 @@ impl RunFolder {
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Checkpoint::read(&self.dir)
+        checkpoint::read(&self.dir)
     }
 }
 

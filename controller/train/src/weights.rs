@@ -68,6 +68,30 @@ impl Weights {
         }
     }
 
+    /// From the engine's list: weight and bias of every layer in the order of [`Weights::layers`].
+    ///
+    /// # Errors
+    /// The list is not of a network of this shape.
+    pub fn from_list(shape: Shape, list: &[Vec<f32>]) -> Result<Self, String> {
+        let mut weights = Self::random(shape, 0);
+        let mut layers: Vec<&mut Dense> = [&mut weights.input]
+            .into_iter()
+            .chain(weights.blocks.iter_mut().flatten())
+            .chain([&mut weights.head, &mut weights.skip])
+            .collect();
+        let fits = |(dense, pair): (&&mut Dense, &[Vec<f32>])| {
+            pair.len() == 2 && pair[0].len() == dense.weight.len() && pair[1].len() == dense.bias.len()
+        };
+        if list.len() != 2 * layers.len() || !layers.iter().zip(list.chunks(2)).all(fits) {
+            return Err(format!("{} parameters are not those of a network of {shape:?}", list.len()));
+        }
+        for (dense, pair) in layers.iter_mut().zip(list.chunks_exact(2)) {
+            dense.weight.clone_from(&pair[0]);
+            dense.bias.clone_from(&pair[1]);
+        }
+        Ok(weights)
+    }
+
     /// Every layer, in a fixed order.
     pub fn layers(&self) -> Vec<&Dense> {
         [&self.input].into_iter().chain(self.blocks.iter().flatten()).chain([&self.head, &self.skip]).collect()
@@ -89,5 +113,14 @@ mod tests {
         let text = serde_json::to_string(&weights).unwrap();
         assert_eq!(serde_json::from_str::<Weights>(&text).unwrap(), weights);
         assert_eq!(weights, Weights::random(Shape { width: 16, blocks: 1 }, 3));
+    }
+
+    #[test]
+    fn weights_survive_the_engines_list_and_another_shape_is_refused() {
+        let shape = Shape { width: 16, blocks: 2 };
+        let weights = Weights::random(shape, 3);
+        let list: Vec<Vec<f32>> = weights.layers().iter().flat_map(|d| [d.weight.clone(), d.bias.clone()]).collect();
+        assert_eq!(Weights::from_list(shape, &list).unwrap(), weights);
+        assert!(Weights::from_list(Shape { width: 16, blocks: 1 }, &list).is_err());
     }
 }

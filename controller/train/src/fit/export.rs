@@ -3,8 +3,8 @@
 
 use super::prepare::Parts;
 use crate::chance::Chance;
-use crate::learn::Learner;
 use crate::metrics;
+use crate::network::answers;
 use crate::onnx;
 use crate::options::Recipe;
 use crate::run_folder::{Prepared, RunFolder};
@@ -54,11 +54,10 @@ pub(super) fn finish(
     parts: &Parts,
     best: &Weights,
 ) -> Result<Exported> {
-    let learner = Learner::new(best, 0.0);
     let mut measured = Vec::new();
     for (name, windows) in [("test-time", &parts.test_time), ("test-rack", &parts.test_rack)] {
         if !windows.is_empty() {
-            let model = super::answers(&learner, windows, &prepared.scale);
+            let model = answers(best, windows, &prepared.scale);
             measured.extend(metrics::score(name, "model", windows, &model));
             measured.extend(metrics::score(name, "persistence", windows, &prepared.references.persistence(windows)));
             measured.extend(metrics::score(name, "linear", windows, &prepared.references.linear(windows)));
@@ -87,7 +86,8 @@ pub fn export(run: &Path, out: &Path) -> Result<Exported> {
     let probes = probes(&prepared.scale);
     let to = RunFolder::new(out);
     to.create()?;
-    write(&recipe, &to, &prepared, &checkpoint.best, &probes, Vec::new())
+    let best = Weights::from_list(recipe.shape, &checkpoint.best).map_err(anyhow::Error::msg)?;
+    write(&recipe, &to, &prepared, &best, &probes, Vec::new())
 }
 
 fn write(
@@ -170,7 +170,6 @@ struct Probe {
 impl Probes {
     /// Windows spread over all.
     fn answer(weights: &Weights, scale: &Scale, all: &Windows) -> Self {
-        let learner = Learner::new(weights, 0.0);
         let compared = COMPARED.min(all.len());
         let windows = (0..compared).map(|i| {
             let i = i * all.len() / compared;
@@ -180,7 +179,7 @@ impl Probes {
                 nameplates: vec![all.nameplates[i]],
                 reactive: Vec::new(),
             };
-            Probe { answer: super::answers(&learner, &one, scale), features: one.features }
+            Probe { answer: answers(weights, &one, scale), features: one.features }
         });
         Self { windows: windows.collect() }
     }

@@ -1,6 +1,6 @@
 //! The losses by epoch as a picture (SVG), without any library.
 
-use super::Epoch;
+use crate::engine::Epoch;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 320.0;
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_single_epoch_draws_without_a_number_that_is_none() {
-        let epoch = Epoch { epoch: 1, train_loss: 0.3, validation_loss: 0.3, rate: 1e-3, windows_per_s: 1.0 };
+        let epoch = Epoch { epoch: 1, train_loss: 0.3, validation_loss: 0.3, rate: 1e-3, rows_per_s: 1.0 };
         for epochs in [vec![], vec![epoch], vec![epoch, Epoch { epoch: 2, train_loss: 0.2, ..epoch }]] {
             let text = svg(&epochs);
             assert!(text.starts_with("<svg") && !text.contains("NaN") && !text.contains("inf"), "{text}");

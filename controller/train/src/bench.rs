@@ -1,0 +1,68 @@
+//! `headroom-train bench`: published tasks with baselines computed in the same run, one file for each in `bench/`. What they share lives
+//! here: reading plain or gzipped files, the median, and the last line on stdout, which is one JSON object.
+
+use anyhow::{Context, Result};
+use std::io::Read;
+use std::path::Path;
+
+/// The whole file, unpacked if it is gzipped (seen from its first two bytes, not from its name).
+///
+/// # Errors
+/// It cannot be read or unpacked; the message names it.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut unpacked = Vec::new();
+    let read = flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked);
+    read.with_context(|| format!("{} is not whole gzip data", path.display()))?;
+    Ok(unpacked)
+}
+
+/// The same as text.
+///
+/// # Errors
+/// As [`read`], or it is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).with_context(|| format!("{} is not UTF-8 text", path.display()))
+}
+
+/// The middle one, or the mean of the two in the middle; not a number of none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_file_reads_the_same_gzipped_or_not_and_a_broken_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plain, packed, broken) = (dir.path().join("a.csv"), dir.path().join("a.gz"), dir.path().join("b.gz"));
+        std::fs::write(&plain, "1,2\n").unwrap();
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gz.write_all(b"1,2\n").unwrap();
+        let bytes = gz.finish().unwrap();
+        std::fs::write(&packed, &bytes).unwrap();
+        std::fs::write(&broken, &bytes[..bytes.len() - 6]).unwrap();
+        assert_eq!(read_text(&plain).unwrap(), read_text(&packed).unwrap());
+        assert!(read(&broken).unwrap_err().to_string().contains("b.gz"));
+        assert!(read(&dir.path().join("none")).unwrap_err().to_string().contains("none"));
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+}

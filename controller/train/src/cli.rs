@@ -1,9 +1,11 @@
 //! The command line of `headroom-train`.
 
+use crate::bench::{self, Bench};
 use crate::data::{self, DataError, Nameplates, inspect};
 use crate::engine::Device;
 use crate::options::{Places, Recipe, Task, Usage};
 use crate::stop::Stop;
+use crate::table::TableError;
 use crate::weights::Shape;
 use crate::{eval, fit, metrics};
 use anyhow::{Context, Result};
@@ -47,6 +49,12 @@ pub enum Command {
         /// Seconds between windows.
         #[arg(long, default_value_t = 5)]
         stride: usize,
+    },
+    /// Published tasks, with baselines computed in the same run. The last line on stdout is JSON.
+    Bench {
+        /// Which.
+        #[command(subcommand)]
+        bench: Bench,
     },
     /// Write the best model so far of a training that has a checkpoint.
     Export {
@@ -157,7 +165,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("headroom-train: {error:#}");
-            let is_usage = error.is::<Usage>() || error.is::<DataError>();
+            let is_usage = error.is::<Usage>() || error.is::<DataError>() || error.is::<TableError>();
             ExitCode::from(if is_usage { 2 } else { 1 })
         }
     }
@@ -182,6 +190,7 @@ fn execute(command: Command) -> Result<()> {
             print!("{}", metrics::table(&evaluation.measured));
             println!("{}", evaluation.summary);
         }
+        Command::Bench { bench } => bench::run(&bench)?,
         Command::Export { run, out } => println!("{}", serde_json::to_string(&fit::export(&run, &out)?)?),
     }
     Ok(())

@@ -99,7 +99,7 @@ fn read(table: &Table) -> Result<Vec<Cell>, TableError> {
             mistakes.whole(format!("cell {} has {} cycles, must have {FEWEST}", cell.name, cell.health.len()));
             continue;
         }
-        let full = crate::life::measure::median(&cell.health[..FIRST]);
+        let full = crate::bench::median(&cell.health[..FIRST]);
         cell.health.iter_mut().for_each(|h| *h /= full);
     }
     mistakes.check(&table.path, WHAT)?;

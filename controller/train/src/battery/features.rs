@@ -1,7 +1,7 @@
 //! What a cell's own past says at one cycle: of its health next, and of the cycles to an end of life.
 //! Nothing of the cell's other columns and nothing later than the cycle enters.
 
-use crate::life::measure::median;
+use crate::bench::median;
 
 /// Cycles that are looked at one by one.
 pub const WINDOW: usize = 16;

@@ -2,7 +2,7 @@
 
 use super::cells::Cell;
 use super::features::{self, WINDOW};
-use crate::engine::{Device, Loss, Plan, Rows, Watch};
+use crate::engine::{Device, Loss, Optimiser, Plan, Rows, Watch};
 use crate::tabular::linear::Linear;
 use crate::tabular::{self, Design};
 use anyhow::{Result, ensure};
@@ -27,7 +27,9 @@ pub struct Forecasts {
 
 /// How the networks are made, for so many training cells.
 fn design(cells: usize, seed: u64) -> Design {
-    let plan = Plan { epochs: 40, batch: Some(64), rate: 1e-3, weight_decay: 0.1, shard_rows: 256, seed, ..Plan::default() };
+    let optimiser = Optimiser::adam();
+    let plan =
+        Plan { epochs: 60, batch: Some(128), optimiser, rate: 2e-3, weight_decay: 5e-3, seed, ..Plan::default() };
     Design { hidden: vec![32], dropout: 0.0, folds: cells.min(FOLDS), plan }
 }
 

@@ -3,13 +3,28 @@
 //! cycle from the cell's own capacities up to it, 1, 10 and 50 cycles ahead, and of the cycles left to
 //! 80 % and 70 % of its first capacity.
 
+use super::{Learning, median};
 use crate::battery::cells::{self, Cell};
 use crate::battery::forecast::{self, Forecasts};
-use crate::engine::{Device, Silent};
-use crate::life::measure::{median, rmse};
-use anyhow::{Result, ensure};
+use crate::engine::Silent;
+use crate::life::measure::rmse;
+use crate::options::Usage;
+use anyhow::{Result, bail};
+use clap::Args;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::PathBuf;
+
+/// Options of `bench battery`.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Where the records are: CSV, plain or gzipped, with cycle, capacity_ah or capacity, and battery
+    /// if a file holds more than one cell.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// How to learn.
+    #[command(flatten)]
+    pub learning: Learning,
+}
 
 const HORIZONS: [usize; 3] = [1, 10, 50];
 const ENDS: [f64; 2] = [0.8, 0.7];
@@ -18,12 +33,15 @@ const ENDS: [f64; 2] = [0.8, 0.7];
 ///
 /// # Errors
 /// [`crate::table::TableError`] for the data, others for failures on the way.
-pub fn run(dir: &Path, seeds: &[u64], device: &Device) -> Result<Value> {
+pub fn run(options: &Options) -> Result<Value> {
+    let Options { dir, learning: Learning { seeds, device } } = options;
     let (cells, others) = cells::read_dir(dir)?;
     for path in &others {
         eprintln!("{} is no capacity record and is left out", path.display());
     }
-    ensure!(cells.len() >= 3, "{} has {} cells, must have 3: one is left out", dir.display(), cells.len());
+    if cells.len() < 3 {
+        bail!(Usage(format!("{} has {} cells, must have 3: one is left out", dir.display(), cells.len())));
+    }
     let mut horizons = Vec::new();
     for horizon in HORIZONS {
         let of = |held_out, seed| forecast::health(&cells, held_out, horizon, seed, device, &mut Silent);

@@ -2,19 +2,36 @@
 //! format of NASA's C-MAPSS sets. Learns from the train file alone; targets are capped at 125 cycles;
 //! errors are told against the RUL file as it is (raw) and capped.
 
-use crate::engine::{Device, Silent};
-use crate::life::measure::{coverage, median, nasa_score, rmse};
+use super::{Learning, median};
+use crate::engine::Silent;
+use crate::life::measure::{coverage, nasa_score, rmse};
 use crate::life::{cmapss, conditions::Conditions, model};
 use crate::tabular::linear::Linear;
 use anyhow::Result;
+use clap::Args;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::PathBuf;
+
+/// Options of `bench cmapss`.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Where train_SUBSET.txt, test_SUBSET.txt and RUL_SUBSET.txt are, plain or with .gz.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Which files.
+    #[arg(long, value_name = "NAME", default_value = "FD001")]
+    pub subset: String,
+    /// How to learn.
+    #[command(flatten)]
+    pub learning: Learning,
+}
 
 /// Trains once per seed; figures are medians over seeds.
 ///
 /// # Errors
 /// [`crate::table::TableError`] for the data, others for failures on the way.
-pub fn run(dir: &Path, subset: &str, seeds: &[u64], device: &Device) -> Result<Value> {
+pub fn run(options: &Options) -> Result<Value> {
+    let Options { dir, subset, learning: Learning { seeds, device } } = options;
     let data = cmapss::read(dir, subset)?;
     let train: Vec<&_> = data.train.iter().collect();
     let test: Vec<&_> = data.test.iter().collect();

@@ -2,15 +2,34 @@
 //! known then, rank the units in place by risk, and are judged by Harrell's concordance against what
 //! happened afterwards.
 
-use crate::engine::{Device, Silent};
+use super::{Learning, median};
+use crate::engine::Silent;
 use crate::failures::concordance::{concordance, within};
 use crate::failures::landmark::Landmark;
 use crate::failures::model::{Hazards, Past, STEP_DAYS, design, networks, risks};
 use crate::failures::{dates, stays};
-use crate::life::measure::median;
-use anyhow::{Result, ensure};
+use crate::options::Usage;
+use anyhow::{Result, bail};
+use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+
+/// Options of `bench failures`.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Every CSV in it with the columns SN,location,insert,remove,event is read, plain or gzipped.
+    #[arg(long, value_name = "DIR", required_unless_present = "file")]
+    pub dir: Option<PathBuf>,
+    /// Such files by name.
+    #[arg(value_name = "FILE", conflicts_with = "dir")]
+    pub file: Vec<PathBuf>,
+    /// The day on which the record is stopped; without it, the day by which 60 % of the failures had happened.
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = dates::days)]
+    pub split: Option<f64>,
+    /// How to learn.
+    #[command(flatten)]
+    pub learning: Learning,
+}
 
 /// Share of all failures before the split, if no day is given: more than half to learn from, enough to judge by.
 const LEARNT_SHARE: f64 = 0.6;
@@ -19,15 +38,27 @@ const LEARNT_SHARE: f64 = 0.6;
 ///
 /// # Errors
 /// [`crate::table::TableError`] for the data; a split with nothing before or after it.
-pub fn run(paths: &[PathBuf], split: Option<f64>, seeds: &[u64], device: &Device) -> Result<Value> {
-    let history = stays::read(paths)?;
-    ensure!(!history.failures.is_empty(), "the record has no failures: event is empty in every line");
+pub fn run(options: &Options) -> Result<Value> {
+    let Learning { seeds, device } = &options.learning;
+    let mut paths = options.file.clone();
+    if let Some(dir) = &options.dir {
+        let (stays, others) = stays::find(dir)?;
+        paths = stays;
+        others.iter().for_each(|path| eprintln!("{} is no record of stays and is left out", path.display()));
+    }
+    let history = stays::read(&paths)?;
+    if history.failures.is_empty() {
+        bail!(Usage("the record has no failures: event is empty in every line".to_owned()));
+    }
     let place = ((history.failures.len() as f64 * LEARNT_SHARE) as usize).min(history.failures.len() - 1);
     // From midnight: a day, not the second of one failure.
-    let split = split.unwrap_or_else(|| history.failures[place].at.floor());
+    let split = options.split.unwrap_or_else(|| history.failures[place].at.floor());
     let past = Past::before(&history, split)?;
     let test = past.layout.landmark(&history, split, history.end);
-    ensure!(test.failures() > 0, "no unit in place on {} failed afterwards: choose an earlier split", dates::date(split));
+    if test.failures() == 0 {
+        let day = dates::date(split);
+        bail!(Usage(format!("no unit in place on {day} failed afterwards: choose an earlier --split")));
+    }
     let quarter = |day: &f64| (day / 91.3).floor() as i64;
     let cohorts: Vec<i64> = test.first_seen.iter().map(quarter).collect();
     let judge = |risks: &[f64]| {

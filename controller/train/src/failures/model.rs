@@ -6,8 +6,9 @@ use super::cox;
 use super::landmark::{Landmark, Layout};
 use super::stays::History;
 use crate::engine::{Columns, Criterion, Device, Plan, Rows, Watch};
+use crate::options::Usage;
 use crate::tabular::{self, Design, Ensemble};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -41,11 +42,12 @@ impl Past {
         let days = (1..steps).rev().map(|k| split - k as f64 * STEP_DAYS);
         let landmarks: Vec<Landmark> = days.map(|day| layout.landmark(history, day, day + STEP_DAYS)).collect();
         let failures: usize = landmarks.iter().map(Landmark::failures).sum();
-        ensure!(
-            failures >= FEWEST_FAILURES,
-            "{failures} failures within {} steps of {STEP_DAYS} days before the split, {FEWEST_FAILURES} are needed",
-            landmarks.len()
-        );
+        if failures < FEWEST_FAILURES {
+            bail!(Usage(format!(
+                "{failures} failures within {} steps of {STEP_DAYS} days before the split, {FEWEST_FAILURES} are needed",
+                landmarks.len()
+            )));
+        }
         Ok(Self { layout, landmarks })
     }
 
@@ -57,7 +59,8 @@ impl Past {
 
 /// How the networks are made.
 pub fn design(seed: u64) -> Design {
-    let plan = Plan { epochs: 8, batch: Some(1024), rate: 2e-3, weight_decay: 1e-2, seed, shard_rows: 512, ..Plan::default() };
+    let plan =
+        Plan { epochs: 8, batch: Some(1024), rate: 2e-3, weight_decay: 1e-2, seed, shard_rows: 512, ..Plan::default() };
     Design { hidden: vec![32, 16], dropout: 0.1, folds: 4, plan }
 }
 

@@ -19,14 +19,6 @@ pub fn coverage(intervals: &[(f64, f64)], truth: &[f64]) -> f64 {
     within as f64 / truth.len().max(1) as f64
 }
 
-/// The middle of some values, the mean of the middle two if there are two. NaN of none.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    if n == 0 { f64::NAN } else { (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,7 +29,6 @@ mod tests {
         let score = nasa_score(&[0.0, 20.0, 7.0], &[13.0, 10.0, 7.0]);
         assert!((score - 2.0 * (std::f64::consts::E - 1.0)).abs() < 1e-12, "{score}");
         assert_eq!(coverage(&[(0.0, 1.0), (2.0, 3.0)], &[1.0, 5.0]), 0.5);
-        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0])), (2.0, 2.5));
     }
 
     #[test]

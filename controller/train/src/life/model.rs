@@ -3,8 +3,9 @@
 use super::conditions::Conditions;
 use super::{Unit, features};
 use crate::engine::{Criterion, Device, Optimiser, Plan, Rows, Watch};
+use crate::options::Usage;
 use crate::tabular::{self, Design, Ensemble};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
@@ -31,11 +32,11 @@ impl Recipe {
     /// What held-out training engines of FD001 chose; see `BENCH.md`.
     pub fn new(seed: u64) -> Self {
         let plan = Plan {
-            epochs: 30,
+            epochs: 60,
             batch: Some(256),
             optimiser: Optimiser::adam(),
             weight_decay: 4e-4,
-            rate: 1e-3,
+            rate: 2e-3,
             seed,
             ..Plan::default()
         };
@@ -109,9 +110,14 @@ pub fn examples(conditions: &Conditions, units: &[&Unit], after_last: &[f64], ca
 /// Too few units, nothing that varies, or failures on the way.
 pub fn make(units: &[&Unit], recipe: &Recipe, device: &Device, watch: &mut dyn Watch) -> Result<Made> {
     let folds = recipe.design.folds;
-    ensure!(units.len() >= 2 * folds, "{} units ran to failure, {} are needed at least", units.len(), 2 * folds);
+    let needed = 2 * folds;
+    if units.len() < needed {
+        bail!(Usage(format!("{} units ran to failure, {needed} are needed at least", units.len())));
+    }
     let conditions = Conditions::fit(units);
-    ensure!(conditions.sensors() > 0, "no sensor varies: nothing can be learnt");
+    if conditions.sensors() == 0 {
+        bail!(Usage("no sensor varies within a condition: nothing can be learnt".to_owned()));
+    }
     let Examples { mut rows, units: groups } = examples(&conditions, units, &vec![0.0; units.len()], recipe.cap);
     rows.targets.iter_mut().for_each(|t| *t /= recipe.cap as f32);
     let fitted = tabular::fit(&rows, &groups, OUTPUTS, &recipe.design, &MeanAndInterval, device, watch)?;
@@ -194,6 +200,9 @@ mod tests {
         let units = [unit(3), unit(2)];
         let units: Vec<&Unit> = units.iter().collect();
         let all = examples(&Conditions::fit(&units), &units, &[0.0, 130.0], 125.0);
-        assert_eq!((all.rows.targets.as_slice(), all.units.as_slice()), (&[2.0, 1.0, 0.0, 125.0, 125.0][..], &[0, 0, 0, 1, 1][..]));
+        assert_eq!(
+            (all.rows.targets.as_slice(), all.units.as_slice()),
+            (&[2.0, 1.0, 0.0, 125.0, 125.0][..], &[0, 0, 0, 1, 1][..])
+        );
     }
 }

@@ -3,9 +3,9 @@
 use crate::engine::layer::{Dense, Init};
 use crate::engine::{Network, Pass};
 use burn::module::Module;
+use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
-use burn::tensor::Tensor;
 
 /// See the file's head.
 #[derive(Module, Debug)]

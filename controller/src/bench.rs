@@ -97,12 +97,8 @@ fn site(racks: usize) -> Topology {
     for side in SIDES {
         let mut node = |id: String, kind, parent: Option<String>, rating: f64| {
             nodes.push(NodeSpec {
-                id: name(id, NodeId::new),
-                kind,
-                feed: side.to_owned(),
                 parent: parent.map(|p| name(p, NodeId::new)),
-                rating: Watts::new(rating),
-                meter: None,
+                ..NodeSpec::new(name(id, NodeId::new), kind, side, Watts::new(rating))
             });
         };
         for ups in 0..racks.div_ceil(RACKS_PER_UPS) {
@@ -128,10 +124,9 @@ fn site(racks: usize) -> Topology {
         gpu_max: Watts::new(700.0),
         safe_gpu: Watts::new(400.0),
         feeds: SIDES
-            .map(|side| FeedShare {
-                node: name(format!("branch-{side}-{r}"), NodeId::new),
-                share: 0.5,
-                meter: name(format!("pdu-{side}"), DeviceId::new),
+            .map(|side| {
+                let node = name(format!("branch-{side}-{r}"), NodeId::new);
+                FeedShare::new(node, 0.5, name(format!("pdu-{side}"), DeviceId::new))
             })
             .to_vec(),
         cooling: None,

@@ -1,11 +1,13 @@
-//! The command line: `run`, `check`, `broker`, `default-config`, `bench`. Exit codes: 0 fine, 1 failed
+//! The command line: `run`, `check`, `broker`, `topology`, `curves`, `default-config`, `bench`. Exit codes: 0 fine, 1 failed
 //! while running, 2 bad config or usage.
 
 use crate::bench;
 use crate::broker::Broker;
 use crate::config::{self, Config};
+use crate::curves;
 use crate::run::Files;
 use crate::stop;
+use crate::topology;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,13 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         port_file: Option<PathBuf>,
     },
+    /// Check, draw or import the plant: what feeds the racks and what cools them.
+    Topology {
+        #[command(subcommand)]
+        what: topology::Command,
+    },
+    /// List the families of breakers, fuses and UPSs that it knows, or tell one of them by load.
+    Curves(curves::Options),
     /// Print a commented config file to start from.
     DefaultConfig,
     /// Measure this machine.
@@ -97,6 +106,17 @@ pub fn run(cli: Cli) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        Command::Topology { what } => topology::run(&what),
+        Command::Curves(options) => match curves::tell(&options) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::from(2)
+            }
+        },
         Command::Check { config } => match config::load(&config) {
             Ok(sound) => {
                 println!("{}: sound ({})", config.display(), said(&sound));

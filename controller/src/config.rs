@@ -6,8 +6,8 @@ mod document;
 mod tree;
 
 pub use core::{policy as core_policy, topology as core_topology};
-pub use document::Mistake;
-pub use tree::{Curve, Feed, Node, NodeKind, Rack};
+pub use document::{Mistake, line_of};
+pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
 use crate::influx::Token;
 use crate::link::Login;
@@ -51,6 +51,8 @@ pub struct Config {
     pub nodes: Vec<Node>,
     /// The racks.
     pub racks: Vec<Rack>,
+    /// The whole plant, nodes and racks as above, with what cools it.
+    pub tree: Tree,
 }
 
 /// Where the broker is.
@@ -144,10 +146,69 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError::Mistakes`], with every mistake.
 pub fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
-    document::read(file, text, read).map_err(ConfigError::Mistakes)
+    document::read(file, text, |root, m| read(file, root, m)).map_err(ConfigError::Mistakes)
 }
 
-fn read(root: &Table<'_>, m: &Mistakes) -> Option<Config> {
+/// Reads and checks a topology file: `[[node]]`, `[[rack]]` and `[[cooling]]` alone, or a whole config,
+/// of which the rest is not looked at. `bands`: the priorities a rack may have, if they are known.
+///
+/// # Errors
+/// Every mistake.
+pub fn parse_tree(file: &str, text: &str, bands: Option<&[String]>) -> Result<Tree, Vec<Mistake>> {
+    document::read(file, text, |root, m| {
+        let whole = root.has("site") || root.has("topology");
+        if whole {
+            root.ignore_rest();
+        }
+        let tree = if whole { plant(file, root, bands, m) } else { tree::read(root, bands, m) };
+        sound(&tree, m)?;
+        Some(tree)
+    })
+}
+
+/// Whether what is fine entry by entry hangs together.
+fn sound(tree: &Tree, m: &Mistakes) -> Option<()> {
+    if m.is_empty()
+        && let Err(mistakes) = core::topology(tree)
+    {
+        for why in mistakes {
+            let of = why.of().and_then(|name| tree.spots.get(name)).copied().unwrap_or(0);
+            m.add(of, format!("the electrical tree is not sound: {why}"), "correct [[node]] and [[rack]]");
+        }
+    }
+    m.is_empty().then_some(())
+}
+
+/// The plant: in the config itself, or in the file that `[topology]` names, relative to the config.
+fn plant(file: &str, root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> Tree {
+    let table = root.table("topology");
+    let own = table.get::<String>("file");
+    table.refuse_unknown();
+    let Some(own) = own else { return tree::read(root, bands, m) };
+    for key in ["node", "rack", "cooling"] {
+        if root.has(key) {
+            m.add(own.at, format!("[[{key}]] stands here and [topology] names a file"), "keep the plant in one place");
+        }
+    }
+    root.ignore(&["node", "rack", "cooling"]);
+    let path = Path::new(file).parent().unwrap_or(Path::new("")).join(&own.value);
+    let name = path.display().to_string();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => match parse_tree(&name, &text, bands) {
+            Ok(tree) => tree,
+            Err(mistakes) => {
+                m.adopt(mistakes);
+                Tree::default()
+            }
+        },
+        Err(why) => {
+            m.add(own.at, format!("cannot read the topology file {name}: {why}"), "name a file beside the config");
+            Tree::default()
+        }
+    }
+}
+
+fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let site = name(root.need("site", "\"demo\""), "site", m);
     let host = match root.get("host") {
         Some(host) => name(Some(host), "host", m),
@@ -177,18 +238,8 @@ fn read(root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     alerts.refuse_unknown();
     let influx = influx(&root.table("influx"), m);
     let policy = policy(&root.table("policy"), m);
-    let (nodes, racks) = tree::read(root, &policy.bands, m);
-    if m.is_empty()
-        && let Err(mistakes) = core::topology(&nodes, &racks)
-    {
-        // Each entry is fine by itself: what is wrong is how they hang together.
-        for why in mistakes {
-            m.add(0, format!("the electrical tree is not sound: {why}"), "correct [[node]] and [[rack]]");
-        }
-    }
-    if !m.is_empty() {
-        return None;
-    }
+    let tree = plant(file, root, Some(&policy.bands), m);
+    sound(&tree, m)?;
     Some(Config {
         site: site?,
         host: host?,
@@ -202,8 +253,9 @@ fn read(root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         webhook,
         influx,
         policy,
-        nodes,
-        racks,
+        nodes: tree.nodes.clone(),
+        racks: tree.racks.clone(),
+        tree,
     })
 }
 

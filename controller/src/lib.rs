@@ -7,6 +7,7 @@ mod cli;
 pub mod clock;
 pub mod config;
 pub mod counts;
+mod curves;
 pub mod events;
 pub mod forecaster;
 pub mod history;
@@ -20,6 +21,7 @@ pub mod record;
 mod run;
 pub mod serve;
 pub mod stop;
+pub mod topology;
 pub mod view;
 
 pub use cli::{Cli, run};

@@ -49,7 +49,7 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
-    let topology = config::core_topology(&config.nodes, &config.racks)
+    let topology = config::core_topology(&config.tree)
         .map_err(|errors| anyhow::anyhow!("the electrical tree is not sound: {errors:?}"))?;
     let (record, recovery) = Record::open(config.record.clone(), clock)?;
     tell(&recovery, &config);

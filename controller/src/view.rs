@@ -1,9 +1,10 @@
 //! `/api/state` and the summary: the picture as JSON for the console and for scripts. What is
 //! unknown is null, never 0.
 
-use crate::config::{Config, NodeKind};
+use crate::config::Config;
 use crate::observed::observe;
 use crate::picture::Picture;
+use headroom_controller_core::NodeKind;
 use headroom_rack::{Cap, DeviceId, Mono, NodeView, Reading, Signal, UnixMs};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -19,13 +20,9 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         .iter()
         .map(|spec| {
             let seen = plan.and_then(|p| p.nodes.iter().find(|n| n.node == spec.id));
-            let kind = match spec.kind {
-                NodeKind::Ups { .. } => "ups",
-                NodeKind::Breaker { .. } => "breaker",
-            };
             let about = |value: fn(&NodeView) -> Value| seen.map_or(Value::Null, value);
             json!({
-                "id": spec.id, "kind": kind, "feed": spec.feed, "parent": spec.parent,
+                "id": spec.id, "kind": spec.kind.word(), "curve": spec.family, "feed": spec.feed, "parent": spec.parent,
                 "power_watts": about(|n| json!(n.power)),
                 "quality": about(|n| json!(n.quality)),
                 "expected_watts": about(|n| json!(n.expected)),
@@ -165,7 +162,7 @@ pub fn reason(cap: &Cap) -> String {
 }
 
 fn ups(config: &Config, picture: &Picture) -> Vec<Value> {
-    let upses = config.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Ups { .. }));
+    let upses = config.nodes.iter().filter(|n| n.kind == NodeKind::Ups);
     upses
         .map(|node| {
             let value = |signal| {

@@ -95,3 +95,19 @@ fn a_record_that_cannot_be_made_ends_with_1() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("cannot make"));
 }
+
+#[test]
+fn the_curves_it_knows_are_told_with_their_source_and_a_wrong_name_with_the_right_ones() {
+    let all = String::from_utf8(program(&["curves"]).stdout).unwrap();
+    for name in ["iec60898-b", "iec60947-k", "ul489-tm", "electronic-lsi", "iec60269-gg", "huawei-ups2000-g-3k-hot"] {
+        assert!(all.contains(name), "{name} is not in\n{all}");
+    }
+    let json = program(&["curves", "iec60898-c", "--ambient", "40", "--json"]).stdout;
+    let told: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!((&told["confidence"], &told["curve"]["rating_left_ratio"]), (&"standard".into(), &0.94.into()));
+    let wrong = program(&["curves", "iec60898-e"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("iec60898-d"));
+    let missing = String::from_utf8(program(&["curves", "electronic-lsi"]).stderr).unwrap();
+    assert!(missing.contains("needs tr_s; give it as --tr"), "{missing}");
+}

@@ -4,7 +4,7 @@
 //!   larger beyond the tolerance; a stale rack ages towards the worst it could draw; what GPUs draw
 //!   beyond a limit they do not keep counts like losses.
 //! * **expect**: the forecast's 99 % quantile over the response time, never below what is drawn.
-//! * **limit**, per node: the least of continuous rating times derating, what the trip image still
+//! * **limit**, per node: the least of continuous rating times derating (of the fullest phase), what the trip image still
 //!   allows over twice the response time, what must be left so that the loss of any other feed is
 //!   survived for one response time, what a battery gives over the time it is to last; for all
 //!   together a target from outside.
@@ -24,12 +24,12 @@ mod shape;
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
 use crate::policy::Policy;
-use crate::topology::{NodeKind, NodeSpec, Topology};
+use crate::topology::{Constraint, NodeSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
 use headroom_rack::{DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
-use limit::NodeNow;
-use std::collections::BTreeMap;
+use limit::{Hold, NodeNow};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,11 +51,15 @@ pub struct Decider {
     racks: Vec<RackMemory>,
     /// Smoothed power at each node that no rack accounts for.
     other: Vec<f64>,
+    /// Smoothed load of each node's fullest phase over the mean of its phases.
+    uneven: Vec<f64>,
+    /// Nodes whose phases have constraints of their own.
+    split: Arc<Vec<bool>>,
     /// Since when each node has been on battery.
     battery: Vec<Option<Mono>>,
     /// What all racks together may draw, if somebody outside says so.
     target: Option<Watts>,
-    /// Per rack the nodes above it and, last, the site as a whole.
+    /// Per rack the nodes above it, the constraints it counts in and, last, the site as a whole.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
     site: NodeId,
@@ -81,13 +85,15 @@ struct RackMemory {
 impl Decider {
     /// A decider that knows no history: breakers are taken for warm, as if at their continuous limit.
     pub fn new(topology: Topology, policy: Policy) -> Self {
-        let fresh = |n: &NodeSpec| match n.kind {
-            NodeKind::Ups => Protection::Ups { used: 0.0 },
-            NodeKind::Breaker => Protection::breaker_at(policy.derate),
-        };
+        let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate);
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
         let site = protection.len();
-        let path = |i: usize| topology.shares(i).iter().copied().chain([(site, 1.0)]).collect();
+        let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
+        let all = site + topology.constraints().len();
+        let path = |i: usize| -> Vec<(usize, f64)> {
+            let constrained = topology.constrained(i).iter().map(|(c, share)| (site + c, *share));
+            topology.shares(i).iter().copied().chain(constrained).chain([(all, 1.0)]).collect()
+        };
         let remember = |band: &str| RackMemory { band: policy.rank(band), ..RackMemory::default() };
         Self {
             paths: Arc::new((0..topology.racks().len()).map(path).collect()),
@@ -95,6 +101,8 @@ impl Decider {
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; site],
             battery: vec![None; site],
+            uneven: vec![1.0; site],
+            split: Arc::new((0..site).map(|n| phased.contains(&n)).collect()),
             topology: Arc::new(topology),
             policy,
             protection,
@@ -115,12 +123,19 @@ impl Decider {
         nodes.map(|(n, p)| (n.id.clone(), p.used())).collect()
     }
 
-    /// Takes over the trip images of an earlier run; nodes it does not name keep theirs.
-    pub fn restore(&mut self, used: &BTreeMap<NodeId, f64>) {
+    /// Takes over the trip images of the last Plan of an earlier run, `gap` ago. Nobody looked since:
+    /// until the leases were over, each node counts as loaded as it was then, and after that as at its
+    /// continuous limit, which the safe shares keep. Nodes that the Plan does not name keep theirs.
+    pub fn restore(&mut self, last: &Plan, gap: Duration) {
+        let leased = gap.min(self.policy.lease + self.policy.response);
+        let seen: BTreeMap<&NodeId, &NodeView> = last.nodes.iter().map(|n| (&n.node, n)).collect();
         for (node, protection) in self.topology.nodes().iter().zip(&mut self.protection) {
-            if let Some(used) = used.get(&node.id) {
-                *protection = Protection::with_used(node.kind, *used);
-            }
+            let Some(seen) = seen.get(&node.id) else { continue };
+            let mut image = Protection::with_used(Arc::clone(&node.curve), seen.trip_used);
+            let derate = self.policy.derate;
+            image.advance((seen.power / node.rating).max(derate), leased.as_secs_f64());
+            image.advance(derate, (gap - leased).as_secs_f64());
+            *protection = image;
         }
     }
 
@@ -144,16 +159,18 @@ impl Decider {
             .map(|(i, spec)| self.believe(i, fleet.rack(&spec.id), forecasts.get(&spec.id), now, dt_s))
             .collect();
         let nodes = self.limit(fleet, &racks, now, dt_s);
+        let held = self.hold(&racks, &nodes);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i])).collect();
         let site = self.site_room(&nodes);
-        let room = |limit: fn(&NodeNow) -> Watts| -> Vec<f64> {
-            nodes.iter().map(|n| (limit(n) - n.other).get()).chain([site]).collect()
+        let room = |limit: fn(&NodeNow) -> Watts, held_to: fn(&Hold) -> f64| -> Vec<f64> {
+            let nodes = nodes.iter().map(|n| (limit(n) - n.other).get());
+            nodes.chain(held.iter().map(held_to)).chain([site]).collect()
         };
-        let grants = allocate(&room(|n| n.limit), &asks);
+        let grants = allocate(&room(|n| n.limit, |h| h.limit), &asks);
         for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
             memory.bound = Some(now);
         }
-        let lent = self.lend(&racks, &grants, &asks, &room(|n| n.ramp), now);
+        let lent = self.lend(&racks, &grants, &asks, &room(|n| n.ramp, |h| h.ramp), now);
         let caps = racks
             .iter()
             .enumerate()
@@ -161,7 +178,7 @@ impl Decider {
                 let spec = &topology.racks()[i];
                 let budget = if mode == Mode::Safe { spec.at(spec.safe_gpu) } else { Watts::new(lent[i]) };
                 let gpu = self.shape(i, rack, budget, now, dt_s);
-                self.explain(i, rack, &grants[i], gpu, &nodes)
+                self.explain(i, rack, &grants[i], gpu, &nodes, &held)
             })
             .collect();
         let nodes = topology
@@ -176,7 +193,7 @@ impl Decider {
                 limit: node.limit,
                 limit_kind: node.kind,
                 rating: spec.rating,
-                time_to_trip_s: protection.time_to_trip_s(node.power / spec.rating),
+                time_to_trip_s: protection.time_to_trip_s(node.ratio),
                 trip_used: protection.used(),
             })
             .collect();

@@ -37,6 +37,8 @@ pub struct RackBelief {
     pub dead: bool,
     /// Power through each PDU.
     pub cords: BTreeMap<DeviceId, Result<Watts, NoData>>,
+    /// How each PDU that tells it divides its load among its phases; sums to 1.
+    pub phases: BTreeMap<DeviceId, [f64; 3]>,
     /// The GPUs in order.
     pub gpus: Vec<GpuBelief>,
     /// Coolant flow, l/min.
@@ -99,12 +101,20 @@ pub struct Battery {
     pub runtime_s: Option<f64>,
 }
 
+/// What a meter showed last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Metered {
+    arrived: Mono,
+    power: Watts,
+    phases: Option<[f64; 3]>,
+}
+
 /// The belief about every configured rack.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     specs: BTreeMap<RackId, RackSpec>,
     racks: BTreeMap<RackId, RackBelief>,
-    nodes: BTreeMap<(RackId, DeviceId), (Mono, Watts)>,
+    nodes: BTreeMap<(RackId, DeviceId), Metered>,
     receipts: Vec<(RackId, Receipt)>,
 }
 
@@ -122,6 +132,8 @@ impl Fleet {
         let Some(spec) = self.specs.get(&snapshot.rack).filter(|_| !snapshot.historical) else { return };
         let watts = |device: &DeviceId, signal| snapshot.reading(device, signal).value.map(Watts::new);
         let cords = spec.feeds.iter().map(|c| (c.meter.clone(), watts(&c.meter, Signal::PduPower))).collect();
+        let phases = spec.feeds.iter().filter_map(|c| Some((c.meter.clone(), device_phases(snapshot, &c.meter)?)));
+        let phases = phases.collect();
         let gpus = (0..spec.gpus)
             .map(|index| {
                 let id = DeviceId::gpu(index);
@@ -139,6 +151,7 @@ impl Fleet {
             arrived,
             dead: false,
             cords,
+            phases,
             gpus,
             flow_lpm: coolant(Signal::CoolingFlow),
             supply_celsius: coolant(Signal::CoolingSupplyTemperature),
@@ -147,7 +160,8 @@ impl Fleet {
         self.racks.insert(snapshot.rack.clone(), belief);
         for device in snapshot.devices() {
             if let Some(power) = device_power(snapshot, device) {
-                self.nodes.insert((snapshot.rack.clone(), device.clone()), (arrived, power));
+                let phases = device_phases(snapshot, device);
+                self.nodes.insert((snapshot.rack.clone(), device.clone()), Metered { arrived, power, phases });
             }
         }
     }
@@ -166,8 +180,14 @@ impl Fleet {
 
     /// The power a node's own meter shows, if it is fresh.
     pub fn meter(&self, rack: &RackId, device: &DeviceId, now: Mono) -> Option<Watts> {
-        let (arrived, power) = self.nodes.get(&(rack.clone(), device.clone()))?;
-        (now.since(*arrived) <= FRESH).then_some(*power)
+        Some(self.metered(rack, device, now)?.0)
+    }
+
+    /// The power a node's own meter shows and how it is divided among the phases (sums to 1), if it is
+    /// fresh and if it tells.
+    pub fn metered(&self, rack: &RackId, device: &DeviceId, now: Mono) -> Option<(Watts, Option<[f64; 3]>)> {
+        let last = self.nodes.get(&(rack.clone(), device.clone()))?;
+        (now.since(last.arrived) <= FRESH).then_some((last.power, last.phases))
     }
 
     /// The battery behind a node's own meter, as last told; `None` if that tells of none.
@@ -181,6 +201,20 @@ impl Fleet {
     pub fn take_receipts(&mut self) -> Vec<(RackId, Receipt)> {
         std::mem::take(&mut self.receipts)
     }
+}
+
+/// How a device divides its load among its phases, by currents (what trips a breaker) or else by power;
+/// `None` when a phase is unknown or nothing flows.
+fn device_phases(snapshot: &Snapshot, device: &DeviceId) -> Option<[f64; 3]> {
+    let all = |signals: [Signal; 3]| -> Option<[f64; 3]> {
+        let [a, b, c] = signals.map(|s| snapshot.value(device, s));
+        Some([a?.max(0.0), b?.max(0.0), c?.max(0.0)])
+    };
+    let told = all([Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3])
+        .or_else(|| all([Signal::PduPowerL1, Signal::PduPowerL2, Signal::PduPowerL3]))
+        .or_else(|| all([Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]))?;
+    let sum: f64 = told.iter().sum();
+    (sum > 0.0).then(|| told.map(|p| p / sum))
 }
 
 fn device_power(snapshot: &Snapshot, device: &DeviceId) -> Option<Watts> {

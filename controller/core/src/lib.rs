@@ -17,4 +17,6 @@ pub use fleet::Fleet;
 pub use health::Health;
 pub use policy::Policy;
 pub use story::{Event, Story};
-pub use topology::{FeedShare, MeterRef, NodeKind, NodeSpec, RackSpec, Topology, TopologyError};
+pub use topology::{
+    Constraint, CoolingSpec, FeedShare, MeterRef, NodeKind, NodeSpec, RackSpec, Topology, TopologyError,
+};

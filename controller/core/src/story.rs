@@ -113,7 +113,7 @@ impl Story {
                 .map(|(r, share)| plan.caps[r].expected * share)
                 .sum();
             let load = wanted.max(node.power);
-            let seconds = Protection::with_used(spec.kind, node.trip_used).time_to_trip_s(load / node.rating);
+            let seconds = Protection::with_used(spec.curve.clone(), node.trip_used).time_to_trip_s(load / node.rating);
             let id = spec.id.as_str().to_owned();
             let (kilowatts, percent) = (kilowatts(load), load / node.rating * 100.0);
             match seconds {

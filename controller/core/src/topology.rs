@@ -1,16 +1,63 @@
 //! The electrical tree as validated data: UPSs and breakers with their ratings, racks with their
 //! shares. A parsed [`Topology`] has no cycle, no dangling parent and no missing rating.
 
+mod constraint;
+
+pub use constraint::Constraint;
+
+use crate::trip::Curve;
 use headroom_rack::{DeviceId, NodeId, RackId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// What a node is; decides which overload curve protects it.
+/// What a node is; decides how it is told and which curve it has if nobody names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeKind {
-    /// An uninterruptible power supply, judged by an overload table.
+    /// What the grid operator delivers at one point.
+    Utility,
+    /// A transformer.
+    Transformer,
+    /// An uninterruptible power supply, judged by an overload table; may run on battery.
     Ups,
-    /// A miniature circuit breaker of IEC 60898-1 type C, judged by a thermal image.
+    /// A switchboard, by its main breaker.
+    Switchboard,
+    /// A busway, by the breaker that feeds it.
+    Busway,
+    /// A floor PDU or remote power panel, by its main breaker.
+    Pdu,
+    /// A circuit breaker or fuse.
     Breaker,
+    /// The strip in the rack, by its own breaker or the plug's rating.
+    RackPdu,
+}
+
+impl NodeKind {
+    /// All kinds with their words, from the grid down.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Utility, "utility"),
+        (Self::Transformer, "transformer"),
+        (Self::Ups, "ups"),
+        (Self::Switchboard, "switchboard"),
+        (Self::Busway, "busway"),
+        (Self::Pdu, "pdu"),
+        (Self::Breaker, "breaker"),
+        (Self::RackPdu, "rack-pdu"),
+    ];
+
+    /// Its word in files and interfaces.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
+    }
+
+    /// The family of its protection if nobody names one.
+    pub fn usual_family(self) -> &'static str {
+        match self {
+            Self::Utility | Self::Switchboard => "iec60947-tm",
+            Self::Transformer => "transformer-dry",
+            Self::Ups => "ups-market",
+            Self::Busway | Self::Pdu | Self::Breaker | Self::RackPdu => "iec60898-c",
+        }
+    }
 }
 
 /// The meter in a node's circuit: a device of the agent that reads it.
@@ -33,10 +80,24 @@ pub struct NodeSpec {
     pub feed: String,
     /// The node it hangs on; none for the root of a feed.
     pub parent: Option<NodeId>,
-    /// Continuous rating, all phases, before derating.
+    /// Continuous rating, all phases, at its ambient temperature, before the policy's derating.
     pub rating: Watts,
     /// The meter in the circuit, if there is one.
     pub meter: Option<MeterRef>,
+    /// When it trips at the earliest.
+    pub curve: Arc<Curve>,
+    /// Phases it carries, 1 or 3; its fullest phase trips it.
+    pub phases: u32,
+    /// The node that takes over what hangs here when the parent fails (a transfer switch).
+    pub standby: Option<NodeId>,
+}
+
+impl NodeSpec {
+    /// A root without a meter, with the usual curve of its kind.
+    pub fn new(id: NodeId, kind: NodeKind, feed: &str, rating: Watts) -> Self {
+        let curve = kind.curve();
+        Self { id, kind, feed: feed.to_owned(), parent: None, rating, meter: None, curve, phases: 3, standby: None }
+    }
 }
 
 /// How much of a rack one cord carries.
@@ -48,6 +109,39 @@ pub struct FeedShare {
     pub share: f64,
     /// The PDU that meters the cord.
     pub meter: DeviceId,
+    /// Share of the cord's power on each phase. Sums to 1; to more where lines are connected to lines,
+    /// whose currents do not add up in phase.
+    pub phases: [f64; 3],
+}
+
+/// A cord that loads all phases alike.
+pub const BALANCED: [f64; 3] = [1.0 / 3.0; 3];
+
+impl FeedShare {
+    /// A balanced cord.
+    pub fn new(node: NodeId, share: f64, meter: DeviceId) -> Self {
+        Self { node, share, meter, phases: BALANCED }
+    }
+}
+
+/// Cooling units that serve a set of racks together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoolingSpec {
+    /// The name of the set.
+    pub id: NodeId,
+    /// The racks whose heat they remove.
+    pub racks: Vec<RackId>,
+    /// What each unit removes.
+    pub units: Vec<Watts>,
+}
+
+impl CoolingSpec {
+    /// What is removed after the loss of the largest unit; `None` when there is only one, whose loss
+    /// no cap survives for long.
+    pub fn left(&self) -> Option<Watts> {
+        let largest = self.units.iter().copied().reduce(Watts::max)?;
+        (self.units.len() > 1).then(|| self.units.iter().copied().sum::<Watts>() - largest)
+    }
 }
 
 /// One rack.
@@ -119,6 +213,16 @@ pub enum TopologyError {
     NoRack,
 }
 
+impl TopologyError {
+    /// The node or rack it is about.
+    pub fn of(&self) -> Option<&str> {
+        match self {
+            Self::Twice(of) | Self::Cycle(of) | Self::Range { of, .. } | Self::Unknown { child: of, .. } => Some(of),
+            Self::NoRack => None,
+        }
+    }
+}
+
 /// A validated tree. Nodes come parents before children.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Topology {
@@ -128,6 +232,10 @@ pub struct Topology {
     /// Per node, where in the list of failovers its own begin; one more at the end.
     failovers: Vec<usize>,
     moves: Vec<Vec<(usize, f64)>>,
+    constraints: Vec<Constraint>,
+    constrained: Vec<Vec<(usize, f64)>>,
+    /// Per rack and cord, the nodes above it from the nearest up.
+    paths: Vec<Vec<Vec<usize>>>,
 }
 
 impl Topology {
@@ -136,6 +244,18 @@ impl Topology {
     /// # Errors
     /// Every mistake at once.
     pub fn new(nodes: Vec<NodeSpec>, racks: Vec<RackSpec>) -> Result<Self, Vec<TopologyError>> {
+        Self::with_cooling(nodes, racks, &[])
+    }
+
+    /// Checks and orders the tree, with the cooling units that serve it.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn with_cooling(
+        nodes: Vec<NodeSpec>,
+        racks: Vec<RackSpec>,
+        cooling: &[CoolingSpec],
+    ) -> Result<Self, Vec<TopologyError>> {
         let mut errors = Vec::new();
         let mut names = BTreeSet::new();
         let all = nodes.iter().map(|n| n.id.as_str()).chain(racks.iter().map(|r| r.id.as_str()));
@@ -146,8 +266,8 @@ impl Topology {
             parent: parent.as_str().to_owned(),
         };
         for node in &nodes {
-            if let Some(parent) = node.parent.as_ref().filter(|p| !by_id.contains_key(p)) {
-                errors.push(unknown(node.id.as_str(), parent));
+            for above in [&node.parent, &node.standby].into_iter().flatten().filter(|p| !by_id.contains_key(p)) {
+                errors.push(unknown(node.id.as_str(), above));
             }
             positive(&mut errors, node.id.as_str(), "rating", node.rating.get());
             if ancestors(&by_id, &node.id).is_none() {
@@ -178,21 +298,27 @@ impl Topology {
         let mut ordered: Vec<NodeSpec> = nodes.clone();
         ordered.sort_by_key(|n| ancestors(&by_id, &n.id).map_or(0, |a| a.len()));
         let index: BTreeMap<&NodeId, usize> = ordered.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
+        let path = |cord: &FeedShare| -> Vec<usize> {
+            ancestors(&by_id, &cord.node).unwrap_or_default().into_iter().map(|node| index[node]).collect()
+        };
+        let paths: Vec<Vec<Vec<usize>>> = racks.iter().map(|r| r.feeds.iter().map(path).collect()).collect();
+        drop(index);
         let shares: Vec<Vec<(usize, f64)>> = racks
             .iter()
-            .map(|rack| {
+            .zip(&paths)
+            .map(|(rack, paths)| {
                 let mut on: BTreeMap<usize, f64> = BTreeMap::new();
-                for cord in &rack.feeds {
-                    for node in ancestors(&by_id, &cord.node).unwrap_or_default() {
-                        *on.entry(index[node]).or_default() += cord.share;
+                for (cord, path) in rack.feeds.iter().zip(paths) {
+                    for node in path {
+                        *on.entry(*node).or_default() += cord.share;
                     }
                 }
                 on.into_iter().collect()
             })
             .collect();
-        drop(index);
-        let (failovers, moves) = failovers(&ordered, &racks, &shares);
-        Ok(Self { nodes: ordered, racks, shares, failovers, moves })
+        let (failovers, moves) = failovers(&ordered, &racks, &paths);
+        let (constraints, constrained) = constraint::find(&ordered, &racks, cooling, &paths, &shares);
+        Ok(Self { nodes: ordered, racks, shares, failovers, moves, constraints, constrained, paths })
     }
 
     /// The nodes, parents before children.
@@ -226,6 +352,21 @@ impl Topology {
         &self.moves[index]
     }
 
+    /// Limits that are no node's own.
+    pub fn constraints(&self) -> &[Constraint] {
+        &self.constraints
+    }
+
+    /// For the rack at `index`: each constraint it counts in and its share.
+    pub fn constrained(&self, index: usize) -> &[(usize, f64)] {
+        &self.constrained[index]
+    }
+
+    /// For the rack at `index` and each of its cords: the nodes above, from the nearest up.
+    pub fn paths(&self, index: usize) -> &[Vec<usize>] {
+        &self.paths[index]
+    }
+
     /// The configuration of one rack.
     pub fn rack(&self, id: &RackId) -> Option<&RackSpec> {
         self.racks.iter().find(|r| r.id == *id)
@@ -233,26 +374,34 @@ impl Topology {
 }
 
 /// What the loss of each feed moves where. A rack that loses a feed draws the same from its other
-/// cords, in proportion: 2N doubles the other one, distributed redundancy spreads it.
+/// cords, in proportion: 2N doubles the other one, distributed redundancy spreads it. A cord behind a
+/// transfer switch stays; what its standby must take is a constraint of its own.
 fn failovers(
     nodes: &[NodeSpec],
     racks: &[RackSpec],
-    shares: &[Vec<(usize, f64)>],
+    paths: &[Vec<Vec<usize>>],
 ) -> (Vec<usize>, Vec<Vec<(usize, f64)>>) {
-    let feed_of: BTreeMap<&NodeId, &str> = nodes.iter().map(|n| (&n.id, n.feed.as_str())).collect();
     let mut partners: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); nodes.len()];
     let mut found: Vec<Vec<(usize, &str, f64)>> = Vec::with_capacity(racks.len());
-    for (rack, above) in racks.iter().zip(shares) {
+    for (rack, paths) in racks.iter().zip(paths) {
+        let switched = |path: &[usize]| path.iter().any(|n| nodes[*n].standby.is_some());
         let mut on_feed: BTreeMap<&str, f64> = BTreeMap::new();
-        for cord in &rack.feeds {
-            *on_feed.entry(feed_of[&cord.node]).or_default() += cord.share;
+        for (cord, path) in rack.feeds.iter().zip(paths).filter(|(_, path)| !switched(path)) {
+            *on_feed.entry(path.first().map_or("", |n| nodes[*n].feed.as_str())).or_default() += cord.share;
         }
         let mut moved = Vec::new();
-        for (node, share) in above {
-            let others = on_feed.iter().filter(|(feed, lost)| **feed != nodes[*node].feed && **lost < 1.0 - 1e-9);
-            for (feed, lost) in others {
-                partners[*node].insert(feed);
-                moved.push((*node, *feed, share * (1.0 / (1.0 - lost) - 1.0)));
+        for (feed, lost) in on_feed.iter().filter(|(_, lost)| **lost < 1.0 - 1e-9) {
+            let mut more: BTreeMap<usize, f64> = BTreeMap::new();
+            for (cord, path) in rack.feeds.iter().zip(paths) {
+                let gone = !switched(path) && path.first().is_some_and(|n| nodes[*n].feed == *feed);
+                let change = if gone { -cord.share } else { cord.share * (1.0 / (1.0 - lost) - 1.0) };
+                for node in path {
+                    *more.entry(*node).or_default() += change;
+                }
+            }
+            for (node, more) in more.into_iter().filter(|(n, more)| *more > 1e-9 && nodes[*n].feed != *feed) {
+                partners[node].insert(feed);
+                moved.push((node, *feed, more));
             }
         }
         found.push(moved);
@@ -293,17 +442,15 @@ pub(crate) mod tests {
     /// Two feeds of 11.52 kW, four racks of 8 GPUs, as the embedded row.
     pub(crate) fn row() -> Topology {
         let node = |id: &str, kind, parent: Option<&str>, rating| NodeSpec {
-            id: NodeId::new(id).unwrap(),
-            kind,
-            feed: id.rsplit('-').next().unwrap().to_owned(),
             parent: parent.map(|p| NodeId::new(p).unwrap()),
-            rating: Watts::new(rating),
-            meter: None,
+            ..NodeSpec::new(NodeId::new(id).unwrap(), kind, id.rsplit('-').next().unwrap(), Watts::new(rating))
         };
-        let cord = |f: &str| FeedShare {
-            node: NodeId::new(format!("breaker-{f}")).unwrap(),
-            share: 0.5,
-            meter: DeviceId::new(format!("pdu-{f}")).unwrap(),
+        let cord = |f: &str| {
+            FeedShare::new(
+                NodeId::new(format!("breaker-{f}")).unwrap(),
+                0.5,
+                DeviceId::new(format!("pdu-{f}")).unwrap(),
+            )
         };
         let rack = |n: u32, priority: &str| RackSpec {
             id: RackId::new(format!("rack-{n}")).unwrap(),
@@ -340,19 +487,12 @@ pub(crate) mod tests {
         let two_n = row();
         assert_eq!(two_n.failovers(0).len(), 1);
         assert_eq!(two_n.moves(0).iter().map(|m| m.1).collect::<Vec<_>>(), [0.5; 4]);
-        let ups = |feed: &str| NodeSpec {
-            id: NodeId::new(format!("ups-{feed}")).unwrap(),
-            kind: NodeKind::Ups,
-            feed: feed.to_owned(),
-            parent: None,
-            rating: Watts::new(20_000.0),
-            meter: None,
+        let ups = |feed: &str| {
+            NodeSpec::new(NodeId::new(format!("ups-{feed}")).unwrap(), NodeKind::Ups, feed, Watts::new(20_000.0))
         };
         let on = |n: u32, feeds: [&str; 2]| RackSpec {
             id: RackId::new(format!("rack-{n}")).unwrap(),
-            feeds: feeds
-                .map(|f| FeedShare { node: ups(f).id, share: 0.5, meter: DeviceId::new(format!("pdu-{f}")).unwrap() })
-                .to_vec(),
+            feeds: feeds.map(|f| FeedShare::new(ups(f).id, 0.5, DeviceId::new(format!("pdu-{f}")).unwrap())).to_vec(),
             ..two_n.racks()[0].clone()
         };
         let racks = vec![on(1, ["a", "b"]), on(2, ["b", "c"]), on(3, ["a", "c"])];

@@ -1,35 +1,41 @@
 //! The config in the words of `headroom-controller-core`.
 
-use super::{Config, Curve, Node, NodeKind, Rack};
-use headroom_controller_core::topology;
-use headroom_controller_core::{FeedShare, MeterRef, NodeSpec, Policy, RackSpec, Topology, TopologyError};
+use super::{Config, Cooling, Node, Rack, Tree};
+use headroom_controller_core::{CoolingSpec, FeedShare, MeterRef, NodeSpec, Policy, RackSpec, Topology, TopologyError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The electrical tree.
 ///
 /// # Errors
 /// What the core finds wrong with it as a whole.
-pub fn topology(nodes: &[Node], racks: &[Rack]) -> Result<Topology, Vec<TopologyError>> {
-    Topology::new(nodes.iter().map(node).collect(), racks.iter().map(rack).collect())
+pub fn topology(tree: &Tree) -> Result<Topology, Vec<TopologyError>> {
+    let cooling: Vec<CoolingSpec> = tree.cooling.iter().map(cooling).collect();
+    Topology::with_cooling(tree.nodes.iter().map(node).collect(), tree.racks.iter().map(rack).collect(), &cooling)
+}
+
+fn cooling(set: &Cooling) -> CoolingSpec {
+    CoolingSpec {
+        id: set.id.clone(),
+        racks: set.racks.clone(),
+        units: set.units.iter().map(|unit| unit.capacity).collect(),
+    }
 }
 
 fn node(node: &Node) -> NodeSpec {
-    let kind = match node.kind {
-        NodeKind::Ups { .. } => topology::NodeKind::Ups,
-        NodeKind::Breaker { curve: Curve::Iec60898C, .. } => topology::NodeKind::Breaker,
-    };
     NodeSpec {
-        id: node.id.clone(),
-        kind,
-        feed: node.feed.clone(),
         parent: node.parent.clone(),
-        rating: node.kind.rating(),
+        standby: node.standby.clone(),
+        phases: node.current.map_or(3, |c| c.phases),
         meter: node.meter.clone().map(|(rack, device)| MeterRef { rack, device }),
+        curve: Arc::clone(&node.curve),
+        ..NodeSpec::new(node.id.clone(), node.kind, &node.feed, node.rating)
     }
 }
 
 fn rack(rack: &Rack) -> RackSpec {
-    let cord = |f: &super::Feed| FeedShare { node: f.node.clone(), share: f.share, meter: f.meter.clone() };
+    let cord =
+        |f: &super::Feed| FeedShare { phases: f.phases, ..FeedShare::new(f.node.clone(), f.share, f.meter.clone()) };
     RackSpec {
         id: rack.id.clone(),
         priority: rack.priority.clone(),

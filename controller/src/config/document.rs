@@ -1,7 +1,7 @@
 //! Strict reading of a TOML file: every mistake is kept with its line and with what would be
 //! right, keys nobody asked for are mistakes too. Knows no meaning of any key.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use toml::de::{DeTable, DeValue};
 
@@ -55,6 +55,11 @@ impl Mistakes {
         self.found.borrow_mut().push(mistake);
     }
 
+    /// Takes over the mistakes of another file.
+    pub fn adopt(&self, others: Vec<Mistake>) {
+        self.found.borrow_mut().extend(others);
+    }
+
     /// Whether there is none so far.
     pub fn is_empty(&self) -> bool {
         self.found.borrow().is_empty()
@@ -80,7 +85,7 @@ pub fn read<T>(
     let value = read(&table, &mistakes);
     table.refuse_unknown();
     let mut found = mistakes.found.take();
-    found.sort_by_key(|m| m.line);
+    found.sort_by(|a, b| (a.file != file, &a.file, a.line).cmp(&(b.file != file, &b.file, b.line)));
     match value {
         Some(value) if found.is_empty() => Ok(value),
         _ => {
@@ -90,6 +95,11 @@ pub fn read<T>(
     }
 }
 
+/// The line of a place in a text, counted from 1.
+pub fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
+}
+
 /// One table being read. Remembers which keys were asked for.
 #[derive(Debug)]
 pub struct Table<'a> {
@@ -97,12 +107,14 @@ pub struct Table<'a> {
     at: usize,
     entries: Option<&'a DeTable<'a>>,
     asked: RefCell<Vec<&'static str>>,
+    /// Keys nobody asks for are somebody else's.
+    open: Cell<bool>,
     mistakes: &'a Mistakes,
 }
 
 impl<'a> Table<'a> {
     fn new(name: String, at: usize, entries: Option<&'a DeTable<'a>>, mistakes: &'a Mistakes) -> Self {
-        Self { name, at, entries, asked: RefCell::default(), mistakes }
+        Self { name, at, entries, asked: RefCell::default(), open: Cell::new(false), mistakes }
     }
 
     /// Whether the file has this table.
@@ -123,6 +135,26 @@ impl<'a> Table<'a> {
 
     fn path(&self, key: &str) -> String {
         if self.name.is_empty() { format!("`{key}`") } else { format!("`{key}` in {}", self.name) }
+    }
+
+    /// Whether the key is there, without asking for it.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.is_some_and(|e| e.keys().any(|k| k.get_ref() == key))
+    }
+
+    /// Takes keys for known that are read elsewhere.
+    pub fn ignore(&self, keys: &[&'static str]) {
+        self.asked.borrow_mut().extend(keys);
+    }
+
+    /// Takes all keys for known.
+    pub fn ignore_rest(&self) {
+        self.open.set(true);
+    }
+
+    /// Whether the key is there and has a text. It counts as asked for.
+    pub fn is_text(&self, key: &'static str) -> bool {
+        self.find(key).is_some_and(|(_, value)| value.as_str().is_some())
     }
 
     /// The value of a key that may be missing.
@@ -198,6 +230,9 @@ impl<'a> Table<'a> {
 
     /// Reports each key nobody asked for; call it when everything was asked.
     pub fn refuse_unknown(&self) {
+        if self.open.get() {
+            return;
+        }
         let asked = self.asked.borrow();
         for key in self.entries.into_iter().flat_map(|e| e.keys()) {
             let text: &str = key.get_ref();
@@ -278,6 +313,14 @@ impl FromToml for f64 {
             _ => return None,
         };
         number.is_finite().then_some(number)
+    }
+}
+
+impl FromToml for Vec<f64> {
+    const WHAT: &'static str = "a list of numbers";
+    const EXAMPLE: &'static str = "[1.0, 2.0]";
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_array()?.iter().map(|v| f64::from_toml(v.get_ref())).collect()
     }
 }
 

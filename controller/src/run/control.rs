@@ -65,8 +65,9 @@ impl Control {
         let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
         let mut epoch = clock.unix().get();
         if let Some(plan) = last_plan {
-            // Heat in the breakers outlives this process; what cooled down meanwhile is a reserve.
-            decider.restore(&plan.nodes.iter().map(|n| (n.node.clone(), n.trip_used)).collect());
+            // Heat in the breakers outlives this process.
+            let gap = clock.unix().get().saturating_sub(plan.at.get());
+            decider.restore(plan, Duration::from_millis(gap));
             epoch = epoch.max(plan.generation.epoch + 1);
         }
         let nameplate = |r: &config::Rack| r.overhead + r.gpu_max * f64::from(r.gpus);

@@ -55,7 +55,7 @@ fn workers(count: usize) -> Workers<FlexDevice> {
 
 fn trained(plan: Plan, workers: &Workers<FlexDevice>) -> Vec<Vec<f32>> {
     let mut trainer = Trainer::<Cpu, _>::new(network(1), plan, workers);
-    trainer.fit(&rows(450, "train"), None, &Loss::Mse, &mut Silent).unwrap();
+    trainer.fit(&rows(450, "train"), None, &Loss::Mse, &mut Silent).expect("the training ends");
     engine::values(trainer.network())
 }
 

@@ -3,11 +3,13 @@
 use super::believe::RackNow;
 use super::{Decider, OTHER_S};
 use crate::fleet::{Battery, Fleet, METER_TOLERANCE};
-use crate::topology::{NodeKind, NodeSpec};
+use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec};
 use headroom_rack::{LimitKind, Mono, Quality, Watts};
 
 pub(super) struct NodeNow {
     pub power: Watts,
+    /// Load of the fullest phase over its rating: what heats the trip image.
+    pub ratio: f64,
     pub quality: Quality,
     /// Drawn there by something no rack accounts for: losses, cooling.
     pub other: Watts,
@@ -18,12 +20,23 @@ pub(super) struct NodeNow {
     pub ramp: Watts,
 }
 
+/// What a constraint leaves for its racks, W.
+pub(super) struct Hold {
+    pub limit: f64,
+    pub ramp: f64,
+    pub kind: LimitKind,
+    /// What flows of it now, W.
+    pub power: f64,
+}
+
 /// What the racks below a node add up to.
 #[derive(Clone, Copy, Default)]
 struct Below {
     power: Watts,
     expected: Watts,
     demand: Watts,
+    /// What each phase carries beyond a third of the power.
+    skew: [f64; 3],
     uncertain: bool,
 }
 
@@ -40,6 +53,7 @@ impl Decider {
                 below.demand += rack.demand * *share;
                 below.uncertain |= rack.quality != Quality::Measured;
             }
+            self.skew(fleet, i, rack, &mut below);
             for (failover, share) in topology.moves(i) {
                 moved[*failover] += rack.demand.get() * share;
             }
@@ -56,29 +70,36 @@ impl Decider {
         let topology = self.topology.clone();
         let spec = &topology.nodes()[i];
         let response = self.policy.response.as_secs_f64();
-        let metered = spec.meter.as_ref().and_then(|m| fleet.meter(&m.rack, &m.device, now));
+        let own = spec.meter.as_ref().and_then(|m| fleet.metered(&m.rack, &m.device, now));
+        let metered = own.map(|(power, _)| power);
         let known = !below.uncertain;
         let (power, quality) = match metered {
             Some(own) if own >= below.power * (1.0 - METER_TOLERANCE) && known => (own, Quality::Measured),
             Some(own) => (own.max(below.power), Quality::Summed),
             None => (below.power, if known { Quality::Summed } else { Quality::Aged }),
         };
-        self.protection[i] = self.protection[i].after(power / spec.rating, dt_s);
-        let protection = self.protection[i];
+        let uneven = uneven(spec, below, own.and_then(|(_, phases)| phases));
+        let ratio = power / spec.rating * uneven;
+        self.protection[i].advance(ratio, dt_s);
+        // Where the constraints know the phases, they hold them; elsewhere the whole node gives way.
+        let split = self.split[i];
+        let smooth = if dt_s > 0.0 { 1.0 - (-dt_s / OTHER_S).exp() } else { 1.0 };
+        self.uneven[i] += (uneven - self.uneven[i]) * smooth;
+        let rating = if split { spec.rating } else { spec.rating * (1.0 / self.uneven[i].max(1.0)) };
         let seen = (power - below.power).max(Watts::ZERO).min(spec.rating * 0.1).get();
         self.other[i] += (seen - self.other[i]) * (1.0 - (-dt_s / OTHER_S).exp());
         let other = Watts::new(self.other[i]);
-        let continuous = spec.rating * self.policy.derate;
-        let hot = spec.rating * protection.allowed(2.0 * response);
+        let continuous = rating * self.policy.derate;
+        let hot = rating * self.protection[i].allowed(2.0 * response);
         let mut limits = vec![(continuous, LimitKind::Continuous)];
         limits.push(match spec.kind {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
-            NodeKind::Breaker => (hot, LimitKind::TimeToTrip),
+            _ => (hot, LimitKind::TimeToTrip),
         });
         if more > below.demand * 1e-3 {
             // Of what flows after the loss, this share flows already.
             let share = below.demand / (below.demand + more);
-            limits.push((spec.rating * (protection.allowed(response) * share), LimitKind::Redundancy));
+            limits.push((rating * (self.protection[i].allowed(response) * share), LimitKind::Redundancy));
         }
         let lasting = self.stretch(i, spec, power, fleet, now);
         limits.extend(lasting.map(|watts| (watts, LimitKind::UpsOverload)));
@@ -86,7 +107,55 @@ impl Decider {
         let (limit, kind) = least.unwrap_or((continuous, LimitKind::Continuous));
         // A battery does not come back by cooling down: nothing beyond is lent.
         let ramp = if lasting.is_some() { limit } else { hot.max(limit) };
-        NodeNow { power, quality, other, expected: below.expected + other, limit, kind, ramp }
+        NodeNow { power, ratio, quality, other, expected: below.expected + other, limit, kind, ramp }
+    }
+
+    /// Adds what the cords of a rack load one phase more than another with, by their meters or, where
+    /// these do not tell, by the plan.
+    fn skew(&self, fleet: &Fleet, i: usize, rack: &RackNow, below: &mut [Below]) {
+        let spec = &self.topology.racks()[i];
+        let told = fleet.rack(&spec.id).map(|b| &b.phases);
+        for (cord, path) in spec.feeds.iter().zip(self.topology.paths(i)) {
+            let phases = match told.filter(|t| !t.is_empty()).and_then(|t| t.get(&cord.meter)) {
+                // A meter that shows three even phases on a plug of one has them swapped in its words.
+                Some(told) if cord.phases == BALANCED => *told,
+                _ if cord.phases != BALANCED => cord.phases,
+                _ => continue,
+            };
+            let watts = rack.power.get() * cord.share;
+            for node in path {
+                for (skew, phase) in below[*node].skew.iter_mut().zip(phases) {
+                    *skew += watts * (phase - 1.0 / 3.0);
+                }
+            }
+        }
+    }
+
+    /// What each constraint leaves for its racks, and what flows of it.
+    pub(super) fn hold(&self, racks: &[RackNow], nodes: &[NodeNow]) -> Vec<Hold> {
+        let mut power = vec![0.0; self.topology.constraints().len()];
+        for (i, rack) in racks.iter().enumerate() {
+            for (c, share) in self.topology.constrained(i) {
+                power[*c] += rack.power.get() * share;
+            }
+        }
+        let response = self.policy.response.as_secs_f64();
+        let hold = |(constraint, power): (&Constraint, f64)| match constraint {
+            Constraint::Phase(node, _) => {
+                let node = &nodes[*node];
+                let third = |limit: Watts| (limit - node.other).get() / 3.0;
+                Hold { limit: third(node.limit), ramp: third(node.ramp), kind: node.kind, power }
+            }
+            Constraint::Standby(node) => {
+                let limit = self.topology.nodes()[*node].rating * self.protection[*node].allowed(response);
+                let limit = (limit - nodes[*node].other).get();
+                Hold { limit, ramp: limit, kind: LimitKind::Redundancy, power }
+            }
+            Constraint::Cooling(_, left) => {
+                Hold { limit: left.get(), ramp: left.get(), kind: LimitKind::Cooling, power }
+            }
+        };
+        self.topology.constraints().iter().zip(power).map(hold).collect()
     }
 
     /// What a UPS on battery can give so that it lasts as long as the policy wants.
@@ -114,4 +183,15 @@ impl Decider {
         let other: Watts = roots.map(|(_, node)| node.other).sum();
         self.target.map_or(f64::INFINITY, |target| (target - other).get())
     }
+}
+
+/// Load of the fullest phase over the mean of the three, at least 1: by the node's own meter, or else by
+/// the cords below it.
+fn uneven(spec: &NodeSpec, below: &Below, own: Option<[f64; 3]>) -> f64 {
+    if spec.phases != 3 {
+        return 1.0;
+    }
+    let third = below.power.get() / 3.0;
+    let phases = own.or_else(|| (third > 0.0).then(|| below.skew.map(|skew| (1.0 + skew / third) / 3.0)));
+    phases.map_or(1.0, |p| p.into_iter().fold(0.0, f64::max) * 3.0).max(1.0)
 }

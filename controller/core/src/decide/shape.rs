@@ -2,9 +2,10 @@
 
 use super::Decider;
 use super::believe::RackNow;
-use super::limit::NodeNow;
+use super::limit::{Hold, NodeNow};
 use crate::allocate::Grant;
-use headroom_rack::{Cap, LimitKind, Mono, Watts};
+use crate::topology::Constraint;
+use headroom_rack::{Cap, LimitKind, Mono, NodeId, Watts};
 use std::time::Duration;
 
 /// GPU limits are whole multiples of this: boards round, and people read them.
@@ -42,7 +43,15 @@ impl Decider {
         shaped
     }
 
-    pub(super) fn explain(&self, index: usize, rack: &RackNow, grant: &Grant, gpu: Watts, nodes: &[NodeNow]) -> Cap {
+    pub(super) fn explain(
+        &self,
+        index: usize,
+        rack: &RackNow,
+        grant: &Grant,
+        gpu: Watts,
+        nodes: &[NodeNow],
+        held: &[Hold],
+    ) -> Cap {
         let spec = &self.topology.racks()[index];
         let budget = rack.overhead + gpu * f64::from(spec.gpus);
         let margin = |node: usize| nodes[node].limit - nodes[node].power;
@@ -50,29 +59,41 @@ impl Decider {
         let tightest = above.min_by(|a, b| margin(*a).get().total_cmp(&margin(*b).get())).unwrap_or(0);
         let cooled = rack.cooling.is_some_and(|c| c < rack.demand);
         let binding = budget < rack.demand * (1.0 - HELD) && gpu < spec.gpu_max;
-        let by_site = grant.bound_by.is_some_and(|node| node >= nodes.len());
-        let node = grant.bound_by.filter(|_| !by_site).unwrap_or(tightest);
-        let kind = match grant.bound_by {
-            _ if cooled => LimitKind::Cooling,
-            Some(_) if by_site => LimitKind::External,
-            Some(node) => nodes[node].kind,
-            None => LimitKind::Device,
-        };
-        let at = &self.topology.nodes()[node];
-        let site_margin = || {
-            let roots = self.topology.nodes().iter().zip(nodes).filter(|(spec, _)| spec.parent.is_none());
-            self.target.unwrap_or(Watts::ZERO) - roots.map(|(_, n)| n.power).sum::<Watts>()
-        };
+        let bound = grant.bound_by.map(|by| self.bound(by, nodes, held));
+        let (id, kind, left, node) = bound.unwrap_or_else(|| {
+            (self.topology.nodes()[tightest].id.clone(), LimitKind::Device, margin(tightest), Some(tightest))
+        });
         Cap {
             rack: spec.id.clone(),
             budget,
             gpus: self.gpu_ids.iter().take(spec.gpus as usize).map(|id| (id.clone(), gpu)).collect(),
-            bound_by: if by_site { self.site.clone() } else { at.id.clone() },
-            kind,
-            margin: if by_site { site_margin() } else { margin(node) },
-            margin_s: self.protection[node].time_to_trip_s(nodes[node].power / at.rating),
+            bound_by: id,
+            kind: if cooled { LimitKind::Cooling } else { kind },
+            margin: left,
+            margin_s: node.and_then(|n| self.protection[n].time_to_trip_s(nodes[n].ratio)),
             expected: rack.demand,
             binding,
         }
+    }
+
+    /// What the limit at this place of a path is: its name, its kind, the watts left there and the node
+    /// that would trip.
+    fn bound(&self, by: usize, nodes: &[NodeNow], held: &[Hold]) -> (NodeId, LimitKind, Watts, Option<usize>) {
+        let name = |node: usize| self.topology.nodes()[node].id.clone();
+        if let Some(node) = nodes.get(by) {
+            return (name(by), node.kind, node.limit - node.power, Some(by));
+        }
+        if let Some((hold, constraint)) =
+            held.get(by - nodes.len()).zip(self.topology.constraints().get(by - nodes.len()))
+        {
+            let left = Watts::new(hold.limit - hold.power);
+            return match constraint {
+                Constraint::Phase(node, _) | Constraint::Standby(node) => (name(*node), hold.kind, left, Some(*node)),
+                Constraint::Cooling(id, _) => (id.clone(), hold.kind, left, None),
+            };
+        }
+        let roots = self.topology.nodes().iter().zip(nodes).filter(|(spec, _)| spec.parent.is_none());
+        let drawn: Watts = roots.map(|(_, n)| n.power).sum();
+        (self.site.clone(), LimitKind::External, self.target.unwrap_or(Watts::ZERO) - drawn, None)
     }
 }

@@ -111,7 +111,7 @@ impl Optimiser {
             false => (parameter, gradient),
         };
         match *self {
-            Self::Descent { momentum, .. } if momentum == 0.0 => parameter - g * rate,
+            Self::Descent { momentum: 0.0, .. } => parameter - g * rate,
             Self::Descent { momentum, nesterov } => {
                 let moving = match memory.pop() {
                     Some(before) => before * momentum + g.clone(),

@@ -120,22 +120,15 @@ fn topology(plant: &PlantSpec) -> Topology {
         let ups = name(format!("ups-{feed}"), NodeId::new);
         let meter =
             MeterRef { rack: name(reader.id.clone(), RackId::new), device: name(format!("ups-{feed}"), DeviceId::new) };
-        let breaker = NodeSpec {
-            id: name(format!("breaker-{feed}"), NodeId::new),
-            kind: NodeKind::Breaker,
-            feed: (*feed).to_owned(),
-            parent: Some(ups.clone()),
-            rating: Watts::new(plant.breaker.rating_amperes * plant.volts * 3.0),
-            meter: None,
-        };
-        let rating = Watts::new(plant.ups.rating_watts);
-        let (kind, meter) = (NodeKind::Ups, Some(meter));
-        nodes.extend([NodeSpec { id: ups, kind, feed: (*feed).to_owned(), parent: None, rating, meter }, breaker]);
+        let id = name(format!("breaker-{feed}"), NodeId::new);
+        let rating = Watts::new(plant.breaker.rating_amperes * plant.volts * 3.0);
+        let breaker = NodeSpec { parent: Some(ups.clone()), ..NodeSpec::new(id, NodeKind::Breaker, feed, rating) };
+        let ups = NodeSpec::new(ups, NodeKind::Ups, feed, Watts::new(plant.ups.rating_watts));
+        nodes.extend([NodeSpec { meter: Some(meter), ..ups }, breaker]);
     }
-    let cord = |feed: &str| FeedShare {
-        node: name(format!("breaker-{feed}"), NodeId::new),
-        share: 0.5,
-        meter: name(format!("pdu-{feed}"), DeviceId::new),
+    let cord = |feed: &str| {
+        let node = name(format!("breaker-{feed}"), NodeId::new);
+        FeedShare::new(node, 0.5, name(format!("pdu-{feed}"), DeviceId::new))
     };
     let racks = plant
         .racks

@@ -1,0 +1,195 @@
+//! The families of protective devices that ship with the program, read from `protection/*.toml`:
+//! earliest and latest trips, the source of the numbers and how far to trust them.
+
+mod file;
+
+use super::Curve;
+use serde::Deserialize;
+use std::sync::LazyLock;
+
+/// How far the numbers of a family are to be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// A standard states them.
+    Standard,
+    /// A maker states them for his devices.
+    Vendor,
+    /// Nobody states the least time; a value below published curves stands in.
+    Estimate,
+}
+
+/// What a node says of its own device.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Settings {
+    /// Rated current, A; which row of a fuse table counts.
+    pub amperes: Option<f64>,
+    /// Temperature of the air around it, degrees Celsius; without it, the family's reference.
+    pub ambient_celsius: Option<f64>,
+    /// Long-time delay at 6 Ir, s.
+    pub tr_s: Option<f64>,
+    /// Short-time pickup in Ir.
+    pub isd: Option<f64>,
+    /// Short-time delay, s.
+    pub tsd_s: Option<f64>,
+    /// Instantaneous pickup in Ir.
+    pub ii: Option<f64>,
+}
+
+/// Why a family gives no curve for these settings.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FamilyError {
+    /// A setting that decides the curve is missing.
+    #[error("{family} needs {setting}")]
+    Missing {
+        /// The family.
+        family: String,
+        /// What to write.
+        setting: &'static str,
+    },
+    /// A setting is outside what such devices have.
+    #[error("{family}: {setting} = {got} is not {must}")]
+    Range {
+        /// The family.
+        family: String,
+        /// Which.
+        setting: &'static str,
+        /// What it is.
+        got: f64,
+        /// What would be right.
+        must: &'static str,
+    },
+}
+
+/// One family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// Its name in a topology.
+    pub name: String,
+    /// Words for people.
+    pub words: String,
+    /// Standard or document the numbers come from.
+    pub source: String,
+    /// How far to trust them.
+    pub confidence: Confidence,
+    /// Air temperature its rating refers to; none where the rating does not depend on it.
+    pub reference_celsius: Option<f64>,
+    /// Where the temperature factors come from.
+    pub ambient_source: Option<String>,
+    /// The latest trip allowed: (ratio, seconds).
+    pub maximum: Vec<(f64, f64)>,
+    ambient: Vec<(f64, f64)>,
+    law: Law,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Law {
+    Thermal { holds: f64, thermal: Vec<(f64, f64)>, fast: Vec<(f64, f64)> },
+    Electronic { holds: f64, long: Vec<(f64, f64)>, pickup: f64, delay: f64, instantaneous_s: f64 },
+    Fuse { holds: f64, gates: Vec<[f64; 3]> },
+    Table { points: Vec<(f64, f64)>, cools_s: f64, hotter: Option<(f64, String)> },
+}
+
+/// Ratios this close are the two sides of a step.
+const STEP: f64 = 1e-9;
+/// A melting fuse follows I2t: ten times the current, a hundredth of the time.
+const FUSE_BEYOND: f64 = 10.0;
+
+impl Family {
+    /// The earliest trip of a device of this family.
+    ///
+    /// # Errors
+    /// [`FamilyError`] when a setting that decides the curve is missing or out of range.
+    pub fn curve(&self, settings: &Settings) -> Result<Curve, FamilyError> {
+        match &self.law {
+            Law::Thermal { holds, thermal, fast } => Ok(Curve::image(*holds, thermal, fast.clone())),
+            Law::Electronic { holds, long, pickup, delay, instantaneous_s } => {
+                let tr_s = self.setting("tr_s", settings.tr_s, 0.5, 60.0, "0.5 to 60 s at 6 Ir")?;
+                let ii = self.setting("ii", settings.ii, 1.5, 20.0, "1.5 to 20 times Ir")?;
+                let thermal: Vec<(f64, f64)> =
+                    long.iter().map(|(ratio, share)| (*ratio, share * tr_s * (6.0 / ratio).powi(2))).collect();
+                let at_once = (ii * pickup, *instantaneous_s);
+                let fast = match settings.isd {
+                    None => vec![at_once],
+                    Some(isd) => {
+                        let isd = self.setting("isd", Some(isd), 1.5, ii, "1.5 to ii")?;
+                        let tsd_s = self.setting("tsd_s", settings.tsd_s, 0.0, 1.0, "0 to 1 s")?;
+                        let short = (tsd_s * delay).max(*instantaneous_s);
+                        vec![(isd * pickup, short), (at_once.0.max(isd * pickup), short), (at_once.0 + STEP, at_once.1)]
+                    }
+                };
+                Ok(Curve::image(*holds, &thermal, fast))
+            }
+            Law::Fuse { holds, gates } => {
+                let amperes = self.setting("rating_amperes", settings.amperes, 2.0, 1250.0, "2 to 1250 A")?;
+                let share = |column: usize| {
+                    let above = gates.iter().position(|row| row[0] >= amperes).unwrap_or(gates.len() - 1);
+                    let below = if gates[above][0] <= amperes { above } else { above.saturating_sub(1) };
+                    (gates[above][column] / gates[above][0]).min(gates[below][column] / gates[below][0])
+                };
+                let (ten, tenth) = (share(1), share(2));
+                let beyond = (tenth * FUSE_BEYOND, 0.1 / (FUSE_BEYOND * FUSE_BEYOND));
+                Ok(Curve::image(*holds, &[(ten, 10.0)], vec![(ten, 10.0), (tenth, 0.1), beyond]))
+            }
+            Law::Table { points, cools_s, hotter } => match (hotter, settings.ambient_celsius) {
+                (Some((from, name)), Some(ambient)) if ambient > *from => match family(name) {
+                    Some(hot) => hot.curve(settings),
+                    None => Ok(Curve::table(points.clone(), *cools_s)),
+                },
+                _ => Ok(Curve::table(points.clone(), *cools_s)),
+            },
+        }
+    }
+
+    fn setting(
+        &self,
+        setting: &'static str,
+        value: Option<f64>,
+        low: f64,
+        high: f64,
+        must: &'static str,
+    ) -> Result<f64, FamilyError> {
+        let family = || self.name.clone();
+        match value {
+            None => Err(FamilyError::Missing { family: family(), setting }),
+            Some(value) if (low..=high).contains(&value) => Ok(value),
+            Some(got) => Err(FamilyError::Range { family: family(), setting, got, must }),
+        }
+    }
+
+    /// Whether it needs the settings of a trip unit.
+    pub fn is_electronic(&self) -> bool {
+        matches!(self.law, Law::Electronic { .. })
+    }
+
+    /// Whether it is an overload table, as UPSs have, and not a breaker or fuse.
+    pub fn is_table(&self) -> bool {
+        matches!(self.law, Law::Table { .. })
+    }
+
+    /// Share of the rating left in air of this temperature, above 0 and at most 1: colder than the
+    /// reference is kept as a reserve. Beyond the last point the last slope goes on.
+    pub fn ambient_factor(&self, celsius: f64) -> f64 {
+        let reference = match self.reference_celsius {
+            Some(reference) if celsius > reference => reference,
+            _ => return 1.0,
+        };
+        let mut points = vec![(reference, 1.0)];
+        points.extend(&self.ambient);
+        let next = points.iter().position(|(t, _)| *t >= celsius).unwrap_or(points.len() - 1).max(1);
+        let Some(((t0, k0), (t1, k1))) = points.get(next - 1).zip(points.get(next)) else { return 1.0 };
+        (k0 + (celsius - t0) / (t1 - t0) * (k1 - k0)).clamp(0.1, 1.0)
+    }
+}
+
+static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(file::read_all);
+
+/// All families, in the order of their files.
+pub fn families() -> &'static [Family] {
+    &FAMILIES
+}
+
+/// The family of this name.
+pub fn family(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|f| f.name == name)
+}

@@ -1,0 +1,171 @@
+//! Every shipped family, held to its own numbers and to what any trip curve must be.
+
+use super::*;
+use proptest::prelude::*;
+
+/// A device of every family, with settings in the middle of what exists.
+fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
+    let settings = Settings {
+        amperes: Some(63.0),
+        tr_s: Some(8.0),
+        isd: Some(4.0),
+        tsd_s: Some(0.2),
+        ii: Some(10.0),
+        ambient_celsius: None,
+    };
+    families().iter().map(|f| (f, Arc::new(f.curve(&settings).unwrap()))).collect()
+}
+
+fn device(index: usize) -> (&'static Family, Arc<Curve>) {
+    let all = devices();
+    all[index % all.len()].clone()
+}
+
+fn cold(name: &str, ratio: f64) -> Option<f64> {
+    let settings = Settings { amperes: Some(63.0), ..Settings::default() };
+    let curve = Arc::new(family(name).unwrap().curve(&settings).unwrap());
+    Protection::with_used(curve, 0.0).time_to_trip_s(ratio)
+}
+
+#[test]
+fn every_shipped_family_has_a_source_a_name_of_its_own_and_falling_times() {
+    let names: std::collections::BTreeSet<&str> = families().iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names.len(), families().len());
+    for (family, curve) in devices() {
+        assert!(family.source.len() > 20 && family.words.len() > 5, "{}", family.name);
+        assert!(curve.holds() >= 1.0 && curve.holds() < 1.3, "{} holds {}", family.name, curve.holds());
+        let protection = Protection::with_used(curve, 0.0);
+        for (ratio, at_most_s) in &family.maximum {
+            // The latest trip of the standard is never earlier than our earliest.
+            let earliest = protection.time_to_trip_s(*ratio).unwrap();
+            assert!(earliest <= *at_most_s, "{} at {ratio}: {earliest} after {at_most_s}", family.name);
+        }
+    }
+}
+
+#[test]
+fn a_type_c_breaker_meets_the_least_times_of_its_standard_from_the_safe_side() {
+    assert_eq!(cold("iec60898-c", 1.05), None);
+    for (ratio, at_most_s) in [(1.13, 3600.0), (2.0, 10.01), (2.55, 1.01), (5.0, 0.1), (5.1, 0.02)] {
+        let t = cold("iec60898-c", ratio).unwrap();
+        assert!(t <= at_most_s, "{ratio}: {t}");
+    }
+    assert!((cold("iec60898-c", 2.0).unwrap() - 10.0).abs() < 0.05);
+}
+
+#[test]
+fn the_coil_decides_between_types_b_c_and_d() {
+    let at_four = ["iec60898-b", "iec60898-c", "iec60898-d"].map(|name| cold(name, 4.0).unwrap());
+    assert!(at_four[0] < at_four[1] && at_four[1] < at_four[2], "{at_four:?}");
+}
+
+#[test]
+fn a_fuse_melts_no_later_than_the_gates_of_its_rating_allow() {
+    // 63 A: 160 A for 10 s, 450 A for 0.1 s.
+    assert!(cold("iec60269-gg", 160.0 / 63.0).unwrap() <= 10.01);
+    assert!(cold("iec60269-gg", 450.0 / 63.0).unwrap() <= 0.101);
+    assert_eq!(cold("iec60269-gg", 1.25), None);
+}
+
+#[test]
+fn a_trip_unit_follows_its_settings() {
+    let unit = family("electronic-lsi").unwrap();
+    let settings =
+        Settings { tr_s: Some(8.0), isd: Some(4.0), tsd_s: Some(0.2), ii: Some(10.0), ..Settings::default() };
+    let cold = Protection::with_used(Arc::new(unit.curve(&settings).unwrap()), 0.0);
+    // 8 s at 6 Ir are 128 s at 1.5 Ir, less 30 %.
+    let long = cold.time_to_trip_s(1.5).unwrap();
+    assert!(long <= 0.7 * 128.0 + 0.01 && long > 80.0, "{long}");
+    assert!(cold.time_to_trip_s(4.0).unwrap() <= 0.14);
+    assert!(cold.time_to_trip_s(9.5).unwrap() <= 0.011);
+    let missing = unit.curve(&Settings::default()).unwrap_err();
+    assert_eq!(missing.to_string(), "electronic-lsi needs tr_s");
+    let wrong = unit.curve(&Settings { ii: Some(99.0), ..settings }).unwrap_err();
+    assert!(wrong.to_string().contains("ii = 99 is not 1.5 to 20"), "{wrong}");
+}
+
+#[test]
+fn a_small_ups_in_a_hot_room_has_a_second_and_a_half() {
+    let ups2000 = family("huawei-ups2000-g-3k").unwrap();
+    let at = |ambient_celsius, ratio| {
+        let curve = ups2000.curve(&Settings { ambient_celsius, ..Settings::default() }).unwrap();
+        Protection::with_used(Arc::new(curve), 0.0).time_to_trip_s(ratio).unwrap()
+    };
+    for (ambient, ratio, seconds) in
+        [(Some(30.0), 1.4, 3.0), (Some(38.0), 1.4, 1.5), (None, 1.3, 60.0), (None, 1.31, 3.0)]
+    {
+        assert!((at(ambient, ratio) - seconds).abs() < 1e-6, "{ambient:?} {ratio}: {}", at(ambient, ratio));
+    }
+}
+
+#[test]
+fn a_warm_place_takes_rating_away_and_a_cold_one_gives_none() {
+    let c = family("iec60898-c").unwrap();
+    assert_eq!((c.ambient_factor(20.0), c.ambient_factor(30.0)), (1.0, 1.0));
+    assert!((c.ambient_factor(35.0) - 0.97).abs() < 1e-9 && (c.ambient_factor(40.0) - 0.94).abs() < 1e-9);
+    assert!(c.ambient_factor(80.0) < 0.75 && c.ambient_factor(500.0) >= 0.1);
+    assert_eq!(family("ul489-tm").unwrap().ambient_factor(40.0), 1.0);
+}
+
+#[test]
+fn a_warm_breaker_has_less_time_than_a_cold_one_and_gets_it_back_by_cooling() {
+    let curve = NodeKind::Breaker.curve();
+    let cold = Protection::with_used(Arc::clone(&curve), 0.0).time_to_trip_s(1.33).unwrap();
+    let mut warm = Protection::at(curve, 0.9);
+    assert!(warm.time_to_trip_s(1.33).unwrap() < 0.5 * cold);
+    warm.advance(0.1, 300.0);
+    assert!(warm.time_to_trip_s(1.33).unwrap() > 0.95 * cold);
+}
+
+proptest! {
+    #[test]
+    fn integrating_step_by_step_trips_when_foretold(family in 0_usize..64, ratio in 1.02_f64..12.0, used in 0.0_f64..0.99, steps in 20_u32..400) {
+        let (family, curve) = device(family);
+        let mut state = Protection::with_used(curve, used);
+        if let Some(told) = state.time_to_trip_s(ratio) {
+            let dt = told / f64::from(steps);
+            for _ in 0..steps - 1 {
+                state.advance(ratio, dt);
+            }
+            prop_assert!(state.used() < 1.0, "{} at {ratio} tripped before {told}", family.name);
+            state.advance(ratio, dt * 1.001 + 1e-9);
+            prop_assert!(state.used() > 1.0 - 1e-6, "{} at {ratio}: {} after {told}", family.name, state.used());
+        } else {
+            state.advance(ratio, 1e6);
+            prop_assert!(state.used() < 1.0 || ratio == state.curve().holds(), "{} tripped at {ratio}", family.name);
+        }
+    }
+
+    #[test]
+    fn more_load_or_more_heat_never_gives_more_time(family in 0_usize..64, ratio in 0.1_f64..12.0, more in 0.0_f64..4.0, used in 0.0_f64..1.0, hotter in 0.0_f64..1.0) {
+        let (family, curve) = device(family);
+        let time = |used, ratio| Protection::with_used(Arc::clone(&curve), used).time_to_trip_s(ratio).unwrap_or(f64::INFINITY);
+        let base = time(used, ratio);
+        prop_assert!(time(used, ratio + more) <= base * (1.0 + 1e-9) + 1e-9, "{}: load", family.name);
+        prop_assert!(time(used.max(hotter), ratio) <= base * (1.0 + 1e-9) + 1e-9, "{}: heat", family.name);
+    }
+
+    #[test]
+    fn more_load_never_leaves_less_heat(family in 0_usize..64, ratio in 0.0_f64..12.0, more in 0.0_f64..4.0, used in 0.0_f64..1.0, dt in 0.0_f64..600.0) {
+        let (family, curve) = device(family);
+        let after = |ratio| { let mut p = Protection::with_used(Arc::clone(&curve), used); p.advance(ratio, dt); p.used() };
+        prop_assert!(after(ratio + more) >= after(ratio) - 1e-9, "{}", family.name);
+    }
+
+    #[test]
+    fn what_is_allowed_holds(family in 0_usize..64, used in 0.0_f64..1.0, hold in 0.5_f64..60.0) {
+        let (family, curve) = device(family);
+        let state = Protection::with_used(curve, used);
+        let ratio = state.allowed(hold);
+        prop_assert!(ratio >= 1.0, "{}: {ratio}", family.name);
+        prop_assert!(state.time_to_trip_s(ratio * 0.9999).is_none_or(|t| t >= hold * 0.99), "{} allows {ratio}, {:?}", family.name, state.time_to_trip_s(ratio * 0.9999));
+    }
+
+    #[test]
+    fn of_the_usual_ones_hardly_more_than_allowed_can_be_held(used in 0.0_f64..0.98, hold in 3.0_f64..60.0, ups in any::<bool>()) {
+        let kind = if ups { NodeKind::Ups } else { NodeKind::Breaker };
+        let state = Protection::with_used(kind.curve(), used);
+        let ratio = state.allowed(hold);
+        prop_assert!(ratio >= 2.0 || ratio <= 1.0 || state.time_to_trip_s(ratio * 1.003).is_some_and(|t| t <= hold * 1.02), "{ratio}");
+    }
+}

@@ -1,0 +1,121 @@
+//! `headroom-controller curves`: the families of protective devices that ship, and the earliest trip
+//! of one of them by load.
+
+use clap::Args;
+use headroom_controller_core::trip::{Confidence, Family, Protection, Settings, families, family};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Loads at which a curve is told, as shares of the rating.
+const RATIOS: [f64; 16] = [1.0, 1.05, 1.1, 1.13, 1.2, 1.25, 1.3, 1.35, 1.45, 1.5, 1.6, 2.0, 2.55, 3.0, 5.0, 10.0];
+
+/// Which curve, and the settings of the device.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// A family; all of them are listed without it.
+    name: Option<String>,
+    /// Rated current; decides the row of a fuse.
+    #[arg(long, value_name = "A")]
+    amperes: Option<f64>,
+    /// Temperature of the air around the device.
+    #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true)]
+    ambient: Option<f64>,
+    /// Long-time delay at 6 Ir of an electronic trip unit, in seconds.
+    #[arg(long, value_name = "S")]
+    tr: Option<f64>,
+    /// Its short-time pickup, in Ir.
+    #[arg(long, value_name = "RATIO")]
+    isd: Option<f64>,
+    /// Its short-time delay, in seconds.
+    #[arg(long, value_name = "S")]
+    tsd: Option<f64>,
+    /// Its instantaneous pickup, in Ir.
+    #[arg(long, value_name = "RATIO")]
+    ii: Option<f64>,
+    /// Load the device carried for long before, as a share of its rating: 0 is cold.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
+    before: f64,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The answer.
+///
+/// # Errors
+/// In words: no such family, or settings that give no curve.
+pub fn tell(options: &Options) -> Result<String, String> {
+    let Some(name) = &options.name else { return Ok(list(options.json)) };
+    let found = family(name).ok_or_else(|| {
+        let names: Vec<&str> = families().iter().map(|f| f.name.as_str()).collect();
+        format!("there is no family {name:?}; write one of {}", names.join(", "))
+    })?;
+    let settings = Settings {
+        amperes: options.amperes,
+        ambient_celsius: options.ambient,
+        tr_s: options.tr,
+        isd: options.isd,
+        tsd_s: options.tsd,
+        ii: options.ii,
+    };
+    let curve = Arc::new(found.curve(&settings).map_err(|why| format!("{why}; give it as --{}", flag(&why)))?);
+    let left = options.ambient.map_or(1.0, |celsius| found.ambient_factor(celsius));
+    let device = Protection::at(curve, options.before / left);
+    let rows: Vec<(f64, Option<f64>)> = RATIOS.iter().map(|r| (*r, device.time_to_trip_s(r / left))).collect();
+    if options.json {
+        let earliest: Vec<Value> = rows.iter().map(|(r, s)| json!({ "ratio": r, "earliest_s": s })).collect();
+        let curve = json!({ "rating_left_ratio": left, "used_ratio": device.used(), "earliest": earliest });
+        let mut about = about(found);
+        about["curve"] = curve;
+        return Ok(format!("{about}\n"));
+    }
+    let mut text = format!("{}: {}\nsource: {} ({})\n", found.name, found.words, found.source, word(found.confidence));
+    if let (Some(reference), Some(source)) = (found.reference_celsius, &found.ambient_source) {
+        text.push_str(&format!(
+            "rating at {reference} degrees Celsius; {:.0} % of it left here ({source})\n",
+            left * 100.0
+        ));
+    }
+    text.push_str(&format!("\n  load   earliest trip, {:.0} % used up\n", device.used() * 100.0));
+    for (ratio, seconds) in rows {
+        let told = seconds.map_or_else(|| "never".to_owned(), |s| format!("{s:.2} s"));
+        text.push_str(&format!("{:>5.0} %  {told}\n", ratio * 100.0));
+    }
+    Ok(text)
+}
+
+fn flag(why: &headroom_controller_core::trip::FamilyError) -> &'static str {
+    use headroom_controller_core::trip::FamilyError::{Missing, Range};
+    let (Missing { setting, .. } | Range { setting, .. }) = why;
+    match *setting {
+        "tr_s" => "tr",
+        "tsd_s" => "tsd",
+        "rating_amperes" => "amperes",
+        other => other,
+    }
+}
+
+fn list(json: bool) -> String {
+    if json {
+        return format!("{}\n", Value::from_iter(families().iter().map(about)));
+    }
+    let line = |f: &Family| format!("{:<24} {:<9} {}\n", f.name, word(f.confidence), f.words);
+    let mut text: String = families().iter().map(line).collect();
+    text.push_str("\n`headroom-controller curves NAME` tells the source and the earliest trip by load.\n");
+    text
+}
+
+fn about(f: &Family) -> Value {
+    json!({
+        "name": f.name, "words": f.words, "source": f.source, "confidence": word(f.confidence),
+        "reference_celsius": f.reference_celsius, "ambient_source": f.ambient_source, "latest": f.maximum,
+    })
+}
+
+fn word(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Standard => "standard",
+        Confidence::Vendor => "vendor",
+        Confidence::Estimate => "estimate",
+    }
+}

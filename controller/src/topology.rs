@@ -1,0 +1,180 @@
+//! `headroom-controller topology`: checks a plant as an operator wrote it, draws it, imports it.
+
+mod lint;
+mod netbox;
+mod svg;
+mod text;
+
+pub use lint::{Warning, lint};
+pub use netbox::{Defaults, Imported, import};
+
+use crate::config::{self, Mistake, Tree};
+use clap::Subcommand;
+use headroom_controller_core::Topology;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What to do with a topology.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a topology file (or a config with one in it): mistakes and warnings, all at once, with
+    /// their lines. Exit codes: 0 sound, 1 warnings only, 2 mistakes.
+    Check {
+        /// The file.
+        file: PathBuf,
+        /// Exit with 0 if there are only warnings.
+        #[arg(long)]
+        allow_warnings: bool,
+        /// One JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draw a topology as text, and as a one-line diagram in SVG.
+    Show {
+        /// The file.
+        file: PathBuf,
+        /// Write the diagram here.
+        #[arg(long, value_name = "OUT")]
+        svg: Option<PathBuf>,
+    },
+    /// Make a topology file from what another system knows. What it does not know is left open and named.
+    Import {
+        /// NetBox's JSON: answers of /api/dcim/{power-panels,power-feeds,power-ports,power-outlets,devices,racks}/
+        /// (?limit=0), one per file, or one file with an object that has a list for each. Repeatable.
+        #[arg(long, value_name = "FILE", required = true)]
+        netbox: Vec<PathBuf>,
+        /// Write the topology here instead of to standard output.
+        #[arg(long, value_name = "OUT")]
+        out: Option<PathBuf>,
+        /// What NetBox does not know.
+        #[command(flatten)]
+        defaults: Defaults,
+    },
+}
+
+/// Does it.
+pub fn run(command: &Command) -> ExitCode {
+    match command {
+        Command::Check { file, allow_warnings, json } => check(file, *allow_warnings, *json),
+        Command::Show { file, svg } => show(file, svg.as_deref()),
+        Command::Import { netbox, out, defaults } => bring(netbox, out.as_deref(), defaults),
+    }
+}
+
+fn text_of(file: &Path) -> Result<String, ExitCode> {
+    std::fs::read_to_string(file).map_err(|why| {
+        eprintln!("cannot read {}: {why}", file.display());
+        ExitCode::from(2)
+    })
+}
+
+/// The tree in words of the config and of the core.
+fn read(file: &str, text: &str) -> Result<(Tree, Topology), Vec<Mistake>> {
+    let tree = config::parse_tree(file, text, None)?;
+    let topology = config::core_topology(&tree).expect("invariant: reading the tree has made it once");
+    Ok((tree, topology))
+}
+
+fn check(file: &Path, allow_warnings: bool, as_json: bool) -> ExitCode {
+    let text = match text_of(file) {
+        Ok(text) => text,
+        Err(code) => return code,
+    };
+    let name = file.display().to_string();
+    let (mistakes, warnings, said) = match read(&name, &text) {
+        Err(mistakes) => (mistakes, Vec::new(), String::new()),
+        Ok((tree, topology)) => {
+            let warn = |w: Warning| Mistake {
+                file: name.clone(),
+                line: tree.spots.get(&w.of).map_or(1, |at| config::line_of(&text, *at)),
+                problem: format!("{:?} {}", w.of, w.problem),
+                remedy: w.remedy,
+            };
+            let mut warnings: Vec<Mistake> = lint(&tree, &topology).into_iter().map(warn).collect();
+            warnings.sort_by_key(|w| w.line);
+            let said =
+                format!("{} nodes, {} racks, {} cooling sets", tree.nodes.len(), tree.racks.len(), tree.cooling.len());
+            (Vec::new(), warnings, said)
+        }
+    };
+    if as_json {
+        let list = |of: &[Mistake]| -> Vec<serde_json::Value> {
+            let one = |m: &Mistake| json!({ "file": m.file, "line": m.line, "problem": m.problem, "remedy": m.remedy });
+            of.iter().map(one).collect()
+        };
+        println!(
+            "{}",
+            json!({ "sound": mistakes.is_empty(), "mistakes": list(&mistakes), "warnings": list(&warnings) })
+        );
+    } else {
+        mistakes.iter().for_each(|m| eprintln!("{m}"));
+        warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+        match (mistakes.len(), warnings.len()) {
+            (0, 0) => println!("{name}: sound ({said})"),
+            (0, n) => eprintln!("{n} warning{}; the tree can be used ({said})", if n == 1 { "" } else { "s" }),
+            (n, _) => eprintln!("{n} mistake{} in the topology", if n == 1 { "" } else { "s" }),
+        }
+    }
+    match (mistakes.is_empty(), warnings.is_empty() || allow_warnings) {
+        (false, _) => ExitCode::from(2),
+        (true, false) => ExitCode::from(1),
+        (true, true) => ExitCode::SUCCESS,
+    }
+}
+
+fn show(file: &Path, to: Option<&Path>) -> ExitCode {
+    let text = match text_of(file) {
+        Ok(text) => text,
+        Err(code) => return code,
+    };
+    let name = file.display().to_string();
+    let (tree, topology) = match read(&name, &text) {
+        Ok(read) => read,
+        Err(mistakes) => {
+            mistakes.iter().for_each(|m| eprintln!("{m}"));
+            return ExitCode::from(2);
+        }
+    };
+    print!("{}", text::draw(&tree, &topology));
+    let title = file.file_stem().map_or_else(|| name.clone(), |stem| stem.to_string_lossy().into_owned());
+    to.map_or(ExitCode::SUCCESS, |to| write(to, &svg::draw(&topology, &title)))
+}
+
+fn bring(files: &[PathBuf], out: Option<&Path>, defaults: &Defaults) -> ExitCode {
+    let mut texts = Vec::new();
+    for file in files {
+        match text_of(file) {
+            Ok(text) => texts.push((file.display().to_string(), text)),
+            Err(code) => return code,
+        }
+    }
+    let imported = match import(&texts, defaults) {
+        Ok(imported) => imported,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    imported.open.iter().for_each(|line| eprintln!("to do: {line}"));
+    match out {
+        Some(out) => write(out, &imported.toml),
+        None => {
+            print!("{}", imported.toml);
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn write(to: &Path, text: &str) -> ExitCode {
+    match std::fs::write(to, text) {
+        Ok(()) => {
+            eprintln!("wrote {}", to.display());
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("cannot write {}: {why}", to.display());
+            ExitCode::FAILURE
+        }
+    }
+}

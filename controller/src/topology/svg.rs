@@ -1,0 +1,185 @@
+//! A tree as a one-line diagram in SVG: the grid on top, racks at the bottom, one colour per feed.
+
+use super::lint::kw;
+use super::text::children;
+use headroom_controller_core::Topology;
+use headroom_controller_core::topology::{NodeKind, NodeSpec};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Space for one symbol with its words, px.
+const WIDE: f64 = 118.0;
+const HIGH: f64 = 92.0;
+const MARGIN: f64 = 30.0;
+/// Feeds in order of their names. Told apart by people who see no red or green (Okabe and Ito, 2008).
+const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666"];
+
+/// The diagram.
+pub fn draw(topology: &Topology, title: &str) -> String {
+    let nodes = topology.nodes();
+    let places = places(topology);
+    let depth = places.iter().map(|p| p.1).max().unwrap_or(0) + 1;
+    let mut feeds: BTreeMap<&str, &str> = nodes.iter().map(|n| (n.feed.as_str(), "")).collect();
+    for (i, colour) in feeds.values_mut().enumerate() {
+        *colour = COLOURS[i % COLOURS.len()];
+    }
+    let rack_x = |r: usize| MARGIN + (r as f64 + 0.5) * WIDE;
+    let at = |n: usize| (places[n].0, MARGIN + 40.0 + places[n].1 as f64 * HIGH);
+    let rack_y = MARGIN + 40.0 + depth as f64 * HIGH;
+    let right = places.iter().map(|p| p.0).chain([rack_x(topology.racks().len())]).fold(0.0, f64::max);
+    let (width, height) = (right + WIDE / 2.0 + MARGIN, rack_y + 60.0 + MARGIN);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
+         font-family=\"sans-serif\" font-size=\"11\" role=\"img\">\n<title>{title}</title>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
+         <text x=\"{MARGIN}\" y=\"24\" font-size=\"15\" font-weight=\"bold\">{title}</text>\n",
+        title = escape(title)
+    );
+    let mut x = MARGIN + 11.0 * title.chars().count() as f64;
+    for (feed, colour) in &feeds {
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x:.0}\" y=\"24\" fill=\"{colour}\" font-weight=\"bold\">feed {}</text>",
+            escape(feed)
+        );
+        x += 46.0 + 7.0 * feed.chars().count() as f64;
+    }
+    let by_id: BTreeMap<_, usize> = nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
+    for (n, node) in nodes.iter().enumerate() {
+        let colour = feeds[node.feed.as_str()];
+        for (above, dashed) in [(&node.parent, ""), (&node.standby, " stroke-dasharray=\"5 4\"")] {
+            let Some(above) = above.as_ref().and_then(|p| by_id.get(p)) else { continue };
+            wire(&mut svg, at(*above), at(n), colour, dashed);
+        }
+    }
+    for (r, rack) in topology.racks().iter().enumerate() {
+        for (i, cord) in rack.feeds.iter().enumerate() {
+            let Some(n) = by_id.get(&cord.node) else { continue };
+            let into = rack_x(r) + (i as f64 - (rack.feeds.len() as f64 - 1.0) / 2.0) * 14.0;
+            wire(&mut svg, at(*n), (into, rack_y), feeds[nodes[*n].feed.as_str()], "");
+        }
+    }
+    for (n, node) in nodes.iter().enumerate() {
+        symbol(&mut svg, at(n), node, feeds[node.feed.as_str()]);
+    }
+    for (r, rack) in topology.racks().iter().enumerate() {
+        let (x, y) = (rack_x(r), rack_y);
+        let _ = writeln!(
+            svg,
+            "<g text-anchor=\"middle\"><rect x=\"{:.1}\" y=\"{y:.1}\" width=\"84\" height=\"44\" rx=\"3\" fill=\"#f4f4f4\" stroke=\"#333333\"/>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" font-weight=\"bold\">{}</text><text x=\"{x:.1}\" y=\"{:.1}\">{}</text>\
+             <text x=\"{x:.1}\" y=\"{:.1}\">{}</text></g>",
+            x - 42.0,
+            y + 14.0,
+            escape(rack.id.as_str()),
+            y + 27.0,
+            escape(&rack.priority),
+            y + 40.0,
+            kw(rack.nameplate())
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// The middle of each node and its row. Nodes stand above the middle of what they feed and give way to
+/// their neighbours to the right.
+fn places(topology: &Topology) -> Vec<(f64, usize)> {
+    let count = topology.nodes().len();
+    let children = children(topology);
+    let mut sums = vec![(0.0, 0.0); count];
+    for r in 0..topology.racks().len() {
+        for (node, share) in topology.shares(r) {
+            sums[*node].0 += (r as f64 + 0.5) * share;
+            sums[*node].1 += share;
+        }
+    }
+    let mut row = vec![0_usize; count];
+    for n in 0..count {
+        for child in &children[n] {
+            row[*child] = row[n] + 1;
+        }
+    }
+    let depth = row.iter().copied().max().unwrap_or(0);
+    let mut x = vec![0.0; count];
+    for level in 0..=depth {
+        let mut on: Vec<usize> = (0..count).filter(|n| row[*n] == level).collect();
+        let wish = |n: usize| MARGIN + if sums[n].1 > 0.0 { sums[n].0 / sums[n].1 * WIDE } else { f64::from(u16::MAX) };
+        on.sort_by(|a, b| {
+            wish(*a).total_cmp(&wish(*b)).then_with(|| topology.nodes()[*a].feed.cmp(&topology.nodes()[*b].feed))
+        });
+        // Neighbours that wish for the same place stand around it.
+        let mut next = MARGIN + WIDE / 2.0;
+        let mut at = 0;
+        while at < on.len() {
+            let same = on[at..].iter().take_while(|n| (wish(**n) - wish(on[at])).abs() < 1.0).count();
+            let middle = wish(on[at]).min(next + f64::from(u16::try_from(same).unwrap_or(u16::MAX)) * WIDE);
+            let mut place = (middle - (same as f64 - 1.0) / 2.0 * WIDE).max(next);
+            for n in &on[at..at + same] {
+                x[*n] = place;
+                place += WIDE;
+            }
+            next = place;
+            at += same;
+        }
+    }
+    x.into_iter().zip(row).collect()
+}
+
+/// Down, across and down again.
+fn wire(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, dashed: &str) {
+    let bend = to.1 - 26.0;
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{:.1} {:.1} V{bend:.1} H{:.1} V{:.1}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"{dashed}/>",
+        from.0, from.1, to.0, to.1
+    );
+}
+
+fn symbol(svg: &mut String, (x, y): (f64, f64), node: &NodeSpec, colour: &str) {
+    let line = format!("fill=\"#ffffff\" stroke=\"{colour}\" stroke-width=\"1.6\"");
+    let shape = match node.kind {
+        NodeKind::Utility => format!(
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"13\" {line}/><path d=\"M{:.1} {y:.1} q4 -8 8 0 q4 8 8 0\" fill=\"none\" stroke=\"{colour}\"/>",
+            x - 8.0
+        ),
+        NodeKind::Transformer => format!(
+            "<circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"9\" {line}/><circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"9\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>",
+            y - 6.0,
+            y + 6.0
+        ),
+        NodeKind::Ups => format!(
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"32\" height=\"24\" {line}/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{colour}\">~/=/~</text>",
+            x - 16.0,
+            y - 12.0,
+            y + 4.0
+        ),
+        NodeKind::Switchboard | NodeKind::Busway | NodeKind::Pdu => format!(
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"60\" height=\"8\" fill=\"{colour}\" stroke=\"{colour}\"/>",
+            x - 30.0,
+            y - 4.0
+        ),
+        NodeKind::Breaker | NodeKind::RackPdu => format!(
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"16\" height=\"16\" {line}/><path d=\"M{:.1} {:.1} l8 8 m0 -8 l-8 8\" stroke=\"{colour}\"/>",
+            x - 8.0,
+            y - 8.0,
+            x - 4.0,
+            y - 4.0
+        ),
+    };
+    let side = if matches!(node.kind, NodeKind::Switchboard | NodeKind::Busway | NodeKind::Pdu) { 34.0 } else { 20.0 };
+    let _ = writeln!(
+        svg,
+        "<g>{shape}<text x=\"{tx:.1}\" y=\"{:.1}\" font-weight=\"bold\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\">{}</text>\
+         <text x=\"{tx:.1}\" y=\"{:.1}\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\">{}</text></g>",
+        y - 2.0,
+        escape(node.id.as_str()),
+        y + 11.0,
+        kw(node.rating),
+        tx = x + side
+    );
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

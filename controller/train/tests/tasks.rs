@@ -64,9 +64,9 @@ fn engines(dir: &Path) {
                 let _ = writeln!(remaining, "{}", life - shown);
             }
         }
-        std::fs::write(dir.join(format!("{name}_MINE.txt")), text).unwrap();
+        std::fs::write(dir.join(format!("{name}_MINE.txt")), text).expect("a writable folder");
     }
-    std::fs::write(dir.join("RUL_MINE.txt"), remaining).unwrap();
+    std::fs::write(dir.join("RUL_MINE.txt"), remaining).expect("a writable folder");
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn stays(dir: &Path) {
         let event = if fails.is_some() { "DBE" } else { "" };
         let _ = writeln!(text, "{unit:05},r{}s{slot},{},{},{event}", unit % 30, month(start), month(end));
     }
-    std::fs::write(dir.join("stays.csv"), text).unwrap();
-    std::fs::write(dir.join("summary.csv"), "SN,dead\n1,TRUE\n").unwrap();
+    std::fs::write(dir.join("stays.csv"), text).expect("a writable folder");
+    std::fs::write(dir.join("summary.csv"), "SN,dead\n1,TRUE\n").expect("a writable folder");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn cells(dir: &Path) {
             let _ = writeln!(text, "C{cell},{cycle},{:.5}", 2.0 * health);
         }
     }
-    std::fs::write(dir.join("cells.csv"), text).unwrap();
+    std::fs::write(dir.join("cells.csv"), text).expect("a writable folder");
 }
 
 #[test]

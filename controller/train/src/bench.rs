@@ -1,19 +1,26 @@
 //! `headroom-train bench`: published tasks with baselines computed in the same run, one file for each in `bench/`. What they share lives
 //! here: reading plain or gzipped files, the median, and the last line on stdout, which is one JSON object.
 
-pub mod battery;
-pub mod cmapss;
-pub mod failures;
+mod battery;
+mod cmapss;
+mod failures;
+mod mnist;
+mod speed;
 
-use crate::engine::Device;
+use crate::engine::{Device, Step, Watch};
+use crate::stop::Stop;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::io::Read;
 use std::path::Path;
 
-/// The tasks.
-#[derive(Debug, Clone, Subcommand)]
+/// The tasks. Each trains once per seed, tells how it goes on stderr, and prints figures, seeds and baselines.
+#[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// Handwritten digits: a small convolutional network, five epochs.
+    Mnist(mnist::Options),
+    /// Training speed of the shipped forecaster's network on random rows.
+    Speed(speed::Options),
     /// Remaining life of engines in the format of NASA's C-MAPSS sets.
     Cmapss(cmapss::Options),
     /// State of health of battery cells, one cell left out.
@@ -22,29 +29,38 @@ pub enum Bench {
     Failures(failures::Options),
 }
 
-/// What all of them are told about learning.
+/// How tasks of small networks learn.
 #[derive(Debug, Clone, Args)]
-pub struct Learning {
-    /// Models are trained for each; the figures are the median.
+struct Learning {
+    /// Models are trained for each; the figures are medians.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2,3")]
-    pub seeds: Vec<u64>,
+    seeds: Vec<u64>,
     /// Where to learn: cpu, cpu:THREADS, cuda or cuda:0,1.
-    #[arg(long, default_value = "cpu")]
-    pub device: Device,
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
 }
 
-/// Runs a task; the last line on stdout is its result as JSON.
+/// Ends a training when the program is told to stop.
+struct Attend<'a>(&'a Stop);
+
+impl Watch for Attend<'_> {
+    fn step(&mut self, _: &Step) -> Result<()> {
+        Ok(self.0.check()?)
+    }
+}
+
+/// Runs one; what it returns is the last line on stdout.
 ///
 /// # Errors
-/// Data that cannot be used, or a training that fails.
-pub fn run(bench: &Bench) -> Result<()> {
-    let result = match bench {
-        Bench::Cmapss(options) => cmapss::run(options),
-        Bench::Battery(options) => battery::run(options),
-        Bench::Failures(options) => failures::run(options),
-    };
-    println!("{}", result?);
-    Ok(())
+/// The task's own.
+pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
+    match bench {
+        Bench::Mnist(options) => mnist::run(options, stop),
+        Bench::Speed(options) => speed::run(options),
+        Bench::Cmapss(options) => cmapss::run(options, stop),
+        Bench::Battery(options) => battery::run(options, stop),
+        Bench::Failures(options) => failures::run(options, stop),
+    }
 }
 
 /// The whole file, unpacked if it is gzipped (seen from its first two bytes, not from its name).

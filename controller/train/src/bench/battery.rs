@@ -3,12 +3,12 @@
 //! cycle from the cell's own capacities up to it, 1, 10 and 50 cycles ahead, and of the cycles left to
 //! 80 % and 70 % of its first capacity.
 
-use super::{Learning, median};
+use super::{Attend, Learning, median};
 use crate::battery::cells::{self, Cell};
 use crate::battery::forecast::{self, Forecasts};
-use crate::engine::Silent;
 use crate::life::measure::rmse;
 use crate::options::Usage;
+use crate::stop::Stop;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -20,10 +20,10 @@ pub struct Options {
     /// Where the records are: CSV, plain or gzipped, with cycle, capacity_ah or capacity, and battery
     /// if a file holds more than one cell.
     #[arg(long, value_name = "DIR")]
-    pub dir: PathBuf,
+    dir: PathBuf,
     /// How to learn.
     #[command(flatten)]
-    pub learning: Learning,
+    learning: Learning,
 }
 
 const HORIZONS: [usize; 3] = [1, 10, 50];
@@ -33,7 +33,7 @@ const ENDS: [f64; 2] = [0.8, 0.7];
 ///
 /// # Errors
 /// [`crate::table::TableError`] for the data, others for failures on the way.
-pub fn run(options: &Options) -> Result<Value> {
+pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
     let Options { dir, learning: Learning { seeds, device } } = options;
     let (cells, others) = cells::read_dir(dir)?;
     for path in &others {
@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<Value> {
     }
     let mut horizons = Vec::new();
     for horizon in HORIZONS {
-        let of = |held_out, seed| forecast::health(&cells, held_out, horizon, seed, device, &mut Silent);
+        let of = |held_out, seed| forecast::health(&cells, held_out, horizon, seed, device, &mut Attend(stop));
         let mut figures = judge(&cells, seeds, &of)?;
         figures["horizon_cycles"] = json!(horizon);
         eprintln!("{horizon} cycles ahead: {figures}");
@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> Result<Value> {
             ends.push(json!({"end_of_life": end, "why_not": format!("{reached} cells reached it, 3 are needed")}));
             continue;
         }
-        let of = |held_out, seed| forecast::remaining(&cells, held_out, end, seed, device, &mut Silent);
+        let of = |held_out, seed| forecast::remaining(&cells, held_out, end, seed, device, &mut Attend(stop));
         let mut figures = judge(&cells, seeds, &of)?;
         figures["end_of_life"] = json!(end);
         eprintln!("cycles to {end}: {figures}");

@@ -2,10 +2,10 @@
 //! format of NASA's C-MAPSS sets. Learns from the train file alone; targets are capped at 125 cycles;
 //! errors are told against the RUL file as it is (raw) and capped.
 
-use super::{Learning, median};
-use crate::engine::Silent;
+use super::{Attend, Learning, median};
 use crate::life::measure::{coverage, nasa_score, rmse};
 use crate::life::{cmapss, conditions::Conditions, model};
+use crate::stop::Stop;
 use crate::tabular::linear::Linear;
 use anyhow::Result;
 use clap::Args;
@@ -17,20 +17,20 @@ use std::path::PathBuf;
 pub struct Options {
     /// Where train_SUBSET.txt, test_SUBSET.txt and RUL_SUBSET.txt are, plain or with .gz.
     #[arg(long, value_name = "DIR")]
-    pub dir: PathBuf,
+    dir: PathBuf,
     /// Which files.
     #[arg(long, value_name = "NAME", default_value = "FD001")]
-    pub subset: String,
+    subset: String,
     /// How to learn.
     #[command(flatten)]
-    pub learning: Learning,
+    learning: Learning,
 }
 
 /// Trains once per seed; figures are medians over seeds.
 ///
 /// # Errors
 /// [`crate::table::TableError`] for the data, others for failures on the way.
-pub fn run(options: &Options) -> Result<Value> {
+pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
     let Options { dir, subset, learning: Learning { seeds, device } } = options;
     let data = cmapss::read(dir, subset)?;
     let train: Vec<&_> = data.train.iter().collect();
@@ -38,7 +38,7 @@ pub fn run(options: &Options) -> Result<Value> {
     let mut runs = Vec::new();
     for seed in seeds {
         let recipe = model::Recipe::new(*seed);
-        let made = model::make(&train, &recipe, device, &mut Silent)?;
+        let made = model::make(&train, &recipe, device, &mut Attend(stop))?;
         let lives: Vec<model::Life> = test.iter().filter_map(|unit| made.model.answer(unit)).collect();
         let truth = capped(&data.remaining, recipe.cap);
         let intervals: Vec<(f64, f64)> = lives.iter().map(|l| (l.low, l.high)).collect();

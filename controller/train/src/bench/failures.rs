@@ -2,13 +2,13 @@
 //! known then, rank the units in place by risk, and are judged by Harrell's concordance against what
 //! happened afterwards.
 
-use super::{Learning, median};
-use crate::engine::Silent;
+use super::{Attend, Learning, median};
 use crate::failures::concordance::{concordance, within};
 use crate::failures::landmark::Landmark;
 use crate::failures::model::{Hazards, Past, STEP_DAYS, design, networks, risks};
 use crate::failures::{dates, stays};
 use crate::options::Usage;
+use crate::stop::Stop;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -19,16 +19,16 @@ use std::path::PathBuf;
 pub struct Options {
     /// Every CSV in it with the columns SN,location,insert,remove,event is read, plain or gzipped.
     #[arg(long, value_name = "DIR", required_unless_present = "file")]
-    pub dir: Option<PathBuf>,
+    dir: Option<PathBuf>,
     /// Such files by name.
     #[arg(value_name = "FILE", conflicts_with = "dir")]
-    pub file: Vec<PathBuf>,
+    file: Vec<PathBuf>,
     /// The day on which the record is stopped; without it, the day by which 60 % of the failures had happened.
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = dates::days)]
-    pub split: Option<f64>,
+    split: Option<f64>,
     /// How to learn.
     #[command(flatten)]
-    pub learning: Learning,
+    learning: Learning,
 }
 
 /// Share of all failures before the split, if no day is given: more than half to learn from, enough to judge by.
@@ -38,7 +38,7 @@ const LEARNT_SHARE: f64 = 0.6;
 ///
 /// # Errors
 /// [`crate::table::TableError`] for the data; a split with nothing before or after it.
-pub fn run(options: &Options) -> Result<Value> {
+pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
     let Learning { seeds, device } = &options.learning;
     let mut paths = options.file.clone();
     if let Some(dir) = &options.dir {
@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<Value> {
     });
     let mut runs = Vec::new();
     for seed in seeds {
-        let ensemble = networks(&past, &design(*seed), device, &mut Silent)?;
+        let ensemble = networks(&past, &design(*seed), device, &mut Attend(stop))?;
         let mut run = judge(&risks(&ensemble, &test));
         run["seed"] = json!(seed);
         eprintln!("seed {seed}: {run}");

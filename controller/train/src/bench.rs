@@ -7,7 +7,7 @@ mod failures;
 mod mnist;
 mod speed;
 
-use crate::engine::{Device, Step, Watch};
+use crate::engine::Device;
 use crate::stop::Stop;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -38,15 +38,6 @@ struct Learning {
     /// Where to learn: cpu, cpu:THREADS, cuda or cuda:0,1.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
-}
-
-/// Ends a training when the program is told to stop.
-struct Attend<'a>(&'a Stop);
-
-impl Watch for Attend<'_> {
-    fn step(&mut self, _: &Step) -> Result<()> {
-        Ok(self.0.check()?)
-    }
 }
 
 /// Runs one; what it returns is the last line on stdout.

@@ -3,8 +3,11 @@
 pub mod cmapss;
 pub mod conditions;
 pub mod features;
+pub mod fit;
 pub mod measure;
 pub mod model;
+pub mod onnx;
+pub mod tidy;
 
 /// The record of one unit, cycle by cycle from its first.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,6 +6,7 @@ mod ensemble;
 pub mod linear;
 mod member;
 mod network;
+pub mod onnx;
 
 pub use ensemble::{Design, Ensemble, Fitted, fit};
 pub use member::Member;

@@ -3,7 +3,7 @@
 //! cycle from the cell's own capacities up to it, 1, 10 and 50 cycles ahead, and of the cycles left to
 //! 80 % and 70 % of its first capacity.
 
-use super::{Attend, Learning, median};
+use super::{Learning, median};
 use crate::battery::cells::{self, Cell};
 use crate::battery::forecast::{self, Forecasts};
 use crate::life::measure::rmse;
@@ -44,7 +44,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
     }
     let mut horizons = Vec::new();
     for horizon in HORIZONS {
-        let of = |held_out, seed| forecast::health(&cells, held_out, horizon, seed, device, &mut Attend(stop));
+        let of = |held_out, seed| forecast::health(&cells, held_out, horizon, seed, device, &mut stop.attend());
         let mut figures = judge(&cells, seeds, &of)?;
         figures["horizon_cycles"] = json!(horizon);
         eprintln!("{horizon} cycles ahead: {figures}");
@@ -57,7 +57,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
             ends.push(json!({"end_of_life": end, "why_not": format!("{reached} cells reached it, 3 are needed")}));
             continue;
         }
-        let of = |held_out, seed| forecast::remaining(&cells, held_out, end, seed, device, &mut Attend(stop));
+        let of = |held_out, seed| forecast::remaining(&cells, held_out, end, seed, device, &mut stop.attend());
         let mut figures = judge(&cells, seeds, &of)?;
         figures["end_of_life"] = json!(end);
         eprintln!("cycles to {end}: {figures}");
@@ -71,7 +71,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
         "horizons": horizons,
         "remaining_cycles": ends,
         "both_neighbours_rmse": both_neighbours(&cells),
-        "both_neighbours": "error of the mean of the cycle before and the cycle after, which no forecast can know: what one measurement is worth",
+        "both_neighbours": "told with hindsight: the mean of the cycle before and the cycle after; by how much it misses shows how unsteady single measurements are",
         "seeds": seeds,
     }))
 }

@@ -2,7 +2,7 @@
 //! format of NASA's C-MAPSS sets. Learns from the train file alone; targets are capped at 125 cycles;
 //! errors are told against the RUL file as it is (raw) and capped.
 
-use super::{Attend, Learning, median};
+use super::{Learning, median};
 use crate::life::measure::{coverage, nasa_score, rmse};
 use crate::life::{cmapss, conditions::Conditions, model};
 use crate::stop::Stop;
@@ -38,7 +38,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
     let mut runs = Vec::new();
     for seed in seeds {
         let recipe = model::Recipe::new(*seed);
-        let made = model::make(&train, &recipe, device, &mut Attend(stop))?;
+        let made = model::make(&train, &recipe, device, &mut stop.attend())?;
         let lives: Vec<model::Life> = test.iter().filter_map(|unit| made.model.answer(unit)).collect();
         let truth = capped(&data.remaining, recipe.cap);
         let intervals: Vec<(f64, f64)> = lives.iter().map(|l| (l.low, l.high)).collect();

@@ -2,7 +2,7 @@
 //! known then, rank the units in place by risk, and are judged by Harrell's concordance against what
 //! happened afterwards.
 
-use super::{Attend, Learning, median};
+use super::{Learning, median};
 use crate::failures::concordance::{concordance, within};
 use crate::failures::landmark::Landmark;
 use crate::failures::model::{Hazards, Past, STEP_DAYS, design, networks, risks};
@@ -75,7 +75,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
     });
     let mut runs = Vec::new();
     for seed in seeds {
-        let ensemble = networks(&past, &design(*seed), device, &mut Attend(stop))?;
+        let ensemble = networks(&past, &design(*seed), device, &mut stop.attend())?;
         let mut run = judge(&risks(&ensemble, &test));
         run["seed"] = json!(seed);
         eprintln!("seed {seed}: {run}");

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub const STEP_DAYS: f64 = 90.0;
 /// Failures below which nothing can be learnt.
 const FEWEST_FAILURES: usize = 20;
+/// Steps that a network makes at least, however small the record: fewer do not move it from where it starts.
+const FEWEST_STEPS: usize = 500;
 /// A log risk beyond this is cut: e^8 times the usual is certain failure.
 const LARGEST: f64 = 8.0;
 
@@ -74,6 +76,9 @@ pub fn networks(past: &Past, design: &Design, device: &Device, watch: &mut dyn W
     let mut groups = Vec::new();
     let count: usize = past.landmarks.iter().map(|l| l.units.len()).sum();
     let failures: usize = past.landmarks.iter().map(Landmark::failures).sum();
+    let mut design = design.clone();
+    let steps = design.plan.steps(count * (design.folds - 1) / design.folds);
+    design.plan.epochs = design.plan.epochs.max(FEWEST_STEPS.div_ceil(steps.max(1)));
     // Brings the mean loss near 1, whatever share of rows fails.
     let weight = count as f64 / failures.max(1) as f64;
     for landmark in &past.landmarks {
@@ -84,7 +89,7 @@ pub fn networks(past: &Past, design: &Design, device: &Device, watch: &mut dyn W
             groups.push(landmark.units[i]);
         }
     }
-    Ok(tabular::fit(&rows, &groups, 1, design, &Poisson, device, watch)?.ensemble)
+    Ok(tabular::fit(&rows, &groups, 1, &design, &Poisson, device, watch)?.ensemble)
 }
 
 /// The log risk of each unit of a landmark.

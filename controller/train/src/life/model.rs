@@ -155,7 +155,7 @@ impl Model {
     }
 
     /// From the networks' answer to cycles.
-    fn life(&self, answer: &[f32]) -> Life {
+    pub fn life(&self, answer: &[f32]) -> Life {
         let cycles = |k: usize| f64::from(answer[k]) * self.cap;
         let mean = cycles(0).clamp(0.0, self.cap);
         let (low, high) = (cycles(1).min(cycles(2)), cycles(2).max(cycles(1)));

@@ -1,9 +1,43 @@
 //! `headroom-train bench`: published tasks with baselines computed in the same run, one file for each in `bench/`. What they share lives
 //! here: reading plain or gzipped files, the median, and the last line on stdout, which is one JSON object.
 
+pub mod ett;
+
+use crate::engine::Device;
 use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
 use std::io::Read;
 use std::path::Path;
+
+/// The tasks.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Bench {
+    /// Long-horizon forecasts of a multivariate series.
+    Ett(ett::Options),
+}
+
+/// What all of them are told about learning.
+#[derive(Debug, Clone, Args)]
+pub struct Learning {
+    /// Models are trained for each; the figures are the median.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2,3")]
+    pub seeds: Vec<u64>,
+    /// Where to learn: cpu, cpu:THREADS, cuda or cuda:0,1.
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+}
+
+/// Runs a task; the last line on stdout is its result as JSON.
+///
+/// # Errors
+/// Data that cannot be used, or a training that fails.
+pub fn run(bench: &Bench) -> Result<()> {
+    let result = match bench {
+        Bench::Ett(options) => ett::run(options),
+    };
+    println!("{}", result?);
+    Ok(())
+}
 
 /// The whole file, unpacked if it is gzipped (seen from its first two bytes, not from its name).
 ///

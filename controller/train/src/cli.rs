@@ -1,5 +1,6 @@
 //! The command line of `headroom-train`.
 
+use crate::bench::{self, Bench};
 use crate::data::{self, DataError, Nameplates, inspect};
 use crate::engine::Device;
 use crate::options::{Places, Recipe, Task, Usage};
@@ -47,6 +48,12 @@ pub enum Command {
         /// Seconds between windows.
         #[arg(long, default_value_t = 5)]
         stride: usize,
+    },
+    /// Published tasks, with baselines computed in the same run. The last line on stdout is JSON.
+    Bench {
+        /// Which.
+        #[command(subcommand)]
+        bench: Bench,
     },
     /// Write the best model so far of a training that has a checkpoint.
     Export {
@@ -182,6 +189,7 @@ fn execute(command: Command) -> Result<()> {
             print!("{}", metrics::table(&evaluation.measured));
             println!("{}", evaluation.summary);
         }
+        Command::Bench { bench } => bench::run(&bench)?,
         Command::Export { run, out } => println!("{}", serde_json::to_string(&fit::export(&run, &out)?)?),
     }
     Ok(())

@@ -16,6 +16,7 @@ pub mod onnx;
 pub mod options;
 pub mod progress;
 pub mod reference;
+pub mod ridge;
 pub mod run_folder;
 pub mod scale;
 pub mod split;

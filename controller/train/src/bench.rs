@@ -1,42 +1,37 @@
 //! `headroom-train bench`: published tasks with baselines computed in the same run, one file for each in `bench/`. What they share lives
 //! here: reading plain or gzipped files, the median, and the last line on stdout, which is one JSON object.
 
-pub mod ett;
+mod ett;
+mod mnist;
+mod speed;
 
-use crate::engine::Device;
+use crate::stop::Stop;
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use std::io::Read;
 use std::path::Path;
 
-/// The tasks.
-#[derive(Debug, Clone, Subcommand)]
+/// The tasks. Each trains once per seed, tells how it goes on stderr, and prints figures, seeds and baselines.
+#[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// Long-horizon forecasts of a multivariate series.
+    /// A multivariate series (ETT's form) up to hundreds of steps ahead.
     Ett(ett::Options),
+    /// Handwritten digits: a small convolutional network, five epochs.
+    Mnist(mnist::Options),
+    /// Training speed of the shipped forecaster's network on random rows.
+    Speed(speed::Options),
 }
 
-/// What all of them are told about learning.
-#[derive(Debug, Clone, Args)]
-pub struct Learning {
-    /// Models are trained for each; the figures are the median.
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2,3")]
-    pub seeds: Vec<u64>,
-    /// Where to learn: cpu, cpu:THREADS, cuda or cuda:0,1.
-    #[arg(long, default_value = "cpu")]
-    pub device: Device,
-}
-
-/// Runs a task; the last line on stdout is its result as JSON.
+/// Runs one; what it returns is the last line on stdout.
 ///
 /// # Errors
-/// Data that cannot be used, or a training that fails.
-pub fn run(bench: &Bench) -> Result<()> {
-    let result = match bench {
-        Bench::Ett(options) => ett::run(options),
-    };
-    println!("{}", result?);
-    Ok(())
+/// The task's own.
+pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
+    match bench {
+        Bench::Ett(options) => ett::run(options, stop),
+        Bench::Mnist(options) => mnist::run(options, stop),
+        Bench::Speed(options) => speed::run(options),
+    }
 }
 
 /// The whole file, unpacked if it is gzipped (seen from its first two bytes, not from its name).

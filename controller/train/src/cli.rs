@@ -49,11 +49,11 @@ pub enum Command {
         #[arg(long, default_value_t = 5)]
         stride: usize,
     },
-    /// Published tasks, with baselines computed in the same run. The last line on stdout is JSON.
+    /// Train on a published task and measure beside baselines. The last line on stdout is JSON.
     Bench {
         /// Which.
         #[command(subcommand)]
-        bench: Bench,
+        task: Bench,
     },
     /// Write the best model so far of a training that has a checkpoint.
     Export {
@@ -189,7 +189,10 @@ fn execute(command: Command) -> Result<()> {
             print!("{}", metrics::table(&evaluation.measured));
             println!("{}", evaluation.summary);
         }
-        Command::Bench { bench } => bench::run(&bench)?,
+        Command::Bench { task } => {
+            let stop = Stop::on_signals().context("signals cannot be heard")?;
+            println!("{}", bench::run(&task, &stop)?);
+        }
         Command::Export { run, out } => println!("{}", serde_json::to_string(&fit::export(&run, &out)?)?),
     }
     Ok(())

@@ -10,9 +10,11 @@ mod nets;
 mod series;
 mod table;
 
-use super::{Learning, median, read_text};
-use crate::engine::{self, Job, Loss, Plan, Source, Trainer, Workers, layer::Init};
+use super::{median, read_text};
+use crate::engine::{self, Device, Job, Loss, Plan, Source, Trainer, Workers, layer::Init};
 use crate::options::Usage;
+use crate::progress::Progress;
+use crate::stop::Stop;
 use anyhow::Result;
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
@@ -48,17 +50,20 @@ const MEMBERS: [Member; 4] = [
 ];
 
 /// Options of `bench ett`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 pub struct Options {
     /// The series: date,NAME,NAME,... with one row per step, plain or gzipped; 20 months of 30 days at least.
     #[arg(long, value_name = "FILE")]
-    pub csv: PathBuf,
+    csv: PathBuf,
     /// Steps to forecast.
     #[arg(long, value_name = "STEPS", value_delimiter = ',', default_value = "96")]
-    pub horizon: Vec<usize>,
-    /// How to learn.
-    #[command(flatten)]
-    pub learning: Learning,
+    horizon: Vec<usize>,
+    /// One ensemble is trained for each; the figures are medians.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2,3")]
+    seeds: Vec<u64>,
+    /// Where to learn: cpu, cpu:THREADS, cuda or cuda:0,1.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
 }
 
 /// Mean squared and absolute error of standardised values.
@@ -81,8 +86,8 @@ fn rounded(value: f64) -> f64 {
 /// Runs it; the answer is the last line's object.
 ///
 /// # Errors
-/// The file cannot be used, or a training fails.
-pub fn run(options: &Options) -> Result<Value> {
+/// The file cannot be used, or a training fails or is stopped.
+pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
     let text = read_text(&options.csv)?;
     let wrong =
         |mistakes: Vec<String>| Usage(format!("{} cannot be used:\n{}", options.csv.display(), mistakes.join("\n")));
@@ -96,10 +101,10 @@ pub fn run(options: &Options) -> Result<Value> {
             series.starts(part, LOOK_BACK, *horizon).map_err(|why| wrong(vec![why]))?;
         }
     }
-    println!("{}: {} columns, a row every {} s", options.csv.display(), table.names.len(), table.step_s);
+    eprintln!("{}: {} columns, a row every {} s", options.csv.display(), table.names.len(), table.step_s);
     let mut horizons = Vec::new();
     for horizon in &options.horizon {
-        horizons.push((horizon.to_string(), one_horizon(&series, *horizon, options)?));
+        horizons.push((horizon.to_string(), one_horizon(&series, *horizon, options, stop)?));
     }
     let pick = |key: &str| match &horizons[..] {
         [(_, only)] => only[key].clone(),
@@ -108,7 +113,7 @@ pub fn run(options: &Options) -> Result<Value> {
     let keys = ["mse", "mae", "validation", "by_seed", "baselines"];
     let mut summary = json!({
         "bench": "ett", "columns": table.names, "step_s": table.step_s, "look_back": LOOK_BACK, "horizon": options.horizon,
-        "seeds": options.learning.seeds, "chosen": "equal-weight ensemble", "members": MEMBERS,
+        "seeds": options.seeds, "chosen": "equal-weight ensemble", "members": MEMBERS,
     });
     for key in keys {
         summary[key] = pick(key);
@@ -116,13 +121,13 @@ pub fn run(options: &Options) -> Result<Value> {
     Ok(summary)
 }
 
-fn one_horizon(series: &Series, horizon: usize, options: &Options) -> Result<Value> {
+fn one_horizon(series: &Series, horizon: usize, options: &Options, stop: &Stop) -> Result<Value> {
     let windows = |part| Windows::new(series, part, LOOK_BACK, horizon).map_err(anyhow::Error::msg);
     let (validation, test) = (windows(Part::Validation)?, windows(Part::Test)?);
     let (map, baselines) = baselines(series, horizon, &test)?;
-    println!("horizon {horizon}: {baselines}");
+    eprintln!("horizon {horizon}: {baselines}");
     let mut by_seed = Vec::new();
-    for seed in &options.learning.seeds {
+    for seed in &options.seeds {
         let started = Instant::now();
         let mut sums = [vec![0.0; validation.rows() * horizon], vec![0.0; test.rows() * horizon]];
         let mut members = Vec::new();
@@ -131,11 +136,11 @@ fn one_horizon(series: &Series, horizon: usize, options: &Options) -> Result<Val
             let judge = windows(Part::Validation)?.thinned(JUDGED_ROWS);
             let parts = [&validation, &test];
             let answers = engine::on(
-                &options.learning.device,
-                Fit { member, map: &map, train: &train, judge: &judge, parts, seed: *seed },
+                &options.device,
+                Fit { member, map: &map, train: &train, judge: &judge, parts, seed: *seed, stop },
             )?;
             let [own_validation, _] = [0, 1].map(|i| Score::from(Errors::of(&answers[i], parts[i])));
-            println!(
+            eprintln!(
                 "  seed {seed}, {}: validation {own_validation:?}, {:.0} s",
                 member.name,
                 started.elapsed().as_secs_f64()
@@ -147,7 +152,7 @@ fn one_horizon(series: &Series, horizon: usize, options: &Options) -> Result<Val
         }
         let [validation, test] =
             [(&sums[0], &validation), (&sums[1], &test)].map(|(sum, windows)| Score::from(Errors::of(sum, windows)));
-        println!("  seed {seed}: test {test:?}, validation {validation:?}, {:.0} s", started.elapsed().as_secs_f64());
+        eprintln!("  seed {seed}: test {test:?}, validation {validation:?}, {:.0} s", started.elapsed().as_secs_f64());
         by_seed.push(
             json!({"seed": seed, "mse": test.mse, "mae": test.mae, "validation": validation, "members": members}),
         );
@@ -196,6 +201,7 @@ struct Fit<'a> {
     judge: &'a Windows<'a>,
     parts: [&'a Windows<'a>; 2],
     seed: u64,
+    stop: &'a Stop,
 }
 
 impl Job for Fit<'_> {
@@ -211,8 +217,11 @@ impl Job for Fit<'_> {
             seed: self.seed,
             ..Plan::default()
         };
+        let name = format!("seed {}  {}", self.seed, self.member.name);
+        let steps = plan.steps(self.train.rows()) * plan.epochs;
+        let mut progress = Progress::new(steps, 0).stopped_by(self.stop).named(&name);
         let mut trainer = Trainer::<B, _>::new(network, plan, workers);
-        trainer.fit(self.train, Some(self.judge), &Loss::Mae, &mut engine::Silent)?;
+        trainer.fit(self.train, Some(self.judge), &Loss::Mae, &mut progress)?;
         let network = trainer.network().valid();
         Ok(self.parts.map(|part| engine::predict(&network, part, workers)))
     }

@@ -189,11 +189,7 @@ impl Control {
             tracing::debug!(rack = %latest.snapshot.rack, ?event, "a Snapshot does not wait for the period");
         }
         self.latest.insert(latest.snapshot.rack.clone(), latest);
-<<<<<<< HEAD
-        event.is_some() || (back && self.plan.is_some())
-=======
-        jumped || battery || lost || (back && self.plan.is_some())
->>>>>>> s5
+        event.is_some() || lost || (back && self.plan.is_some())
     }
 
     /// The periodic turn.

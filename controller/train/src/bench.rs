@@ -3,6 +3,7 @@
 
 mod battery;
 mod cmapss;
+mod ett;
 mod failures;
 mod mnist;
 mod speed;
@@ -17,6 +18,8 @@ use std::path::Path;
 /// The tasks. Each trains once per seed, tells how it goes on stderr, and prints figures, seeds and baselines.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// A multivariate series (ETT's form) up to hundreds of steps ahead.
+    Ett(ett::Options),
     /// Handwritten digits: a small convolutional network, five epochs.
     Mnist(mnist::Options),
     /// Training speed of the shipped forecaster's network on random rows.
@@ -46,6 +49,7 @@ struct Learning {
 /// The task's own.
 pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
     match bench {
+        Bench::Ett(options) => ett::run(options, stop),
         Bench::Mnist(options) => mnist::run(options, stop),
         Bench::Speed(options) => speed::run(options),
         Bench::Cmapss(options) => cmapss::run(options, stop),

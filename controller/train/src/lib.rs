@@ -22,6 +22,7 @@ pub mod options;
 pub mod progress;
 pub mod promote;
 pub mod reference;
+pub mod ridge;
 pub mod run_folder;
 pub mod scale;
 pub mod split;

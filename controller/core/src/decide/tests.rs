@@ -475,7 +475,6 @@ fn a_breaker_that_was_hot_is_hot_after_a_restart() {
     assert!(after(1) >= before && (after(3600) - 0.95_f64.powi(2) / 1.05_f64.powi(2)).abs() < 1e-6, "{}", after(3600));
 }
 
-<<<<<<< HEAD
 /// The plan after `seconds` of GPUs that want all they can get, under this policy.
 fn after(policy: Policy, seconds: u64, then: Option<Policy>) -> Plan {
     let mut decider = Decider::new(row(), Policy { release_watts_per_s: 1e6, ..policy });
@@ -521,7 +520,8 @@ fn another_policy_takes_effect_at_once_and_forgets_nothing_of_the_plant() {
     let all: f64 = plan.caps.iter().map(|c| c.budget.get()).sum();
     assert!(all <= 15_000.0 + 1.0, "{all}");
     assert!(plan.caps.iter().all(|c| !c.binding || c.kind == LimitKind::External), "{:?}", plan.caps);
-=======
+}
+
 #[test]
 fn racks_that_lost_a_feed_load_the_other_with_all_they_draw() {
     let now = Mono::from_ms(10_000);
@@ -590,5 +590,4 @@ fn short_peaks_pass_and_what_lasts_is_held_at_the_derated_rating() {
     assert!(limit_at(0.6, 200) > 1.2, "after calm: {}", limit_at(0.6, 200));
     assert!((limit_at(0.95, 400) - 0.95).abs() < 0.01, "after long load: {}", limit_at(0.95, 400));
     assert!((limit_at(1.2, 60) - 0.95).abs() < 0.01, "after an overload: {}", limit_at(1.2, 60));
->>>>>>> s5
 }

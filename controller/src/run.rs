@@ -94,8 +94,7 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     let hangups = tokio::spawn(stop::hangups(Arc::clone(&reload)));
     let (link, events, session) = Link::start(options, clock, stop.clone());
     let flex = Flex::start(&config, &topology, clock, stop.clone());
-    let mut control =
-        Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board), reload, flex);
+    let mut control = Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board), reload, flex);
     let parts = Parts { link, record, forecaster, learning: learning.handle(), alerts, influx };
 
     let signals = tokio::spawn(async move {

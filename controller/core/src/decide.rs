@@ -232,9 +232,6 @@ impl Decider {
         };
         let rooms = room(|n| n.limit, |h| h.limit);
         let grants = allocate(&rooms, &asks);
-        for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
-            memory.bound = Some(now);
-        let grants = allocate(&room(|n| n.limit, |h| h.limit), &asks);
         for ((memory, grant), rack) in self.racks.iter_mut().zip(&grants).zip(&racks) {
             if grant.bound_by.is_some() && grant.watts < rack.power.get() * NEAR {
                 memory.bound = Some(now);

@@ -117,8 +117,8 @@ impl Controller {
             return BTreeMap::new();
         }
         let racks: Vec<(&RackId, &History)> = self.histories.iter().collect();
-        let made = match model() {
-            Ok(model) => model.forecast(&racks, at),
+        let made: Vec<Forecast> = match model() {
+            Ok(model) => model.forecast(&racks, at).into_iter().map(|spoken| spoken.forecast).collect(),
             Err(why) => racks.iter().map(|(rack, history)| baseline::forecast(history, rack, at, &why)).collect(),
         };
         made.into_iter().map(|f| (f.rack.clone(), f)).collect()

@@ -1,6 +1,7 @@
 //! `headroom-train bench`: published tasks with baselines computed in the same run, one file for each in `bench/`. What they share lives
 //! here: reading plain or gzipped files, the median, and the last line on stdout, which is one JSON object.
 
+mod inference;
 mod mnist;
 mod speed;
 
@@ -15,6 +16,8 @@ use std::path::Path;
 pub enum Bench {
     /// Handwritten digits: a small convolutional network, five epochs.
     Mnist(mnist::Options),
+    /// Time of an answer in tract on one thread, for one window and for many.
+    Inference(inference::Options),
     /// Training speed of the shipped forecaster's network on random rows.
     Speed(speed::Options),
 }
@@ -26,6 +29,7 @@ pub enum Bench {
 pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
     match bench {
         Bench::Mnist(options) => mnist::run(options, stop),
+        Bench::Inference(options) => inference::run(options),
         Bench::Speed(options) => speed::run(options),
     }
 }

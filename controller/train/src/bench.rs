@@ -5,6 +5,7 @@ mod battery;
 mod cmapss;
 mod ett;
 mod failures;
+mod inference;
 mod mnist;
 mod speed;
 
@@ -22,6 +23,8 @@ pub enum Bench {
     Ett(ett::Options),
     /// Handwritten digits: a small convolutional network, five epochs.
     Mnist(mnist::Options),
+    /// Time of an answer in tract on one thread, for one window and for many.
+    Inference(inference::Options),
     /// Training speed of the shipped forecaster's network on random rows.
     Speed(speed::Options),
     /// Remaining life of engines in the format of NASA's C-MAPSS sets.
@@ -51,6 +54,7 @@ pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
     match bench {
         Bench::Ett(options) => ett::run(options, stop),
         Bench::Mnist(options) => mnist::run(options, stop),
+        Bench::Inference(options) => inference::run(options),
         Bench::Speed(options) => speed::run(options),
         Bench::Cmapss(options) => cmapss::run(options, stop),
         Bench::Battery(options) => battery::run(options, stop),

@@ -41,6 +41,8 @@
 //! cores or on several GPUs: the number of cores does not change a result, only the time it takes.
 
 mod columns;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 pub mod image;
 pub mod layer;

@@ -146,7 +146,15 @@ pub fn on<J: Job>(device: &Device, job: J) -> Result<J::Out> {
             let workers = Workers::new(vec![FlexDevice], threads.map_or(cores, NonZeroUsize::get));
             job.run::<Autodiff<Flex>>(&workers)
         }
+        #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(DeviceError::NotBuilt(device.to_string()).into()),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpus) => {
+            super::cuda::check(gpus).map_err(|why| DeviceError::NoDriver { device: device.to_string(), why })?;
+            let gpus: Vec<_> = gpus.iter().map(|gpu| burn::backend::cuda::CudaDevice::new(*gpu)).collect();
+            let count = gpus.len();
+            job.run::<Autodiff<burn::backend::Cuda>>(&Workers::new(gpus, count))
+        }
     }
 }
 

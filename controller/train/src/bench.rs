@@ -3,6 +3,7 @@
 
 mod ett;
 mod mnist;
+mod power;
 mod speed;
 
 use crate::stop::Stop;
@@ -16,6 +17,8 @@ use std::path::Path;
 pub enum Bench {
     /// A multivariate series (ETT's form) up to hundreds of steps ahead.
     Ett(ett::Options),
+    /// A node's power 1, 5, 10 and 30 s ahead, on a run that the training has not seen.
+    Power(power::Options),
     /// Handwritten digits: a small convolutional network, five epochs.
     Mnist(mnist::Options),
     /// Training speed of the shipped forecaster's network on random rows.
@@ -29,6 +32,7 @@ pub enum Bench {
 pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
     match bench {
         Bench::Ett(options) => ett::run(options, stop),
+        Bench::Power(options) => power::run(options, stop),
         Bench::Mnist(options) => mnist::run(options, stop),
         Bench::Speed(options) => speed::run(options),
     }

@@ -7,6 +7,7 @@ mod ett;
 mod failures;
 mod inference;
 mod mnist;
+mod power;
 mod speed;
 
 use crate::engine::Device;
@@ -21,6 +22,8 @@ use std::path::Path;
 pub enum Bench {
     /// A multivariate series (ETT's form) up to hundreds of steps ahead.
     Ett(ett::Options),
+    /// A node's power 1, 5, 10 and 30 s ahead, on a run that the training has not seen.
+    Power(power::Options),
     /// Handwritten digits: a small convolutional network, five epochs.
     Mnist(mnist::Options),
     /// Time of an answer in tract on one thread, for one window and for many.
@@ -53,6 +56,7 @@ struct Learning {
 pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
     match bench {
         Bench::Ett(options) => ett::run(options, stop),
+        Bench::Power(options) => power::run(options, stop),
         Bench::Mnist(options) => mnist::run(options, stop),
         Bench::Inference(options) => inference::run(options),
         Bench::Speed(options) => speed::run(options),

@@ -1,11 +1,12 @@
-//! The command line: `run`, `check`, `broker`, `topology`, `curves`, `default-config`, `learn`, `bench`. Exit codes:
-//! 0 fine, 1 failed while running, 2 bad config or usage.
+//! The command line: `run`, `check`, `broker`, `topology`, `policy`, `curves`, `default-config`, `learn`, `bench`. Exit
+//! codes: 0 fine, 1 failed while running, 2 bad config or usage.
 
 use crate::ask;
 use crate::bench;
 use crate::broker::Broker;
 use crate::config::{self, Config};
 use crate::curves;
+use crate::policy;
 use crate::run::Files;
 use crate::stop;
 use crate::topology;
@@ -67,6 +68,11 @@ enum Command {
     Topology {
         #[command(subcommand)]
         what: topology::Command,
+    },
+    /// Check, compare and try a policy file; list and bring back what was in force.
+    Policy {
+        #[command(subcommand)]
+        what: policy::Command,
     },
     /// List the families of breakers, fuses and UPSs that it knows, or tell one of them by load.
     Curves(curves::Options),
@@ -132,6 +138,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Ok(())
         })),
         Command::Topology { what } => topology::run(&what),
+        Command::Policy { what } => policy::run(&what),
         Command::Curves(options) => match curves::tell(&options) {
             Ok(text) => {
                 print!("{text}");

@@ -46,6 +46,8 @@ pub struct Picture {
     pub findings: Vec<Finding>,
     /// What the loop counted.
     pub counts: Counts,
+    /// The policy in force.
+    pub policy: crate::policy::Status,
     /// The forecaster.
     pub model: ModelStatus,
     /// Trainings and the model in use.

@@ -22,6 +22,7 @@ use control::Control;
 use headroom_rack::Mono;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -87,8 +88,10 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
         name: config.host.clone(),
         racks: config.racks.iter().map(|r| r.id.clone()).collect(),
     };
+    let reload = Arc::new(AtomicBool::new(false));
+    let hangups = tokio::spawn(stop::hangups(Arc::clone(&reload)));
     let (link, events, session) = Link::start(options, clock, stop.clone());
-    let mut control = Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board));
+    let mut control = Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board), reload);
     let parts = Parts { link, record, forecaster, learning: learning.handle(), alerts, influx };
 
     let signals = tokio::spawn(async move {
@@ -101,6 +104,7 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     circle(&mut control, &parts, events, stop).await;
     control.keep_score(&parts);
     signals.await.context("waiting for signals failed")?;
+    hangups.abort();
     finish(control, parts, learning, session, server, &files).await
 }
 

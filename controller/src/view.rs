@@ -49,6 +49,7 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
             "missed_periods": picture.counts.missed_periods,
             "worst_lateness_s": picture.counts.worst_lateness_s,
         },
+        "policy": picture.policy,
         "nodes": nodes,
         "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, now)).collect::<Vec<_>>(),
         "ups": ups(config, picture),

@@ -27,6 +27,10 @@ pub struct DeviceState {
 pub struct Own {
     /// Every device with its last poll; `None` before the first.
     pub devices: BTreeMap<DeviceId, Option<DeviceState>>,
+    /// What is wrong with a device beside what its Readings say.
+    pub trouble: BTreeMap<DeviceId, &'static str>,
+    /// Integrations of the gateway, and whether their hearts beat.
+    pub integrations: BTreeMap<String, bool>,
     /// When the control loop last went round.
     pub beat: Option<Mono>,
     /// Changes of the config taken over.
@@ -138,6 +142,7 @@ impl Board {
         inner.watch.retire(device);
         inner.gpus.remove(device);
         inner.own.devices.remove(device);
+        inner.own.trouble.remove(device);
     }
 
     /// Stores what one poll of a device brought.
@@ -162,6 +167,15 @@ impl Board {
     pub fn polled(&self, device: &DeviceId, state: DeviceState) {
         if let Some(known) = self.lock().own.devices.get_mut(device) {
             *known = Some(state);
+        }
+    }
+
+    /// Notes what is wrong with a declared device, or that nothing is any more.
+    pub fn trouble(&self, device: &DeviceId, what: Option<&'static str>) {
+        let mut inner = self.lock();
+        match what.filter(|_| inner.own.devices.contains_key(device)) {
+            Some(what) => drop(inner.own.trouble.insert(device.clone(), what)),
+            None => drop(inner.own.trouble.remove(device)),
         }
     }
 

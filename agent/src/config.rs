@@ -4,10 +4,10 @@
 mod parse;
 
 use crate::profiles::{self, Profiles};
-use crate::tls::Tls;
 use headroom_agent_core::document::Mistake;
 use headroom_agent_core::profile::Profile;
 use headroom_rack::{Amperes, Class, DeviceId, RackId, Signal, Watts};
+use headroom_tls::{BrokerTls, Tls};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,9 @@ pub struct Broker {
     /// User name and password.
     pub credentials: Option<(String, String)>,
     /// Certificates, when it speaks TLS.
-    pub tls: Option<Tls>,
+    pub tls: Option<BrokerTls>,
+    /// Whether the broker acknowledges each message (QoS 1 in place of 0).
+    pub acknowledged: bool,
 }
 
 impl std::fmt::Debug for Broker {
@@ -192,6 +194,15 @@ pub struct Gateway {
     pub broker: Broker,
     /// Where the rack stands: the beginning of every tag path, such as `hall-2/row-1/rack-1`.
     pub tag_path: String,
+    /// Integrations whose heartbeats are watched and echoed.
+    pub integrations: Vec<String>,
+}
+
+impl Gateway {
+    /// The tag path of its own heartbeat.
+    pub fn heartbeat(&self) -> String {
+        format!("{}/headroom-agent", self.tag_path)
+    }
 }
 
 /// A device that publishes over MQTT by itself.
@@ -211,12 +222,22 @@ pub struct MqttDevice {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Speech {
     /// DSX Exchange topics (BMS Event Bus 1.0).
-    Dsx {
-        /// Beginning of the tag path, `site/row/rack/unit`.
-        topic_prefix: String,
-    },
+    Dsx(Dsx),
     /// Its own: places in JSON messages.
     Json(Vec<JsonPoint>),
+}
+
+/// A device on DSX Exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dsx {
+    /// Beginning of the tag path, `site/row/rack/unit`.
+    pub topic_prefix: String,
+    /// Time between two heartbeats of the building's system; zero: they are not watched.
+    pub heartbeat: Duration,
+    /// What the building's system calls us; none: we say nothing there.
+    pub integration: Option<String>,
+    /// Tag path of our own gateway's heartbeat, which says nothing about the building.
+    pub own_heartbeat: Option<String>,
 }
 
 /// One signal in JSON messages: `raw * factor + offset` in the signal's unit.

@@ -1,14 +1,16 @@
 //! The DSX gateway: the rack's own devices for the building, as `BMS/v1/PUB/...` (BMS Event Bus 1.0).
 //! Metadata is retained and said again every 100 s, a value when it changes and every 100 s, a
-//! heartbeat every 10 s. Nothing is taken from the bus.
+//! heartbeat every 10 s. Only the heartbeats of integrations are taken from the bus.
 
+mod guests;
 mod points;
 
 pub use points::Point;
 
 use crate::board::Board;
-use crate::config::{Config, Speech};
+use crate::config::{Config, Gateway, Speech};
 use crate::mqtt::{BackOff, Happening, Session};
+use guests::Guests;
 use headroom_rack::Mono;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -29,11 +31,12 @@ pub async fn run(mut news: watch::Receiver<Arc<Config>>, board: Arc<Board>) {
     let mut told = false;
     loop {
         let config = news.borrow_and_update().clone();
+        board.own(|own| own.integrations.clear());
         let work = async {
             let Some(gateway) = &config.gateway else { return std::future::pending().await };
             let name = format!("headroom-gateway-{}-{}", config.site, config.rack);
             let mut session = Session::open(&gateway.broker, &name, None);
-            let mut speaker = Speaker::new(&config, &gateway.tag_path);
+            let mut speaker = Speaker::new(&config, gateway, board.clock().now());
             speak(&mut session, &mut speaker, &board).await
         };
         tokio::pin!(work);
@@ -72,8 +75,17 @@ async fn speak(session: &mut Session, speaker: &mut Speaker, board: &Board) -> S
     loop {
         tokio::select! {
             happening = session.next() => match happening {
-                Happening::Connected => connected = true,
-                Happening::Message { .. } => {}
+                Happening::Connected => {
+                    connected = true;
+                    speaker.guests.connected(board.clock().now());
+                    for filter in speaker.guests.filters() {
+                        session.subscribe(filter);
+                    }
+                }
+                Happening::Message { topic, payload } => {
+                    let (now, wall) = (board.clock().now(), board.clock().wall().get());
+                    speaker.due.extend(speaker.guests.hear(&topic, &payload, now, wall));
+                }
                 Happening::Lost(why) => return why,
             },
             // What the broker has not taken yet is not overtaken.
@@ -83,6 +95,8 @@ async fn speak(session: &mut Session, speaker: &mut Speaker, board: &Board) -> S
     }
 }
 
+/// Something to be said.
+#[derive(Debug)]
 struct Message {
     topic: String,
     payload: Vec<u8>,
@@ -95,30 +109,34 @@ type Said = (Point, Option<(Value, Mono)>);
 struct Speaker {
     points: Vec<Said>,
     heartbeat: (String, Value),
+    guests: Guests,
     metadata_at: Option<Mono>,
     beat_at: Option<Mono>,
     due: VecDeque<Message>,
 }
 
 impl Speaker {
-    fn new(config: &Config, tag: &str) -> Self {
+    fn new(config: &Config, gateway: &Gateway, now: Mono) -> Self {
+        let (tag, beats_at) = (gateway.tag_path.as_str(), gateway.heartbeat());
+        let name = format!("Headroom agent of {}", config.rack);
         let modbus = config.modbus.iter().flat_map(|d| d.profile.points.iter().map(move |p| (&d.device, p.signal)));
         // What came from the bus is not said to it again.
         let json = config.mqtt.iter().flat_map(|d| match &d.speech {
             Speech::Json(points) => points.iter().map(|p| (&d.device, p.signal)).collect(),
-            Speech::Dsx { .. } => Vec::new(),
+            Speech::Dsx(_) => Vec::new(),
         });
         let points = modbus.chain(json).filter_map(|(device, signal)| Point::of(&config.rack, tag, device, signal));
         let metadata = json!({
             "objectType": "System",
             "pointType": "HeartbeatTimestampBms",
-            "objectName": format!("Headroom agent of {}", config.rack),
-            "objectId": format!("{tag}/headroom-agent"),
+            "objectName": name,
+            "objectId": beats_at,
             "scope": format!("BMS/v1/PUB/+/+/+/{tag}/#"),
         });
         Self {
             points: points.map(|p| (p, None)).collect(),
-            heartbeat: (format!("System/HeartbeatTimestampBms/{tag}/headroom-agent"), metadata),
+            heartbeat: (format!("System/HeartbeatTimestampBms/{beats_at}"), metadata),
+            guests: Guests::new(&gateway.integrations, &beats_at, &name, now),
             metadata_at: None,
             beat_at: None,
             due: VecDeque::new(),
@@ -128,7 +146,8 @@ impl Speaker {
     /// Collects what is to be said now.
     fn look(&mut self, board: &Board) {
         let (now, wall) = (board.clock().now(), board.clock().wall().get());
-        let is_due = |at: Option<Mono>, period| at.is_none_or(|at| now.since(at) >= period);
+        // Half a look early, or a look that came a little soon would make it a whole one late.
+        let is_due = |at: Option<Mono>, period| at.is_none_or(|at| now.since(at) + LOOK / 2 >= period);
         let say = |kind: &str, topic: &str, payload: &Value| Message {
             topic: format!("BMS/v1/PUB/{kind}/{topic}"),
             payload: payload.to_string().into_bytes(),
@@ -137,6 +156,7 @@ impl Speaker {
         if is_due(self.metadata_at, REPEAT) {
             self.metadata_at = Some(now);
             self.due.push_back(say("Metadata", &self.heartbeat.0, &self.heartbeat.1));
+            self.due.extend(self.guests.metadata().map(|(topic, metadata)| say("Metadata", topic, metadata)));
             self.due.extend(self.points.iter().map(|(p, _)| say("Metadata", &p.topic, &p.metadata)));
         }
         if is_due(self.beat_at, HEARTBEAT) {
@@ -144,6 +164,8 @@ impl Speaker {
             let beat = json!({"value": wall, "timestamp": wall, "quality": 1});
             self.due.push_back(say("Value", &self.heartbeat.0, &beat));
         }
+        let live = self.guests.look(now);
+        board.own(|own| own.integrations = live);
         let Some((snapshot, _)) = board.last() else { return };
         for (point, said) in &mut self.points {
             let Some(reading) = snapshot.readings.get(&point.path) else { continue };

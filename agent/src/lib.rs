@@ -22,7 +22,6 @@ mod service;
 mod show;
 pub mod source;
 pub mod store;
-pub mod tls;
 mod watch;
 
 pub use cli::{Cli, Command, ConfigFile, Discover, Format, Watch};

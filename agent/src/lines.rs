@@ -24,7 +24,7 @@ fn devices(config: &Config) -> String {
 
 fn speech(speech: &Speech) -> &'static str {
     match speech {
-        Speech::Dsx { .. } => "DSX",
+        Speech::Dsx(_) => "DSX",
         Speech::Json(_) => "MQTT",
     }
 }

@@ -2,7 +2,7 @@
 //! caller's: a new session has a new will. Nothing here knows what the payloads mean.
 
 use crate::config::Broker;
-use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, PublishOptions, QoS, TlsConfiguration, Transport};
+use rumqttc::{AsyncClient, Event, LastWill, Packet, PublishOptions, QoS};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -34,6 +34,8 @@ pub enum Happening {
 #[derive(Debug)]
 pub struct Session {
     client: AsyncClient,
+    /// For what is not retained.
+    qos: QoS,
     happenings: mpsc::Receiver<Happening>,
     pump: JoinHandle<()>,
 }
@@ -41,14 +43,11 @@ pub struct Session {
 impl Session {
     /// Begins to connect.
     pub fn open(broker: &Broker, client_id: &str, will: Option<(String, Vec<u8>)>) -> Self {
-        let mut options = MqttOptions::new(client_id, (broker.host.clone(), broker.port));
+        let mut options = headroom_tls::session(client_id, (&broker.host, broker.port), broker.tls.as_ref());
         options.set_keep_alive(KEEP_ALIVE_S).set_clean_session(true);
         options.set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
         if let Some((user, password)) = &broker.credentials {
             options.set_credentials(user.clone(), password.clone().into_bytes());
-        }
-        if let Some(tls) = &broker.tls {
-            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.client())));
         }
         if let Some((topic, payload)) = will {
             options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, false));
@@ -75,7 +74,8 @@ impl Session {
                 }
             }
         });
-        Self { client, happenings, pump }
+        let qos = if broker.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        Self { client, qos, happenings, pump }
     }
 
     /// The next happening. Safe to drop while waiting.
@@ -88,9 +88,9 @@ impl Session {
         self.client.try_subscribe(filter, QoS::AtLeastOnce).is_ok()
     }
 
-    /// Sends a message with QoS 0. False: the queue is full or the session over.
+    /// Sends a message with the broker's QoS. False: the queue is full or the session over.
     pub fn publish(&self, topic: &str, payload: Vec<u8>) -> bool {
-        self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtMostOnce)).is_ok()
+        self.client.try_publish(topic, payload, PublishOptions::new(self.qos)).is_ok()
     }
 
     /// Sends a message with QoS 1 that the broker keeps for who comes later. False: as above.

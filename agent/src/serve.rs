@@ -142,6 +142,10 @@ fn text(rack: &RackId, board: &Board) -> String {
         "headroom_agent_guard_active" => of_rack(f64::from(u8::from(own.guard_active))),
         "headroom_agent_lease_remaining_seconds" => of_rack(own.lease_left.as_secs_f64()),
         "headroom_agent_device_up" => of_devices(&|s| f64::from(u8::from(s.up))),
+        "headroom_agent_integration_up" => {
+            let labels = |id: &String| format!("rack=\"{rack}\",integration=\"{id}\"");
+            own.integrations.iter().map(|(id, up)| (labels(id), f64::from(u8::from(*up)))).collect()
+        }
         "headroom_agent_poll_seconds" => of_devices(&|s| s.poll_seconds),
         "headroom_agent_signal_no_data" => without.clone(),
         "headroom_agent_config_refused" => of_rack(f64::from(u8::from(own.config_refused))),

@@ -29,6 +29,9 @@ const RULES: &[(&str, &str, &[&str])] = &[
     ("CDU", "LeakDetect", &["stateText"]),
     ("CDU", "GenericPoint", &["processArea"]),
     ("System", "HeartbeatTimestampBms", &["scope"]),
+    ("System", "HeartbeatTimestampIntegration", &["integration"]),
+    ("System", "HeartbeatEchoIntegration", &["integration"]),
+    ("System", "HeartbeatEchoBms", &[]),
 ];
 
 struct Heard {
@@ -37,10 +40,20 @@ struct Heard {
     payload: Value,
 }
 
+/// An integration that says its time stamp.
+async fn guest(address: std::net::SocketAddr, stamp: u64) {
+    let options = MqttOptions::new("guest", (address.ip().to_string(), address.port()));
+    let (client, mut events) = AsyncClient::builder(options).capacity(16).build();
+    let topic = "BMS/v1/MEPAI1/Value/System/HeartbeatTimestampIntegration/hall-2/row-1/rack-1/headroom-agent/MEPAI1";
+    let payload = format!(r#"{{"value":{stamp},"timestamp":{stamp},"quality":1}}"#);
+    client.publish(topic, payload, PublishOptions::new(QoS::AtLeastOnce)).await.expect("queued");
+    while !matches!(events.poll().await.expect("the broker lives"), Event::Incoming(Packet::PubAck(_))) {}
+}
+
 async fn listen(address: std::net::SocketAddr, name: &str) -> mpsc::UnboundedReceiver<Heard> {
     let options = MqttOptions::new(name, (address.ip().to_string(), address.port()));
     let (client, mut events) = AsyncClient::builder(options).capacity(16).build();
-    client.subscribe("BMS/#", QoS::AtLeastOnce).await.expect("queued");
+    client.subscribe("BMS/v1/PUB/#", QoS::AtLeastOnce).await.expect("queued");
     let (tell, heard) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let _client = client;
@@ -84,7 +97,8 @@ fn obeys(topic: &str, metadata: &Value) {
         assert!(!metadata[*key].is_null(), "{topic} lacks {key}: {metadata}");
     }
     assert!(metadata["engUnit"].is_null() || metadata["stateText"].is_null(), "only one of them: {metadata}");
-    assert!(metadata["integration"].is_null() && metadata["associateId"].is_null(), "{metadata}");
+    assert_eq!(metadata["integration"].is_null(), !point.ends_with("Integration"), "whose value it is: {metadata}");
+    assert!(metadata["associateId"].is_null(), "{metadata}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +111,8 @@ async fn what_the_gateway_says_follows_the_rules_of_the_bus_and_another_agent_re
     let config = format!(
         "[nvml]\nenabled=false\n[[modbus]]\ndevice='pdu-a'\nprofile='eastron-sdm630'\naddress='{meter}'\n[[mqtt]]\ndevice='cooling'\n\
          stale_ms=60000\n[[mqtt.point]]\nsignal='cooling_flow_liters_per_minute'\ntopic='plant/flow'\n[[mqtt.point]]\n\
-         signal='cooling_supply_temperature_celsius'\ntopic='plant/supply'\n[dsx_gateway]\ntag_path='hall-2/row-1/rack-1'\n"
+         signal='cooling_supply_temperature_celsius'\ntopic='plant/supply'\n[dsx_gateway]\ntag_path='hall-2/row-1/rack-1'\n\
+         integrations=['MEPAI1']\n"
     );
     let agent = Agent::start(address, &config, &[]);
     let (mut metadata, mut values) = (BTreeMap::new(), BTreeMap::new());
@@ -123,6 +138,24 @@ async fn what_the_gateway_says_follows_the_rules_of_the_bus_and_another_agent_re
             }
             other => panic!("{other}"),
         }
+    }
+    // Its heartbeat comes back to the integration.
+    let echo = "BMS/v1/PUB/Value/System/HeartbeatEchoBms/hall-2/row-1/rack-1/headroom-agent/MEPAI1";
+    let until = Instant::now() + PATIENCE;
+    for stamp in 1.. {
+        guest(address, stamp).await;
+        assert!(Instant::now() < until, "no echo");
+        let mut said = Vec::new();
+        while let Ok(Some(one)) = tokio::time::timeout(Duration::from_millis(200), heard.recv()).await {
+            said.push(one);
+        }
+        if said.iter().any(|one| one.topic == echo && one.payload["value"] == stamp && one.payload["quality"] == 1) {
+            break;
+        }
+    }
+    while agent.metric("headroom_agent_integration_up") != Some(1.0) {
+        assert!(Instant::now() < until, "its heart is not told of");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // The meter of these tests gives 162 for its power factor.
     let factor = values.iter().find(|(t, _)| t.starts_with("PowerMeter/PowerFactor/")).expect("it was said").1;

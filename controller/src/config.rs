@@ -1,18 +1,19 @@
 //! The controller's config file: read strictly, every mistake at once. What the electrical tree
 //! says is in `config/tree.rs`; the meaning of a sound tree is `headroom-controller-core`'s.
 
+mod broker;
 mod core;
 mod document;
 mod flex;
 mod tree;
 
+pub use broker::Broker;
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
 pub use flex::Flex;
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
 use crate::influx::Token;
-use crate::link::Login;
 use document::{Mistakes, Spot, Table};
 use headroom_rack::{Celsius, Mode, RackId, Watts};
 use std::net::SocketAddr;
@@ -57,17 +58,6 @@ pub struct Config {
     pub racks: Vec<Rack>,
     /// The whole plant, nodes and racks as above, with what cools it.
     pub tree: Tree,
-}
-
-/// Where the broker is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broker {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Login, if any.
-    pub login: Option<Login>,
 }
 
 /// Which forecaster is used.
@@ -233,7 +223,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
             format!("write lease_ms = {} or more", 5.0 * period_ms),
         );
     }
-    let broker = broker(&root.table("broker"), m);
+    let broker = broker::read(&root.table("broker"), m);
     let record = record(&root.table("record"), m);
     let listen = listen(&root.table("serve"), m);
     let model = model(&root.table("model"), m);
@@ -311,40 +301,6 @@ fn secret(table: &Table<'_>, key: &'static str, need: bool, m: &Mistakes) -> Opt
             None
         }
     }
-}
-
-fn broker(table: &Table<'_>, m: &Mistakes) -> Option<Broker> {
-    let url = table.need::<String>("url", "\"mqtt://127.0.0.1:1883\"");
-    let user = table.get::<String>("user");
-    let password = secret(table, "password_env", user.is_some(), m);
-    table.refuse_unknown();
-    let url = url?;
-    let wrong = |problem: &str| {
-        m.add(url.at, format!("url in [broker] {problem}: {:?}", url.value), "write url = \"mqtt://HOST:1883\"");
-    };
-    let parsed = match reqwest::Url::parse(&url.value) {
-        Ok(parsed) => parsed,
-        Err(why) => {
-            wrong(&format!("is no URL ({why})"));
-            return None;
-        }
-    };
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        let remedy = "write user = \"...\" and password_env = \"NAME_OF_A_VARIABLE\" instead";
-        m.add(url.at, "url in [broker] carries a login", remedy);
-        return None;
-    }
-    let host = parsed.host_str().filter(|h| !h.is_empty());
-    if parsed.scheme() != "mqtt" || host.is_none() {
-        wrong("is not of the form mqtt://HOST:PORT (TLS to the broker is not in this version)");
-        return None;
-    }
-    let host = host?.trim_matches(['[', ']']).to_owned();
-    let login = match (user, password) {
-        (Some(user), Some(password)) => Some(Login { user: user.value, password }),
-        _ => None,
-    };
-    Some(Broker { host, port: parsed.port().unwrap_or(1883), login })
 }
 
 fn record(table: &Table<'_>, m: &Mistakes) -> Option<crate::record::Options> {
@@ -454,7 +410,7 @@ mod tests {
     fn the_shipped_default_is_sound() {
         let config = parse("default.toml", DEFAULT).unwrap();
         assert_eq!((config.nodes.len(), config.racks.len(), config.lease_ms), (4, 4, 5000));
-        assert_eq!(config.broker, Broker { host: "127.0.0.1".into(), port: 1883, login: None });
+        assert_eq!(config.broker, Broker { host: "127.0.0.1".into(), port: 1883, login: None, tls: None });
         assert!(config.influx.is_none() && config.webhook.is_none());
     }
 
@@ -462,13 +418,13 @@ mod tests {
     fn five_mistakes_are_five_lines() {
         let text = DEFAULT
             .replace("period_ms = 1000", "period_ms = \"fast\"")
-            .replace("mqtt://", "mqtts://")
+            .replace("mqtt://", "amqp://")
             .replace("derate = 0.95", "derate = 95")
             .replace("parent = \"ups-b\"", "parent = \"ups-c\"")
             .replace("priority = \"batch\"", "priorty = \"batch\"");
         let Err(ConfigError::Mistakes(found)) = parse("c.toml", &text) else { panic!("it was accepted") };
         let text = listed(&found);
-        for word in ["period_ms", "mqtts://", "derate", "ups-c", "did you mean `priority`"] {
+        for word in ["period_ms", "amqp://", "derate", "ups-c", "did you mean `priority`"] {
             assert!(text.contains(word), "{word} is not in:\n{text}");
         }
         // The misspelt key counts twice: it is unknown, and the right one is missing.

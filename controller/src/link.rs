@@ -10,9 +10,10 @@ use crate::clock::Clock;
 use crate::http;
 use crate::stop::Stop;
 use headroom_rack::{Generation, RackId};
+use headroom_tls::BrokerTls;
 use headroom_wire::{Downlink, Kind, topic};
 use inbox::Inbox;
-use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PublishOptions, QoS};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, Packet, PublishOptions, QoS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Options {
     pub port: u16,
     /// User and password, if the broker asks for them.
     pub login: Option<Login>,
+    /// Certificates, when it speaks TLS.
+    pub tls: Option<BrokerTls>,
     /// Sparkplug group.
     pub site: String,
     /// Host application id: the controller's name.
@@ -79,10 +82,8 @@ impl Link {
         let state_topic = topic::state(&options.name);
         let since = clock.unix();
         let presence = |online: bool| format!(r#"{{"online":{online},"timestamp":{}}}"#, since.get());
-        let mut mqtt = MqttOptions::new(
-            format!("headroom-{}-{}", options.site, options.name),
-            (options.host.clone(), options.port),
-        );
+        let client_id = format!("headroom-{}-{}", options.site, options.name);
+        let mut mqtt = headroom_tls::session(&client_id, (&options.host, options.port), options.tls.as_ref());
         mqtt.set_keep_alive(5)
             .set_clean_session(true)
             .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)

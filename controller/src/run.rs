@@ -80,6 +80,7 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
         host: config.broker.host.clone(),
         port: config.broker.port,
         login: config.broker.login.clone(),
+        tls: config.broker.tls.clone(),
         site: config.site.clone(),
         name: config.host.clone(),
         racks: config.racks.iter().map(|r| r.id.clone()).collect(),

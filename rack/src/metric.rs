@@ -40,6 +40,12 @@ pub const METRICS: &[(&str, &str, &[&str], &str)] = &[
         "1 while a device answers, 0 while it does not; absent before it was asked.",
     ),
     (
+        "headroom_agent_integration_up",
+        "gauge",
+        &["rack", "integration"],
+        "1 while the heartbeat of an integration of the DSX gateway is heard, 0 while it is missing.",
+    ),
+    (
         "headroom_agent_signal_no_data",
         "gauge",
         &["rack", "device", "signal", "reason"],

@@ -59,7 +59,7 @@ def rss_mib(pid):
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024
 
 
-def agent_config(folder, modbus, broker, serve, grouped):
+def agent_config(folder, modbus, broker, serve, grouped, qos):
     profiles = os.path.join(folder, "profiles")
     os.makedirs(profiles, exist_ok=True)
     points = "".join(
@@ -73,7 +73,7 @@ def agent_config(folder, modbus, broker, serve, grouped):
             f"validated='nowhere'\n{link}[probe]\nregister='holding'\naddress=0\n{points}"
         )
     text = (
-        f"site='bench'\nrack='rack-1'\nprofiles_dir='{profiles}'\n[broker]\nurl='mqtt://127.0.0.1:{broker}'\n[nvml]\nenabled=false\n"
+        f"site='bench'\nrack='rack-1'\nprofiles_dir='{profiles}'\n[broker]\nurl='mqtt://127.0.0.1:{broker}'\nqos={qos}\n[nvml]\nenabled=false\n"
         f"[serve]\nlisten='127.0.0.1:{serve}'\n[spool]\nsnapshots=10\n"
     )
     for unit in range(1, UNITS + 1):
@@ -149,12 +149,14 @@ def main():
         wait_for(broker, "mosquitto")
         for number in range(args.rounds):
             for sink in ["mqtt", "prometheus"]:
-                for who in ["collectd", "agent_ungrouped", "agent_grouped"]:
+                # Into MQTT both with QoS 1; with 0 as well, which is what the agent does of itself.
+                extra = ["agent_ungrouped_qos0", "agent_grouped_qos0"] if sink == "mqtt" else []
+                for who in ["collectd", "agent_ungrouped", "agent_grouped", *extra]:
                     serve = free_port()
                     if who == "collectd":
                         command = ["collectd", "-f", "-C", collectd_config(folder, modbus, sink, broker, serve)]
                     else:
-                        config = agent_config(folder, modbus, broker, serve, who == "agent_grouped")
+                        config = agent_config(folder, modbus, broker, serve, "ungrouped" not in who, 0 if "qos0" in who else 1)
                         command = [args.agent, "run", "--config", config]
                     measured = measure(who, command, args.seconds, serve if sink == "prometheus" else None, log)
                     runs.setdefault(f"{who}/{sink}", []).append(measured)
@@ -169,7 +171,7 @@ def main():
 
     result = {"registers": UNITS * SIGNALS, "interval_s": 1, "rounds": args.rounds, "seconds": args.seconds}
     for sink in ["mqtt", "prometheus"]:
-        for how in ["ungrouped", "grouped"]:
+        for how in ["ungrouped", "grouped"] + (["ungrouped_qos0", "grouped_qos0"] if sink == "mqtt" else []):
             ratio = median(f"agent_{how}/{sink}", "cpu_percent") / median(f"collectd/{sink}", "cpu_percent")
             result[f"cpu_ratio_{how}_{sink}"] = round(ratio, 3)
     ratios = [value for key, value in result.items() if key.startswith("cpu_ratio_")]

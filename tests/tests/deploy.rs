@@ -43,7 +43,7 @@ fn the_example_configs_are_sound() {
 
 #[test]
 fn what_the_example_configs_offer_as_a_comment_is_sound_too() {
-    for (name, offered) in [("agent", 16), ("controller", 10)] {
+    for (name, offered) in [("agent", 20), ("controller", 10)] {
         let setting = |line: &str| {
             let rest = line.strip_prefix("# ").unwrap_or_default();
             let key = rest.split(" = ").next().filter(|key| key.len() < rest.len()).unwrap_or_default();

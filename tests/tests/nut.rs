@@ -6,6 +6,7 @@ use headroom_tests::plant::Plant;
 use headroom_tests::{http, program};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 /// The agent's signal, NUT's variable, from the signal's unit to NUT's, and how coarse NUT's is.
@@ -41,11 +42,12 @@ const QUINT: &[Pair] = &[
 ];
 
 /// What a driver has found after its first round.
-fn driver(name: &str, port: &str, dir: &std::path::Path) -> BTreeMap<String, String> {
+fn driver(name: &str, port: &str, dir: &Path, more: &[&str]) -> BTreeMap<String, String> {
     let state = dir.join("nut");
     std::fs::create_dir_all(&state).expect("a folder");
     let output = Command::new(format!("/lib/nut/{name}"))
         .args(["-s", "ups", "-x", &format!("port={port}"), "-u", "root", "-d", "1"])
+        .args(more.iter().flat_map(|setting| ["-x", setting]))
         .env("NUT_STATEPATH", &state)
         .output()
         .unwrap_or_else(|why| panic!("{name}: {why}; install nut-server and nut-modbus or run ./tests/run"));
@@ -73,7 +75,7 @@ fn agrees(make: &str, driver_name: &str, pairs: &[Pair]) {
             plant.until("the UPS on battery", |t| t["rack-1"]["ups-a"]["ups_on_battery_flag"] == 1);
         }
         plant.hold();
-        let nut = driver(driver_name, &end(1), plant.dir());
+        let nut = driver(driver_name, &end(1), plant.dir(), &[]);
         let ups = plant.racks[0].devices.iter().find(|d| d.id == "ups-a").expect("the rack reads a UPS");
         let config = plant.file(
             "nut.toml",
@@ -116,4 +118,51 @@ fn nuts_socomec_driver_and_the_agent_agree() {
 #[test]
 fn nuts_phoenix_contact_driver_and_the_agent_agree() {
     agrees("phoenix-quint", "phoenixcontact_modbus", QUINT);
+}
+
+/// The contacts of a QUINT as the driver for any remote I/O is told them: input registers (type 2) that are 1
+/// while the state holds, and for OL the one that is 0 then.
+const CONTACTS: &[&str] = &[
+    "rio_slave_id=192",
+    "ser_baud_rate=115200",
+    "ser_parity=E",
+    "OB_addr=29697",
+    "OB_regtype=2",
+    "OB_noro=0",
+    "OL_addr=29697",
+    "OL_regtype=2",
+    "OL_noro=1",
+    "LB_addr=29698",
+    "LB_regtype=2",
+    "LB_noro=0",
+    "CHRG_addr=29699",
+    "CHRG_regtype=2",
+    "CHRG_noro=0",
+];
+
+#[test]
+fn nuts_generic_driver_tells_the_same_state_over_tcp_and_a_serial_line() {
+    let mut cable = Peer::start("serial_pair.py", &[], &[]);
+    let ends = cable.answer()["ends"].clone();
+    let end = |n: usize| ends[n].as_str().expect("a path").to_owned();
+    let row = "site = \"demo\"\n[devices]\nups = \"phoenix-quint\"\n[[rack]]\nid = \"rack-1\"\ngpus = 8\n\
+        workload = \"batch\"\nlevel = [[0, 0.6]]\n";
+    let plant = Plant::with(Some(row), &["--serial", &format!("rack-1/ups-a={}", end(0))]);
+    let ups = plant.racks[0].devices.iter().find(|d| d.id == "ups-a").expect("the rack reads a UPS");
+    // It takes a port for a serial one by its name.
+    let line = plant.dir().join("dev/ttyUPS");
+    std::fs::create_dir_all(plant.dir().join("dev")).expect("a folder");
+    std::os::unix::fs::symlink(end(1), &line).expect("a link");
+    for outage in [false, true] {
+        if outage {
+            plant.fault("feed_lost", "feed-a", None);
+            plant.until("the UPS on battery", |t| t["rack-1"]["ups-a"]["ups_on_battery_flag"] == 1);
+        }
+        for port in [&line.display().to_string(), &ups.address] {
+            let status = &driver("generic_modbus", port, plant.dir(), CONTACTS)["ups.status"];
+            let words: Vec<&str> = status.split(' ').collect();
+            assert_eq!((words.contains(&"OL"), words.contains(&"OB")), (!outage, outage), "{port}: {status}");
+            assert!(!words.contains(&"LB"), "{port}: {status}");
+        }
+    }
 }

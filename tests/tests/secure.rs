@@ -1,6 +1,8 @@
 //! TLS to peers nobody here wrote, with certificates of OpenSSL: Modbus/TCP Security to pymodbus, MQTT
-//! to Mosquitto. Who shows no certificate, a strange one or an expired one gets no data and is told why.
+//! to Mosquitto, by the agent and by the controller. Who shows no certificate, a strange one or an expired
+//! one gets no data and is told why.
 
+use headroom_controller::config::DEFAULT;
 use headroom_tests::mosquitto::Mosquitto;
 use headroom_tests::parts::{Part, Start, content, until};
 use headroom_tests::peer::{self, Peer};
@@ -18,13 +20,15 @@ impl Papers {
     fn new() -> Self {
         let papers = Self { dir: tempfile::tempdir().expect("a temporary folder") };
         let config = "[req]\ndistinguished_name = name\n[name]\n[authority]\nbasicConstraints = critical, CA:TRUE\n\
-            [leaf]\nbasicConstraints = CA:FALSE\nsubjectAltName = IP:127.0.0.1\n";
+            [leaf]\nbasicConstraints = CA:FALSE\nsubjectAltName = IP:127.0.0.1\n\
+            [named]\nbasicConstraints = CA:FALSE\nsubjectAltName = DNS:broker.example\n";
         std::fs::write(papers.path("openssl.cnf"), config).expect("a file");
         for authority in ["plant", "strange"] {
             papers.issue(authority, "authority", None);
             papers.issue(&format!("{authority}-agent"), "leaf", Some(authority));
         }
         papers.issue("server", "leaf", Some("plant"));
+        papers.issue("named-server", "named", Some("plant"));
         papers.issue("expired", "leaf", None);
         papers.expire("expired", "plant");
         papers
@@ -182,4 +186,101 @@ fn mosquitto_is_reached_through_tls_and_what_a_device_publishes_there_in_its_own
     until("a refusal", || log().contains("CertificateRequired").then_some(()));
     assert!(!log().contains("connected broker"), "{}", log());
     assert!(nobody.stop());
+}
+
+/// Mosquitto with this certificate; whether it wants one of its clients.
+fn mosquitto(papers: &Papers, certificate: &str, wants_one: bool) -> (Mosquitto, String) {
+    let (ca, own, key) = (papers.pem("plant"), papers.pem(certificate), papers.key(certificate));
+    let text = format!(
+        "LISTENER\nallow_anonymous true\nrequire_certificate {wants_one}\ncafile {ca}\ncertfile {own}\nkeyfile {key}\n"
+    );
+    Mosquitto::start(papers.dir.path(), &text)
+}
+
+/// A running controller, and where its console is.
+fn controller(dir: &Path, address: &str, keys: &str) -> (Part, String) {
+    let (config, port) = (dir.join("controller.toml"), dir.join("controller.port"));
+    let text = DEFAULT
+        .replace("url = \"mqtt://127.0.0.1:1883\"", &format!("url = \"mqtts://{address}\"\n{keys}"))
+        .replace("127.0.0.1:7878", "127.0.0.1:0")
+        .replace("dir = \"record\"", &format!("dir = \"{}\"", dir.join("record").display()));
+    std::fs::write(&config, text).expect("a file");
+    let _ = std::fs::remove_file(&port);
+    let args = ["run", "--config", &config.display().to_string(), "--port-file", &port.display().to_string()];
+    let part = Start::new("headroom-controller", &args, &[], dir.join("controller.log")).start();
+    (part, content(&port))
+}
+
+/// Runs agent and controller until both have said `words`, and returns what they said.
+fn both_say(papers: &Papers, address: &str, keys: &str, words: &[&str]) {
+    let log = |name: &str| std::fs::read_to_string(papers.path(name)).unwrap_or_default();
+    for name in ["agent.log", "controller.log", "agent.port"] {
+        let _ = std::fs::remove_file(papers.path(name));
+    }
+    let text = format!(
+        "site = \"demo\"\nrack = \"rack-1\"\n[broker]\nurl = \"mqtts://{address}\"\n{keys}[nvml]\nenabled = false\n\
+         [serve]\nlisten = \"127.0.0.1:0\"\n"
+    );
+    let (agent, _) = agent(papers.dir.path(), &text);
+    let (controller, _) = controller(papers.dir.path(), address, keys);
+    for name in ["agent.log", "controller.log"] {
+        until(&format!("{words:?} in {name} with {keys}"), || {
+            words.iter().any(|w| log(name).contains(w)).then_some(())
+        });
+        let connected = ["connected broker", "connected to the broker"].iter().any(|w| log(name).contains(w));
+        assert_eq!(connected, words.contains(&"connected broker"), "{name} with {keys}: {}", log(name));
+    }
+    assert!(agent.stop() && controller.stop());
+}
+
+const BOTH_CONNECT: &[&str] = &["connected broker", "connected to the broker"];
+
+#[test]
+fn agent_and_controller_meet_at_a_broker_that_knows_both_and_are_refused_by_the_reason() {
+    let papers = Papers::new();
+    let keys = |identity| papers.keys("plant", identity);
+    let (strict, address) = mosquitto(&papers, "server", true);
+    both_say(&papers, &address, &keys(Some("plant-agent")), BOTH_CONNECT);
+    for (authority, identity, why) in [
+        ("plant", None, "CertificateRequired"),
+        ("plant", Some("strange-agent"), "UnknownCA"),
+        ("plant", Some("expired"), "CertificateExpired"),
+        ("strange", Some("plant-agent"), "UnknownIssuer"),
+    ] {
+        both_say(&papers, &address, &papers.keys(authority, identity), &[why]);
+    }
+    let misnamed = keys(Some("plant-agent")) + "server_name = \"broker.example\"\n";
+    both_say(&papers, &address, &misnamed, &["not valid for name"]);
+    drop(strict);
+
+    // Anybody may come: encrypted, and the broker known by its certificate.
+    let (open, address) = mosquitto(&papers, "named-server", false);
+    both_say(&papers, &address, &keys(None), &["not valid for name"]);
+    both_say(&papers, &address, &(keys(None) + "server_name = \"broker.example\"\n"), BOTH_CONNECT);
+    drop(open);
+    let (_expired, address) = mosquitto(&papers, "expired", false);
+    both_say(&papers, &address, &keys(None), &["xpired"]);
+}
+
+#[test]
+fn what_an_agent_reads_reaches_the_controllers_record_through_tls() {
+    let papers = Papers::new();
+    let (_broker, address) = mosquitto(&papers, "server", true);
+    let keys = papers.keys("plant", Some("plant-agent"));
+    let text = format!(
+        "site = \"demo\"\nrack = \"rack-1\"\n[broker]\nurl = \"mqtts://{address}\"\n{keys}[nvml]\nenabled = false\n\
+         [serve]\nlisten = \"127.0.0.1:0\"\n"
+    );
+    let (controller, console) = controller(papers.dir.path(), &address, &keys);
+    let (agent, port) = agent(papers.dir.path(), &text);
+    let value = |port: &str, start: &str| {
+        let page = http::get(port, "/metrics").ok()?;
+        page.lines().find(|l| l.starts_with(start)).and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+    };
+    until("the record to acknowledge what the agent made", || {
+        let made = value(&port, "headroom_agent_snapshots_total")?;
+        (made >= 5.0 && value(&port, "headroom_agent_spool_snapshots")? <= 2.0).then_some(())
+    });
+    assert!(http::get(&console, "/metrics").is_ok_and(|page| page.contains("headroom_")));
+    assert!(agent.stop() && controller.stop());
 }

@@ -273,6 +273,31 @@ mod tests {
         assert_eq!(read(&p, &[0x000F]), Ok(0.0));
     }
 
+    /// Words and what they are by the tests of Open Rack's own reader, facebook/openbmc rackmon2
+    /// `RegisterValueTest.cpp` (INTEGER, LITTLE_INTEGER, FLOAT, FLAGS, LargeFlags).
+    #[test]
+    fn the_rules_of_open_rack_give_what_its_own_reader_gives() {
+        let mut integer = point(Signal::PduEnergy, Encoding::U32);
+        assert_eq!(read(&integer, &[0x1234, 0x5678]), Ok(f64::from(0x1234_5678)));
+        // What it calls little-endian turns words and bytes.
+        (integer.layout.word_order, integer.layout.byte_order) = (WordOrder::LowFirst, ByteOrder::LowFirst);
+        assert_eq!(read(&integer, &[0x1234, 0x5678]), Ok(f64::from(0x7856_3412)));
+        let mut fixed = point(Signal::PduCurrentL1, Encoding::I16);
+        fixed.meaning = Meaning::Number { scale: 1.0, offset: 0.0, fraction_bits: 11 };
+        assert!(read(&fixed, &[0x64FC]).is_ok_and(|v| (v - 12.623).abs() < 0.001));
+        let flag = |encoding, bit: u32, words: &[u16]| {
+            let mut flag = point(Signal::UpsBatteryWeak, encoding);
+            flag.meaning = Meaning::AnyBitOf(1 << bit);
+            read(&flag, words)
+        };
+        for (word, hello, world) in [(0x0003, 1.0, 1.0), (0x0000, 0.0, 0.0), (0x0002, 0.0, 1.0)] {
+            assert_eq!((flag(Encoding::U16, 0, &[word]), flag(Encoding::U16, 1, &[word])), (Ok(hello), Ok(world)));
+        }
+        for (bit, set) in [(0, 1.0), (31, 0.0), (32, 0.0), (63, 1.0)] {
+            assert_eq!(flag(Encoding::U64, bit, &[0x8000, 0, 0, 1]), Ok(set), "bit {bit}");
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_the_words_a_value_is_finite_and_plausible(words in prop::collection::vec(any::<u16>(), 0..5), kind in 0..8_usize) {

@@ -214,6 +214,13 @@ impl<'t> Table<'t> {
         })
     }
 
+    /// Several texts, when the key is there.
+    pub fn texts(&mut self, m: &mut Mistakes, key: &'static str) -> Option<Vec<String>> {
+        self.typed(m, key, "a list of texts in quotes", |value| {
+            value.as_array()?.iter().map(|v| v.get_ref().as_str().map(str::to_owned)).collect()
+        })
+    }
+
     /// Several numbers in `[low, high]`, when the key is there.
     pub fn numbers(&mut self, m: &mut Mistakes, key: &'static str, low: f64, high: f64) -> Option<Vec<f64>> {
         let wanted = format!("a list of numbers from {low} to {high}");

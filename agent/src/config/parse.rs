@@ -3,7 +3,9 @@
 mod mqtt;
 mod tls;
 
-use super::{BusAddress, Config, Control, ModbusDevice, Nvml, Parity, SerialLine, Spool, SpoolDisk, TlsAddress};
+use super::{
+    BusAddress, Config, Control, Gateway, ModbusDevice, Nvml, Parity, SerialLine, Speech, Spool, SpoolDisk, TlsAddress,
+};
 use crate::profiles::Profiles;
 use headroom_agent_core::document::{self, Mistake, Mistakes, Table};
 use headroom_rack::{Amperes, Class, DeviceId, NodeId, RackId, Watts};
@@ -77,6 +79,11 @@ fn root(
     let mut mqtt = t.tables(m, "dsx", |t, m| mqtt::dsx(t, m, broker.as_ref(), &mut files, &mut taken));
     mqtt.extend(t.tables(m, "mqtt", |t, m| mqtt::json(t, m, broker.as_ref(), &mut files, &mut taken)));
     let gateway = t.table(m, "dsx_gateway", |t, m| mqtt::gateway(t, m, broker.as_ref(), &mut files));
+    for device in &mut mqtt {
+        if let Speech::Dsx(dsx) = &mut device.speech {
+            dsx.own_heartbeat = gateway.as_ref().map(Gateway::heartbeat);
+        }
+    }
     let control = t.table(m, "control", control);
     if let Some(control) = control.filter(|c| c.enabled && c.breaker.is_some()) {
         for device in modbus.iter_mut().filter(|d| d.profile.class == Class::Pdu) {

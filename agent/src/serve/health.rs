@@ -91,7 +91,10 @@ impl Health {
                     Err(why) => missing.entry(why.code()).or_default().push(path.signal.name()),
                 }
             }
-            let said = json!({"state": state(*polled), "good": good, "no_data": missing});
+            let mut said = json!({"state": state(*polled), "good": good, "no_data": missing});
+            if let Some(trouble) = own.trouble.get(device) {
+                said["trouble"] = json!(trouble);
+            }
             devices.insert(device.to_string(), said);
         }
         json!({

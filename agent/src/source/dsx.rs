@@ -1,6 +1,12 @@
 //! Cooling through DSX Exchange topics (BMS Event Bus 1.0, AsyncAPI): metadata says what a point
 //! is, values follow. A value before its metadata is not interpreted; quality other than 1 is
-//! `not_available`. This agent only listens.
+//! `not_available`. What is said to the bus is our heartbeat, where it asks for it.
+
+mod ear;
+mod heartbeat;
+mod integration;
+
+pub use ear::{Ear, Heard};
 
 use headroom_rack::{NoData, Reading, Signal, UnixMs};
 use serde::Deserialize;

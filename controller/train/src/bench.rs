@@ -1,9 +1,34 @@
 //! `headroom-train bench`: published tasks with baselines computed in the same run, one file for each in `bench/`. What they share lives
 //! here: reading plain or gzipped files, the median, and the last line on stdout, which is one JSON object.
 
+mod mnist;
+mod speed;
+
+use crate::stop::Stop;
 use anyhow::{Context, Result};
+use clap::Subcommand;
 use std::io::Read;
 use std::path::Path;
+
+/// The tasks. Each trains once per seed, tells how it goes on stderr, and prints figures, seeds and baselines.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Handwritten digits: a small convolutional network, five epochs.
+    Mnist(mnist::Options),
+    /// Training speed of the shipped forecaster's network on random rows.
+    Speed(speed::Options),
+}
+
+/// Runs one; what it returns is the last line on stdout.
+///
+/// # Errors
+/// The task's own.
+pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
+    match bench {
+        Bench::Mnist(options) => mnist::run(options, stop),
+        Bench::Speed(options) => speed::run(options),
+    }
+}
 
 /// The whole file, unpacked if it is gzipped (seen from its first two bytes, not from its name).
 ///

@@ -1,5 +1,6 @@
 //! The command line of `headroom-train`.
 
+use crate::bench::{self, Bench};
 use crate::data::{self, DataError, Nameplates, inspect};
 use crate::engine::Device;
 use crate::options::{Places, Recipe, Task, Usage};
@@ -47,6 +48,12 @@ pub enum Command {
         /// Seconds between windows.
         #[arg(long, default_value_t = 5)]
         stride: usize,
+    },
+    /// Train on a published task and measure beside baselines. The last line on stdout is JSON.
+    Bench {
+        /// Which.
+        #[command(subcommand)]
+        task: Bench,
     },
     /// Write the best model so far of a training that has a checkpoint.
     Export {
@@ -181,6 +188,10 @@ fn execute(command: Command) -> Result<()> {
             let evaluation = eval::evaluate(&model, &all, stride)?;
             print!("{}", metrics::table(&evaluation.measured));
             println!("{}", evaluation.summary);
+        }
+        Command::Bench { task } => {
+            let stop = Stop::on_signals().context("signals cannot be heard")?;
+            println!("{}", bench::run(&task, &stop)?);
         }
         Command::Export { run, out } => println!("{}", serde_json::to_string(&fit::export(&run, &out)?)?),
     }

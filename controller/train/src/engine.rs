@@ -42,6 +42,7 @@
 
 mod columns;
 mod device;
+pub mod image;
 pub mod layer;
 mod loss;
 mod network;

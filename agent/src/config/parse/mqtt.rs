@@ -1,7 +1,7 @@
 //! Brokers, and the devices that publish by themselves.
 
 use super::{Files, device, host_and_port, tls};
-use crate::config::{Broker, Gateway, JsonPoint, JsonQuality, JsonTime, MqttDevice, Speech};
+use crate::config::{Broker, Dsx, Gateway, JsonPoint, JsonQuality, JsonTime, MqttDevice, Speech};
 use headroom_agent_core::document::{Mistakes, Table};
 use headroom_rack::{Class, DeviceId, Signal};
 use std::time::Duration;
@@ -48,11 +48,13 @@ pub(super) fn broker(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Files<'_>)
             None
         }
     };
+    // Sparkplug asks for 0 (3.0, 6.4): what counts is what the record acknowledges.
+    let acknowledged = t.whole(m, "qos", 0, 1) == Some(1);
     // A wrong URL leaves open whether the files are wanted; then only they themselves are checked.
     let secure = address.as_ref().map_or(t.has("ca_file"), |(_, _, secure)| *secure);
     let tls = tls::mqtt(t, m, files, secure);
     let (host, port, _) = address?;
-    Some(Broker { host, port, credentials, tls })
+    Some(Broker { host, port, credentials, tls, acknowledged })
 }
 
 /// Its own broker, or the uplink's.
@@ -71,10 +73,17 @@ pub(super) fn dsx(
     let topic_prefix = tag_path(t, m, "topic_prefix", "topic_prefix = \"site/row/rack/unit\"");
     // DSX repeats an unchanged value every 100 s.
     let stale_ms = t.whole(m, "stale_ms", 1000, 3_600_000).unwrap_or(250_000);
+    let heartbeat_ms = t.whole(m, "heartbeat_ms", 0, 600_000).unwrap_or(10_000);
+    let integration = t.text(m, "integration").map(str::to_owned);
+    if let Some(text) = integration.as_deref().filter(|i| !is_level(i)) {
+        let remedy = "write the identifier that the building's metadata have in `integration`, one level of a topic";
+        m.add(t.place("integration"), format!("`integration` is {text:?}"), remedy);
+    }
+    let heartbeat = Duration::from_millis(heartbeat_ms);
     Some(MqttDevice {
         broker: broker_of(t, m, files, uplink)?,
         device: device?,
-        speech: Speech::Dsx { topic_prefix: topic_prefix? },
+        speech: Speech::Dsx(Dsx { topic_prefix: topic_prefix?, heartbeat, integration, own_heartbeat: None }),
         stale_after: Duration::from_millis(stale_ms),
     })
 }
@@ -86,7 +95,17 @@ pub(super) fn gateway(
     files: &mut Files<'_>,
 ) -> Option<Gateway> {
     let tag_path = tag_path(t, m, "tag_path", "tag_path = \"site/row/rack\"");
-    Some(Gateway { broker: broker_of(t, m, files, uplink)?, tag_path: tag_path? })
+    let integrations = t.texts(m, "integrations").unwrap_or_default();
+    for text in integrations.iter().filter(|i| !is_level(i) || *i == "PUB") {
+        let remedy = "write their identifiers, each one level of a topic, such as [\"MEPAI1\"]";
+        m.add(t.place("integrations"), format!("`integrations` has {text:?}"), remedy);
+    }
+    Some(Gateway { broker: broker_of(t, m, files, uplink)?, tag_path: tag_path?, integrations })
+}
+
+/// Whether it can be one level of a topic.
+fn is_level(text: &str) -> bool {
+    is_topic(text) && !text.contains('/')
 }
 
 fn tag_path(t: &mut Table<'_>, m: &mut Mistakes, key: &'static str, example: &str) -> Option<String> {

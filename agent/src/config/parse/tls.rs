@@ -1,9 +1,8 @@
 //! The keys that make a connection TLS.
 
 use super::{Files, host_and_port};
-use crate::tls::{Tls, TlsError};
 use headroom_agent_core::document::{Mistakes, Table};
-use rustls::pki_types::ServerName;
+use headroom_tls::{BrokerTls, Tls, is_server_name};
 use std::path::PathBuf;
 
 const KEYS: [&str; 3] = ["ca_file", "certificate_file", "key_file"];
@@ -28,11 +27,7 @@ fn read(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Files<'_>, anonymous: b
     match Tls::load(authority.as_deref()?, identity) {
         Ok(tls) => Some(tls),
         Err(error) => {
-            let of = |path: &PathBuf| match &error {
-                TlsError::Unreadable { path: p, .. }
-                | TlsError::NotPem { path: p, .. }
-                | TlsError::Unfit { path: p, .. } => p == path,
-            };
+            let of = |path: &PathBuf| path == error.path();
             let at = KEYS.iter().zip([&authority, &chain, &key]).find(|(_, p)| p.as_ref().is_some_and(of));
             let place = at.map_or(t.at(), |(name, _)| t.place(name));
             m.add(place, error.to_string(), "let it be a readable PEM file; certificate and key belong together");
@@ -41,12 +36,22 @@ fn read(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Files<'_>, anonymous: b
     }
 }
 
-/// For MQTT: there when the URL says `mqtts`, and a mistake when it does not.
-pub(super) fn mqtt(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Files<'_>, secure: bool) -> Option<Tls> {
-    if secure {
-        return read(t, m, files, true);
+/// The name that the other side's certificate must carry, where it is not the host.
+fn server_name(t: &mut Table<'_>, m: &mut Mistakes) -> Option<String> {
+    let name = t.text(m, "server_name").map(str::to_owned);
+    if let Some(text) = name.as_deref().filter(|n| !is_server_name(n)) {
+        m.add(t.place("server_name"), format!("{text:?} is no server name"), "write a host name or an IP address");
     }
-    for key in KEYS {
+    name
+}
+
+/// For MQTT: there when the URL says `mqtts`, and a mistake when it does not.
+pub(super) fn mqtt(t: &mut Table<'_>, m: &mut Mistakes, files: &mut Files<'_>, secure: bool) -> Option<BrokerTls> {
+    if secure {
+        let server_name = server_name(t, m);
+        return read(t, m, files, true).map(|tls| BrokerTls { tls, server_name });
+    }
+    for key in KEYS.into_iter().chain(["server_name"]) {
         if t.text(m, key).is_none() {
             continue;
         }
@@ -63,10 +68,9 @@ pub(super) fn modbus(
     files: &mut Files<'_>,
     address: Option<&str>,
 ) -> Option<(String, Tls)> {
-    let named = t.text(m, "server_name").map(str::to_owned);
-    let name = named.or_else(|| Some(host_and_port(address?)?.0.to_owned()));
-    if let Some(text) = name.as_deref().filter(|n| ServerName::try_from(*n).is_err()) {
-        m.add(t.place("server_name"), format!("{text:?} is no server name"), "write a host name or an IP address");
+    let name = server_name(t, m).or_else(|| Some(host_and_port(address?)?.0.to_owned()));
+    if let Some(text) = name.as_deref().filter(|n| !t.has("server_name") && !is_server_name(n)) {
+        m.add(t.place("address"), format!("{text:?} is no server name"), "give server_name, or another address");
     }
     let tls = read(t, m, files, false)?;
     Some((name?, tls))

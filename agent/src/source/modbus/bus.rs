@@ -10,7 +10,7 @@ use headroom_rack::NoData;
 use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::slave::{Slave, SlaveContext};
@@ -61,6 +61,18 @@ impl ModbusBus {
     /// A bus at an address; connects with the first request.
     pub fn new(address: BusAddress) -> Self {
         Self { address, context: None, late: None, quiet_since: None, told: false }
+    }
+
+    /// A bus over a stream that stands already: RTU frames or those of Modbus TCP. Once it is lost there
+    /// is no other.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + std::fmt::Debug + Unpin + Send + 'static, is_rtu: bool) -> Self {
+        let nowhere = String::new();
+        let (address, context) = if is_rtu {
+            (BusAddress::RtuOverTcp(nowhere), rtu::attach(stream))
+        } else {
+            (BusAddress::Tcp(nowhere), tcp::attach(stream))
+        };
+        Self { context: Some(context), ..Self::new(address) }
     }
 
     async fn connect(&mut self, timeout: Duration) -> Result<Context, NoData> {

@@ -1,9 +1,13 @@
-//! TLS for what is read and where it goes: Modbus/TCP Security and MQTT. Certificates are read when
-//! the config is, so that `check` finds what is wrong with them. TLS 1.2 and 1.3 only, as the MODBUS/TCP
-//! Security Protocol Specification v21 (5.2, R-08) demands.
+//! TLS of agents and controller: Modbus/TCP Security and MQTT. Certificates are read when the config is,
+//! so that `check` finds what is wrong with them. TLS 1.2 and 1.3 only, as the MODBUS/TCP Security
+//! Protocol Specification v21 (5.2, R-08) demands. What a config calls its keys is the programs' own.
+
+mod mqtt;
+
+pub use mqtt::{BrokerTls, session};
 
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -38,6 +42,20 @@ pub enum TlsError {
         /// What rustls says.
         source: rustls::Error,
     },
+}
+
+impl TlsError {
+    /// The file that is of no use.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Unreadable { path, .. } | Self::NotPem { path, .. } | Self::Unfit { path, .. } => path,
+        }
+    }
+}
+
+/// Whether a certificate can carry this name: a host name or an IP address.
+pub fn is_server_name(text: &str) -> bool {
+    ServerName::try_from(text).is_ok()
 }
 
 /// Whom to trust and who we are. Two are equal when their files held the same.

@@ -42,7 +42,7 @@ pub(super) fn read(t: &Table<'_>, main: Option<&Broker>, nodes: &[Node], m: &Mis
         return None;
     }
     let own = t.table("broker");
-    let broker = if own.is_there() { super::broker(&own, m) } else { main.cloned() };
+    let broker = if own.is_there() { super::broker::read(&own, m) } else { main.cloned() };
     let identifier = identifier(t.need("identifier", "\"site-1\""), "identifier", m);
     let infra = t
         .get("infra_identifier")

@@ -22,7 +22,10 @@ const LASTS: Duration = Duration::from_secs(25);
 fn scenario() -> String {
     let mut text = "site = \"demo\"\n[breaker]\nrating_amperes = 63.0\n".to_owned();
     for rack in 1..=4 {
-        let _ = write!(text, "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\nworkload = \"batch\"\nlevel = [[0, 0.8]]\n");
+        let _ = write!(
+            text,
+            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\nlevel = [[0, 0.8]]\n"
+        );
     }
     text
 }

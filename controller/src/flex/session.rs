@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::Broker;
 use crate::http;
 use crate::stop::Stop;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, PublishOptions, QoS};
+use rumqttc::{AsyncClient, Event, EventLoop, Packet, PublishOptions, QoS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -48,8 +48,8 @@ pub struct Ends {
 
 /// Connects in the background.
 pub fn start(broker: &Broker, voice: Voice, gate: Gate, clock: Clock, stop: Stop) -> Ends {
-    let mut options =
-        MqttOptions::new(format!("headroom-flex-{}", voice.identifier), (broker.host.clone(), broker.port));
+    let client_id = format!("headroom-flex-{}", voice.identifier);
+    let mut options = headroom_tls::session(&client_id, (&broker.host, broker.port), broker.tls.as_ref());
     options.set_keep_alive(5).set_clean_session(false).set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
     if let Some(login) = &broker.login {
         options.set_credentials(login.user.clone(), login.password.clone());

@@ -27,7 +27,7 @@ mod shape;
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
 use crate::policy::Policy;
-use crate::topology::{Constraint, NodeSpec, Topology};
+use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
 use cords::Wiring;
@@ -48,6 +48,8 @@ const NEAR: f64 = 1.05;
 const OTHER_S: f64 = 15.0;
 /// The name under which a Plan speaks of everything together: what an external target binds.
 const SITE: &str = "site";
+/// The name under which it speaks of a ceiling of the policy.
+const RULED: &str = "policy";
 
 /// The decision with its memory: trip images, demands held, budgets given.
 #[derive(Debug, Clone)]
@@ -67,20 +69,54 @@ pub struct Decider {
     split: Arc<Vec<bool>>,
     /// Since when each node has been on battery.
     battery: Vec<Option<Mono>>,
+    /// What the policy lets flow through each node, if it says.
+    capped: Vec<Option<Watts>>,
     /// What all racks together may draw, if somebody outside says so.
     target: Option<Watts>,
+    /// When a target from outside last held.
+    targeted: Option<Mono>,
     wiring: Arc<Wiring>,
     /// Per rack the nodes above it, the constraints it counts in and, last, the site as a whole.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
     site: NodeId,
+    ruled: NodeId,
     last: Option<Mono>,
+}
+
+/// What the policy says of one rack.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    band: usize,
+    weight: f64,
+    floor_gpu: Watts,
+    ceiling_gpu: Watts,
+}
+
+impl Wanted {
+    fn of(spec: &RackSpec, policy: &Policy) -> Self {
+        let band = policy.band(&spec.id, &spec.priority);
+        let bounds = policy.bounds(&spec.id, band);
+        let ceiling_gpu = bounds.ceiling_gpu.unwrap_or(spec.gpu_max).min(spec.gpu_max);
+        Self {
+            band: policy.rank(band),
+            weight: bounds.weight.unwrap_or(spec.weight),
+            floor_gpu: bounds.floor_gpu.unwrap_or(policy.floor_gpu).min(ceiling_gpu),
+            ceiling_gpu,
+        }
+    }
+}
+
+/// What the policy lets flow through each node.
+fn capped(topology: &Topology, policy: &Policy) -> Vec<Option<Watts>> {
+    topology.nodes().iter().map(|n| policy.nodes.get(&n.id).copied()).collect()
 }
 
 /// What is remembered of one rack.
 #[derive(Debug, Clone, Default)]
 struct RackMemory {
-    band: usize,
+    /// What the policy says of it.
+    wanted: Wanted,
     demand: Option<Watts>,
     gpu_limit: Option<Watts>,
     /// When its limit was last lowered.
@@ -106,10 +142,14 @@ impl Decider {
             let constrained = topology.constrained(i).iter().map(|(c, share)| (site + c, *share));
             topology.shares(i).iter().copied().chain(constrained).chain([(all, 1.0)]).collect()
         };
-        let remember = |band: &str| RackMemory { band: policy.rank(band), ..RackMemory::default() };
         Self {
             paths: Arc::new((0..topology.racks().len()).map(path).collect()),
-            racks: topology.racks().iter().map(|r| remember(&r.priority)).collect(),
+            racks: topology
+                .racks()
+                .iter()
+                .map(|r| RackMemory { wanted: Wanted::of(r, &policy), ..RackMemory::default() })
+                .collect(),
+            capped: capped(&topology, &policy),
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; site],
             battery: vec![None; site],
@@ -121,7 +161,9 @@ impl Decider {
             protection,
             lasting,
             target: None,
+            targeted: None,
             site: NodeId::new(SITE).expect("invariant: the word is an id"),
+            ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
             last: None,
         }
     }
@@ -129,6 +171,25 @@ impl Decider {
     /// Sets what all racks and what else hangs on the feeds may draw together; `None` lifts it.
     pub fn set_target(&mut self, target: Option<Watts>) {
         self.target = target.filter(|t| t.is_finite());
+    }
+
+    /// Takes another policy; what was learned of the plant stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        for (memory, spec) in self.racks.iter_mut().zip(self.topology.racks()) {
+            memory.wanted = Wanted::of(spec, &policy);
+        }
+        self.capped = capped(&self.topology, &policy);
+        self.policy = policy;
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What all may draw together: the target from outside or the policy's, whichever is less.
+    fn target(&self) -> Option<Watts> {
+        self.target.into_iter().chain(self.policy.site).reduce(Watts::min)
     }
 
     /// The used share of each node's trip image.
@@ -165,6 +226,9 @@ impl Decider {
     ) -> Plan {
         let dt_s = self.last.map_or(0.0, |last| now.since(last).as_secs_f64());
         self.last = Some(now);
+        if self.target.is_some() {
+            self.targeted = Some(now);
+        }
         let topology = Arc::clone(&self.topology);
         let live = self.live(fleet, now);
         let mut paths = Arc::clone(&self.paths);
@@ -223,17 +287,13 @@ impl Decider {
 
     fn ask<'t>(&self, index: usize, rack: &RackNow, shares: &'t [(usize, f64)]) -> Ask<'t> {
         let spec = &self.topology.racks()[index];
-        let floor = rack.overhead + self.policy.floor_gpu.min(spec.gpu_max) * f64::from(spec.gpus);
+        let wanted = self.racks[index].wanted;
+        let floor = rack.overhead + wanted.floor_gpu * f64::from(spec.gpus);
+        let most = rack.overhead + wanted.ceiling_gpu * f64::from(spec.gpus);
         // A rack nobody can reach takes what it takes; the others have to make room.
         let floor = if rack.reachable { floor } else { rack.worst.max(floor) };
-        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c));
-        Ask {
-            floor: floor.get(),
-            demand: cooled.max(floor).get(),
-            weight: spec.weight,
-            band: self.racks[index].band,
-            shares,
-        }
+        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c)).min(most);
+        Ask { floor: floor.get(), demand: cooled.max(floor).get(), weight: wanted.weight, band: wanted.band, shares }
     }
 
     /// What is left over becomes room to ramp, most important bands first, up to what a sudden ramp
@@ -245,7 +305,7 @@ impl Decider {
             .enumerate()
             .map(|(i, (ask, grant))| {
                 let (spec, rack) = (&self.topology.racks()[i], &racks[i]);
-                let full = spec.nameplate() - spec.overhead + rack.overhead;
+                let full = self.racks[i].wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
                 let top = rack.cooling.map_or(full, |c| full.min(c)).get();
                 let bound = self.racks[i].bound.is_some_and(|at| now.since(at) < LEND_AFTER);
                 let demand = if bound { grant.watts } else { top.max(grant.watts) };

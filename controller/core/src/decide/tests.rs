@@ -499,6 +499,7 @@ fn short_peaks_pass_and_what_lasts_is_held_at_the_derated_rating() {
     assert!(limit_at(0.6, 200) > 1.2, "after calm: {}", limit_at(0.6, 200));
     assert!((limit_at(0.95, 400) - 0.95).abs() < 0.01, "after long load: {}", limit_at(0.95, 400));
     assert!((limit_at(1.2, 60) - 0.95).abs() < 0.01, "after an overload: {}", limit_at(1.2, 60));
+}
 
 /// The plan after `seconds` of GPUs that want all they can get, under this policy.
 fn after(policy: Policy, seconds: u64, then: Option<Policy>) -> Plan {

@@ -77,6 +77,8 @@ pub struct Decider {
     groups: Vec<outside::Group>,
     /// For the answers that lie ready.
     kept: answer::Kept,
+    /// When a limit from outside last held.
+    targeted: Option<Mono>,
     wiring: Arc<Wiring>,
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
@@ -159,6 +161,7 @@ impl Decider {
             lasting,
             groups,
             kept: answer::Kept::default(),
+            targeted: None,
             ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
             last: None,
         }
@@ -219,6 +222,9 @@ impl Decider {
     ) -> Plan {
         let dt_s = self.last.map_or(0.0, |last| now.since(last).as_secs_f64());
         self.last = Some(now);
+        if self.is_targeted() {
+            self.targeted = Some(now);
+        }
         let topology = Arc::clone(&self.topology);
         let live = self.live(fleet, now);
         let mut paths = Arc::clone(&self.paths);

@@ -160,8 +160,8 @@ pub fn play(case: &Case, floor_from_s: Option<f64>) -> Outcome {
         stage.deaf = cut || on(EventKind::ControllerPartitioned);
         stage.late = case.events.iter().find(|e| e.kind == EventKind::MessagesLate && e.lasts(t)).map(|e| e.value);
         let hits = |r: usize, kind| case.events.iter().any(|e| e.kind == kind && e.lasts(t) && e.is_about(r));
-        for r in 0..present.len() {
-            stage.harm(r, hits(r, EventKind::AgentKilled) || !present[r], hits(r, EventKind::AgentHung));
+        for (r, there) in present.iter().enumerate() {
+            stage.harm(r, hits(r, EventKind::AgentKilled) || !there, hits(r, EventKind::AgentHung));
         }
         let now_present = case.present(t);
         if now_present != present {

@@ -8,6 +8,10 @@ use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec};
 use headroom_rack::{LimitKind, Mono, Quality, Watts};
 use std::time::Duration;
 
+/// No peaks for so long after a target from outside was lifted: breakers cooled down while it held, and the
+/// load that waited would otherwise come back higher than it went.
+const NO_REBOUND: Duration = Duration::from_secs(120);
+
 pub(super) struct NodeNow {
     pub power: Watts,
     /// Load of the fullest phase over its rating: what heats the trip image.
@@ -106,7 +110,7 @@ impl Decider {
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
         let hot = rating * self.protection[i].allowed(2.0 * response);
-        let peaks = self.peaks(i, spec, ratio, dt_s);
+        let peaks = self.peaks(i, spec, ratio, now, dt_s);
         let mut limits = vec![(continuous * peaks, LimitKind::Continuous)];
         limits.push(match spec.kind {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
@@ -198,12 +202,16 @@ impl Decider {
     /// minute. So a device with a thermal image may carry peaks that one of the derated size would survive, and
     /// is back at the derated rating when the image of that one is full. Others, a UPS above all, are rated for
     /// what flows.
-    fn peaks(&mut self, i: usize, spec: &NodeSpec, ratio: f64, dt_s: f64) -> f64 {
+    fn peaks(&mut self, i: usize, spec: &NodeSpec, ratio: f64, now: Mono, dt_s: f64) -> f64 {
         if !spec.curve.is_thermal() {
             return 1.0;
         }
         let holds = spec.curve.holds();
         self.lasting[i].advance(ratio * holds / self.policy.derate, dt_s);
+        // Whoever asked for less does not want a rebound when it is over.
+        if self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND) {
+            return 1.0;
+        }
         (self.lasting[i].allowed(self.alone().as_secs_f64()) / holds).max(1.0)
     }
 

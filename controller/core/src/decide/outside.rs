@@ -71,6 +71,11 @@ impl Decider {
         grouped(&self.groups, first, self.racks[rack].wanted.band > 0, shares)
     }
 
+    /// Somebody outside limits something now.
+    pub(super) fn is_targeted(&self) -> bool {
+        self.groups.iter().any(|group| group.target.is_some())
+    }
+
     fn flexible(&self) -> Vec<bool> {
         self.racks.iter().map(|r| r.wanted.band > 0).collect()
     }

@@ -69,7 +69,7 @@ fn branches(plant: &mut PlantSpec, chance: &mut Chance) {
     }
     let half = plant.racks.len().div_ceil(2);
     let mut found: Vec<BranchSpec> = Vec::new();
-    for feed in 0..plant.feed_count() {
+    for (feed, name) in FEED_NAMES.iter().enumerate().take(plant.feed_count()) {
         let on: Vec<usize> = (0..plant.racks.len()).filter(|r| plant.racks[*r].cords.contains(&feed)).collect();
         let mut add = |id: String, parent: Option<usize>, racks: Vec<usize>, chance: &mut Chance| {
             let watts = floors(plant, feed, |r| racks.contains(&r)) * chance.between(1.15, 2.2);
@@ -82,9 +82,9 @@ fn branches(plant: &mut PlantSpec, chance: &mut Chance) {
             if group.is_empty() {
                 continue;
             }
-            let row = add(format!("row-{}-{g}", FEED_NAMES[feed]), None, group.to_vec(), chance);
+            let row = add(format!("row-{name}-{g}"), None, group.to_vec(), chance);
             for rack in group.iter().filter(|_| depth == 2 && group.len() > 1) {
-                add(format!("tap-{}-{}", FEED_NAMES[feed], rack + 1), Some(row), vec![*rack], chance);
+                add(format!("tap-{name}-{}", rack + 1), Some(row), vec![*rack], chance);
             }
         }
     }

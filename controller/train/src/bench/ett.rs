@@ -28,6 +28,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 use table::Table;
 
+pub use table::seconds;
+
 /// Rows of one look-back, as in the published tables with the longest look-back that all of them share.
 const LOOK_BACK: usize = 336;
 /// Penalties of the closed-form map to choose from on the validation part.

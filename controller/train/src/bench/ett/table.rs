@@ -86,7 +86,7 @@ fn row(line: &str, names: &[String]) -> Result<(i64, Vec<f64>), String> {
 }
 
 /// Seconds since 1970 without a time zone, of `YYYY-MM-DD HH:MM` with or without `:SS` (a `T` between and `/` in the date will do).
-fn seconds(text: &str) -> Option<i64> {
+pub fn seconds(text: &str) -> Option<i64> {
     let (date, time) = text.split_once([' ', 'T'])?;
     let date: Vec<i64> = date.split(['-', '/']).map(|part| part.parse().ok()).collect::<Option<_>>()?;
     let time: Vec<i64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;

@@ -29,7 +29,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// What held-out training engines of FD001 chose; see `BENCH.md`.
+    /// What held-out training engines of FD001 chose; see `BENCH-tasks.md`.
     pub fn new(seed: u64) -> Self {
         let plan = Plan {
             epochs: 60,

@@ -50,6 +50,7 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
             "worst_lateness_s": picture.counts.worst_lateness_s,
         },
         "policy": picture.policy,
+        "redundancy_cost_watts": plan.map(|_| picture.redundancy_cost),
         "nodes": nodes,
         "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, now)).collect::<Vec<_>>(),
         "ups": ups(config, picture),

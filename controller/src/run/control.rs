@@ -353,6 +353,7 @@ impl Control {
             forecasts: Arc::clone(&self.forecasts),
             findings: self.findings.clone(),
             counts: self.counts.clone(),
+            redundancy_cost: self.decider.redundancy_cost(),
             policy: self.policy.status().clone(),
             model: self.model.clone(),
             learning: parts.learning.shown(),

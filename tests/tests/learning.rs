@@ -10,7 +10,7 @@ use headroom_tests::{http, program, succeed};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const GPUS: u32 = 8;
 
@@ -49,6 +49,21 @@ fn fill(dir: &Path) {
     }
     std::fs::write(dir.join("00000001.hrec"), bytes).expect("a segment");
     std::fs::remove_file(trace).expect("the trace was there");
+}
+
+/// A training gives way to whatever else the machine does, so that it may take long on a busy one.
+const LONG: Duration = Duration::from_secs(900);
+
+/// As [`until`], but for what a training does.
+fn at_last<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LONG;
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited {LONG:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Processes whose command line holds these words.
@@ -105,7 +120,7 @@ fn a_training_beside_the_closed_loop_costs_it_no_period_and_no_lease() {
     let trainer = until("the trainer", || processes(&runs).into_iter().find(|id| stat(*id, 19) == Some(19)));
     // Scheduling policy 5 is SCHED_IDLE (sched(7)).
     until("the lowest priority", || (stat(trainer, 41) == Some(5) || processes(&runs).is_empty()).then_some(()));
-    let after = until("the training's end", || {
+    let after = at_last("the training's end", || {
         let state = row.state();
         let phase = state.pointer("/learning/phase").and_then(Value::as_str)?;
         (phase == "shadow" || (phase == "rest" && state["learning"]["last"].is_string())).then_some(state)

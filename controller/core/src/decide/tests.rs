@@ -524,8 +524,8 @@ fn a_silent_meter_alone_is_no_lost_cord() {
 fn short_peaks_pass_and_what_lasts_is_held_at_the_derated_rating() {
     let id = NodeId::new("breaker-a").unwrap();
     let breaker = NodeSpec::new(id.clone(), NodeKind::Breaker, "a", Watts::new(23_040.0));
-    let whole = row();
-    let racks = whole.racks().iter().map(|rack| {
+    let like = row();
+    let racks = like.racks().iter().map(|rack| {
         let feeds = vec![FeedShare::new(id.clone(), 1.0, DeviceId::new("pdu-a").unwrap())];
         RackSpec { feeds, ..rack.clone() }
     });

@@ -44,6 +44,8 @@ pub struct Picture {
     pub findings: Vec<Finding>,
     /// What the loop counted.
     pub counts: Counts,
+    /// The policy in force.
+    pub policy: crate::policy::Status,
     /// The forecaster.
     pub model: ModelStatus,
     /// Alert deliveries.

@@ -28,7 +28,7 @@ pub use answer::Prepared;
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
 use crate::policy::Policy;
-use crate::topology::{Constraint, NodeSpec, Topology};
+use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
 use headroom_rack::{DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
@@ -43,6 +43,8 @@ const LEND_AFTER: Duration = Duration::from_secs(20);
 /// Losses, fans and cooling change slowly; what two meters read half a second apart on a swinging
 /// load differ by does not, and must not move a cap. Time constant, s.
 const OTHER_S: f64 = 15.0;
+/// The name under which a Plan speaks of a ceiling of the policy.
+const RULED: &str = "policy";
 
 /// The decision with its memory: trip images, demands held, budgets given.
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub struct Decider {
     split: Arc<Vec<bool>>,
     /// Since when each node has been on battery.
     battery: Vec<Option<Mono>>,
+    /// What the policy lets flow through each node, if it says.
+    capped: Vec<Option<Watts>>,
     /// What somebody outside may limit; the site as a whole comes first.
     groups: Vec<outside::Group>,
     /// For the answers that lie ready.
@@ -66,13 +70,43 @@ pub struct Decider {
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
+    ruled: NodeId,
     last: Option<Mono>,
+}
+
+/// What the policy says of one rack.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    band: usize,
+    weight: f64,
+    floor_gpu: Watts,
+    ceiling_gpu: Watts,
+}
+
+impl Wanted {
+    fn of(spec: &RackSpec, policy: &Policy) -> Self {
+        let band = policy.band(&spec.id, &spec.priority);
+        let bounds = policy.bounds(&spec.id, band);
+        let ceiling_gpu = bounds.ceiling_gpu.unwrap_or(spec.gpu_max).min(spec.gpu_max);
+        Self {
+            band: policy.rank(band),
+            weight: bounds.weight.unwrap_or(spec.weight),
+            floor_gpu: bounds.floor_gpu.unwrap_or(policy.floor_gpu).min(ceiling_gpu),
+            ceiling_gpu,
+        }
+    }
+}
+
+/// What the policy lets flow through each node.
+fn capped(topology: &Topology, policy: &Policy) -> Vec<Option<Watts>> {
+    topology.nodes().iter().map(|n| policy.nodes.get(&n.id).copied()).collect()
 }
 
 /// What is remembered of one rack.
 #[derive(Debug, Clone, Default)]
 struct RackMemory {
-    band: usize,
+    /// What the policy says of it.
+    wanted: Wanted,
     demand: Option<Watts>,
     gpu_limit: Option<Watts>,
     /// When its limit was last lowered.
@@ -93,10 +127,14 @@ impl Decider {
         let count = protection.len();
         let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
         let groups = vec![outside::site(&topology)];
-        let remember = |band: &str| RackMemory { band: policy.rank(band), ..RackMemory::default() };
         Self {
             paths: outside::paths(&topology, &groups, &vec![true; topology.racks().len()]),
-            racks: topology.racks().iter().map(|r| remember(&r.priority)).collect(),
+            racks: topology
+                .racks()
+                .iter()
+                .map(|r| RackMemory { wanted: Wanted::of(r, &policy), ..RackMemory::default() })
+                .collect(),
+            capped: capped(&topology, &policy),
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; count],
             battery: vec![None; count],
@@ -107,8 +145,24 @@ impl Decider {
             protection,
             groups,
             kept: answer::Kept::default(),
+            ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
             last: None,
         }
+    }
+
+    /// Takes another policy; what was learned of the plant stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        for (memory, spec) in self.racks.iter_mut().zip(self.topology.racks()) {
+            memory.wanted = Wanted::of(spec, &policy);
+        }
+        self.capped = capped(&self.topology, &policy);
+        self.policy = policy;
+        self.regroup();
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The used share of each node's trip image.
@@ -198,17 +252,13 @@ impl Decider {
 
     fn ask<'t>(&self, index: usize, rack: &RackNow, shares: &'t [(usize, f64)]) -> Ask<'t> {
         let spec = &self.topology.racks()[index];
-        let floor = rack.overhead + self.policy.floor_gpu.min(spec.gpu_max) * f64::from(spec.gpus);
+        let wanted = self.racks[index].wanted;
+        let floor = rack.overhead + wanted.floor_gpu * f64::from(spec.gpus);
+        let most = rack.overhead + wanted.ceiling_gpu * f64::from(spec.gpus);
         // A rack nobody can reach takes what it takes; the others have to make room.
         let floor = if rack.reachable { floor } else { rack.worst.max(floor) };
-        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c));
-        Ask {
-            floor: floor.get(),
-            demand: cooled.max(floor).get(),
-            weight: spec.weight,
-            band: self.racks[index].band,
-            shares,
-        }
+        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c)).min(most);
+        Ask { floor: floor.get(), demand: cooled.max(floor).get(), weight: wanted.weight, band: wanted.band, shares }
     }
 
     /// What is left over becomes room to ramp, most important bands first, up to what a sudden ramp
@@ -220,7 +270,7 @@ impl Decider {
             .enumerate()
             .map(|(i, (ask, grant))| {
                 let (spec, rack) = (&self.topology.racks()[i], &racks[i]);
-                let full = spec.nameplate() - spec.overhead + rack.overhead;
+                let full = self.racks[i].wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
                 let top = rack.cooling.map_or(full, |c| full.min(c)).get();
                 let bound = self.racks[i].bound.is_some_and(|at| now.since(at) < LEND_AFTER);
                 let demand = if bound { grant.watts } else { top.max(grant.watts) };

@@ -17,7 +17,7 @@ pub mod urgency;
 pub use decide::{Decider, Prepared};
 pub use fleet::Fleet;
 pub use health::Health;
-pub use policy::Policy;
+pub use policy::{Bounds, Policy, Rule, Rules, When};
 pub use story::{Event, Story};
 pub use topology::{
     Constraint, CoolingSpec, FeedShare, MeterRef, NodeKind, NodeSpec, RackSpec, Topology, TopologyError,

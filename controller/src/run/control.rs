@@ -12,6 +12,7 @@ use crate::influx::line::{metric_lines, snapshot_lines};
 use crate::link::LinkEvent;
 use crate::observed::observe;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
+use crate::policy::Live;
 use crate::record::Marks;
 use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
@@ -23,6 +24,7 @@ use headroom_rack::{
 use headroom_wire::Downlink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the first decision waits for racks to be heard, in periods. Without an Order agents
@@ -55,6 +57,11 @@ pub(super) struct Control {
     decide_s: f64,
     last: Picture,
     flex: Option<Flex>,
+    policy: Live,
+    /// Set by SIGHUP: read the policy file at the next turn.
+    reload: Arc<AtomicBool>,
+    /// Lines of the start, noted with the first turn.
+    begun: Vec<String>,
 }
 
 impl Control {
@@ -64,8 +71,10 @@ impl Control {
         topology: &Topology,
         last_plan: Option<&Plan>,
         board: Arc<Board>,
+        reload: Arc<AtomicBool>,
         flex: Option<Flex>,
     ) -> Self {
+        let (policy, begun) = Live::start(&config, clock.unix());
         let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
         let mut epoch = clock.unix().get();
         if let Some(plan) = last_plan {
@@ -100,6 +109,9 @@ impl Control {
             decide_s: 0.0,
             last: Picture::default(),
             flex,
+            policy,
+            reload,
+            begun,
             config,
             clock,
             board,
@@ -177,6 +189,7 @@ impl Control {
     /// The periodic turn.
     pub(super) async fn tick(&mut self, parts: &Parts) {
         let at = self.clock.unix();
+        self.look_at_policy(parts);
         let answer = parts.forecaster.forecast(&self.histories, at).await;
         let by_model =
             answer.forecasts.values().filter(|f| matches!(f.source, headroom_rack::Source::Model(_))).count() as u64;
@@ -210,6 +223,14 @@ impl Control {
                 influx.write(metric_lines(&families, plan.at));
             }
         }
+    }
+
+    fn look_at_policy(&mut self, parts: &Parts) {
+        let asked = self.reload.swap(false, Ordering::Relaxed);
+        let config = Arc::clone(&self.config);
+        let mut lines = std::mem::take(&mut self.begun);
+        lines.extend(self.policy.poll(&config, self.clock.unix(), asked));
+        lines.into_iter().for_each(|line| self.note(parts, "policy", line));
     }
 
     fn is_warm(&self) -> bool {
@@ -256,6 +277,11 @@ impl Control {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let begun = self.clock.uptime();
         self.generation.counter += 1;
+        let (policy, lines) = self.policy.at(at);
+        lines.into_iter().for_each(|line| self.note(parts, "policy", line));
+        if *self.decider.policy() != policy {
+            self.decider.set_policy(policy);
+        }
         if let Some(flex) = &mut self.flex {
             flex.limit(&mut self.decider, at);
         }
@@ -323,6 +349,7 @@ impl Control {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let mut findings = self.health.findings(now, at);
         findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
+        findings.extend(self.policy.finding());
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
             parts.record.append(Entry::Finding(finding.clone()));
@@ -348,6 +375,7 @@ impl Control {
             forecasts: Arc::clone(&self.forecasts),
             findings: self.findings.clone(),
             counts: self.counts.clone(),
+            policy: self.policy.status().clone(),
             model: self.model.clone(),
             alerts: parts.alerts.as_ref().map(crate::alert::Alerts::counts).unwrap_or_default(),
             record: parts.record.stats(),

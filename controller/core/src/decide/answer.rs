@@ -119,16 +119,14 @@ impl Decider {
 
     fn limits_for(&self, rooms: &[f64], paths: &[Vec<(usize, f64)>]) -> Vec<Watts> {
         let specs = self.topology.racks().iter();
-        let asks: Vec<Ask<'_>> = specs
-            .clone()
-            .zip(&self.kept.racks)
-            .zip(paths)
+        let racks = self.kept.racks.iter().zip(paths);
+        let asks: Vec<Ask<'_>> = racks
             .enumerate()
-            .map(|(i, ((spec, kept), shares))| Ask {
+            .map(|(i, (kept, shares))| Ask {
                 floor: kept.floor,
                 demand: kept.demand,
-                weight: spec.weight,
-                band: self.racks[i].band,
+                weight: self.racks[i].wanted.weight,
+                band: self.racks[i].wanted.band,
                 shares,
             })
             .collect();
@@ -137,7 +135,7 @@ impl Decider {
             let per_gpu = (Watts::new(grants[i].watts) - self.kept.racks[i].overhead) / f64::from(spec.gpus);
             // What nothing keeps below its demand keeps what it has.
             match grants[i].bound_by {
-                Some(_) => whole(per_gpu).clamp(self.policy.floor_gpu.min(spec.gpu_max), spec.gpu_max),
+                Some(_) => whole(per_gpu).clamp(self.racks[i].wanted.floor_gpu, spec.gpu_max),
                 None => spec.gpu_max,
             }
         };

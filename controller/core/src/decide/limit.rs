@@ -101,12 +101,17 @@ impl Decider {
             let share = below.demand / (below.demand + more);
             limits.push((rating * (self.protection[i].allowed(response) * share), LimitKind::Redundancy));
         }
+        limits.extend(self.capped[i].map(|watts| (watts, LimitKind::External)));
         let lasting = self.stretch(i, spec, power, fleet, now);
         limits.extend(lasting.map(|watts| (watts, LimitKind::UpsOverload)));
         let least = limits.into_iter().reduce(|least, next| if next.0 < least.0 { next } else { least });
         let (limit, kind) = least.unwrap_or((continuous, LimitKind::Continuous));
         // A battery does not come back by cooling down: nothing beyond is lent.
-        let ramp = if lasting.is_some() { limit } else { hot.max(limit) };
+        let ramp = match (lasting, self.capped[i]) {
+            (Some(_), _) => limit,
+            (None, Some(most)) => hot.max(limit).min(most),
+            (None, None) => hot.max(limit),
+        };
         NodeNow { power, ratio, quality, other, expected: below.expected + other, limit, kind, ramp }
     }
 

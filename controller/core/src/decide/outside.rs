@@ -40,7 +40,7 @@ impl Decider {
         let all = self.topology.nodes();
         let nodes = nodes.iter().filter_map(|id| all.iter().position(|n| n.id == *id)).collect();
         self.groups.push(Group { name, nodes, target: None, gentle: false });
-        self.paths = paths(&self.topology, &self.groups, &self.flexible());
+        self.regroup();
     }
 
     /// Limits a group, or lifts its limit. `gentle`: only racks outside the first band give way, and
@@ -50,31 +50,38 @@ impl Decider {
         group.target = target.filter(|t| t.is_finite());
         let gentle = gentle && group.target.is_some();
         if std::mem::replace(&mut group.gentle, gentle) != gentle {
-            self.paths = paths(&self.topology, &self.groups, &self.flexible());
+            self.regroup();
         }
     }
 
-    fn flexible(&self) -> Vec<bool> {
-        self.racks.iter().map(|r| r.band > 0).collect()
+    /// Who counts in which group, anew.
+    pub(super) fn regroup(&mut self) {
+        let flexible: Vec<bool> = self.racks.iter().map(|r| r.wanted.band > 0).collect();
+        self.paths = paths(&self.topology, &self.groups, &flexible);
+    }
+
+    /// What a group may draw: the target from outside; for the site the policy's if that is less.
+    fn target_of(&self, group: usize) -> Option<Watts> {
+        let ruled = self.policy.site.filter(|_| group == 0);
+        self.groups[group].target.into_iter().chain(ruled).reduce(Watts::min)
     }
 
     /// What each group's limit leaves for its racks, in watts; without one, everything.
     pub(super) fn outside(&self, nodes: &[NodeNow], racks: &[RackNow]) -> Vec<f64> {
-        let room = |group: &Group| {
-            let Some(target) = group.target else { return f64::INFINITY };
+        let room = |(i, group): (usize, &Group)| {
+            let Some(target) = self.target_of(i) else { return f64::INFINITY };
             let other: Watts = group.nodes.iter().map(|n| nodes[*n].other).sum();
-            let firm = racks.iter().enumerate().filter(|(i, _)| group.gentle && self.racks[*i].band == 0);
+            let firm = racks.iter().enumerate().filter(|(i, _)| group.gentle && self.racks[*i].wanted.band == 0);
             let firm: Watts = firm.map(|(i, rack)| rack.demand * share(&self.topology, i, group)).sum();
             (target - other - firm).get()
         };
-        self.groups.iter().map(room).collect()
+        self.groups.iter().enumerate().map(room).collect()
     }
 
     /// Watts left at a group.
     pub(super) fn outside_margin(&self, group: usize, nodes: &[NodeNow]) -> Watts {
-        let group = &self.groups[group];
-        let flows: Watts = group.nodes.iter().map(|n| nodes[*n].power).sum();
-        group.target.unwrap_or(Watts::ZERO) - flows
+        let flows: Watts = self.groups[group].nodes.iter().map(|n| nodes[*n].power).sum();
+        self.target_of(group).unwrap_or(Watts::ZERO) - flows
     }
 }
 

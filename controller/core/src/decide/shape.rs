@@ -29,11 +29,11 @@ impl Decider {
         let spec = &self.topology.racks()[index];
         let memory = &mut self.racks[index];
         let per_gpu = (budget - rack.overhead) / f64::from(spec.gpus);
-        let target = whole(per_gpu).clamp(self.policy.floor_gpu.min(spec.gpu_max), spec.gpu_max);
+        let target = whole(per_gpu).clamp(memory.wanted.floor_gpu, memory.wanted.ceiling_gpu);
         let before = memory.gpu_limit.unwrap_or(spec.safe_gpu);
         let rise = self.policy.release_watts_per_s * dt_s / f64::from(spec.gpus);
         // An Order that cannot arrive must not loosen what is in force when the rack comes back.
-        let trifle = (target - before).get() < TRIFLE_WATTS && target < spec.gpu_max;
+        let trifle = (target - before).get() < TRIFLE_WATTS && target < memory.wanted.ceiling_gpu;
         let settling = memory.lowered.is_some_and(|at| now.since(at) < RAISE_AFTER);
         let shaped = match target > before {
             false => target,
@@ -64,7 +64,12 @@ impl Decider {
         let cooled = rack.cooling.is_some_and(|c| c < rack.demand);
         let binding = budget < rack.demand * (1.0 - HELD) && gpu < spec.gpu_max;
         let bound = grant.bound_by.map(|by| self.bound(by, nodes, held));
+        let wanted = self.racks[index].wanted;
+        let ceiled = wanted.ceiling_gpu < spec.gpu_max && gpu >= wanted.ceiling_gpu;
         let (id, kind, left, node) = bound.unwrap_or_else(|| {
+            if ceiled && binding {
+                return (self.ruled.clone(), LimitKind::External, Watts::ZERO, None);
+            }
             (self.topology.nodes()[tightest].id.clone(), LimitKind::Device, margin(tightest), Some(tightest))
         });
         Cap {

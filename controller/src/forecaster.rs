@@ -243,13 +243,11 @@ mod tests {
     #[tokio::test]
     async fn a_late_answer_is_not_used_and_the_baseline_speaks() {
         let forecaster = Forecaster::start(&SHIPPED, Duration::ZERO).unwrap();
-        let answer = forecaster.forecast(&busy(2000), UnixMs::new(59_500)).await;
-        assert!(answer.late && !answer.status.used && answer.forecasts.len() == 2000);
+        let answer = forecaster.forecast(&busy(5000), UnixMs::new(59_500)).await;
+        assert!(answer.late && !answer.status.used && answer.forecasts.len() == 5000);
         let reason = answer.status.reason.unwrap();
         assert!(reason.contains("longer than 0 ms"), "{reason}");
         assert!(answer.forecasts.values().all(|f| matches!(f.source, Source::Baseline(_))));
-        let next = forecaster.forecast(&busy(1), UnixMs::new(60_500)).await;
-        assert!(matches!(next.forecasts.values().next().unwrap().source, Source::Baseline(_)));
     }
 
     #[tokio::test]

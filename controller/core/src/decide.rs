@@ -17,14 +17,18 @@
 //! Each step walks racks and the nodes above them once: the time grows with their number, not with
 //! its square.
 
+mod answer;
 mod believe;
 mod limit;
+mod outside;
 mod shape;
+
+pub use answer::Prepared;
 
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
 use crate::policy::Policy;
-use crate::topology::{Constraint, NodeSpec, Topology};
+use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
 use headroom_rack::{DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
@@ -39,8 +43,8 @@ const LEND_AFTER: Duration = Duration::from_secs(20);
 /// Losses, fans and cooling change slowly; what two meters read half a second apart on a swinging
 /// load differ by does not, and must not move a cap. Time constant, s.
 const OTHER_S: f64 = 15.0;
-/// The name under which a Plan speaks of everything together: what an external target binds.
-const SITE: &str = "site";
+/// The name under which a Plan speaks of a ceiling of the policy.
+const RULED: &str = "policy";
 
 /// The decision with its memory: trip images, demands held, budgets given.
 #[derive(Debug, Clone)]
@@ -57,19 +61,54 @@ pub struct Decider {
     split: Arc<Vec<bool>>,
     /// Since when each node has been on battery.
     battery: Vec<Option<Mono>>,
-    /// What all racks together may draw, if somebody outside says so.
-    target: Option<Watts>,
-    /// Per rack the nodes above it, the constraints it counts in and, last, the site as a whole.
+    /// What the policy lets flow through each node, if it says.
+    capped: Vec<Option<Watts>>,
+    /// What somebody outside may limit; the site as a whole comes first.
+    groups: Vec<outside::Group>,
+    /// For the answers that lie ready.
+    kept: answer::Kept,
+    /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
-    site: NodeId,
+    ruled: NodeId,
+    /// What the survival of a loss cost in the last decision.
+    surviving: Watts,
     last: Option<Mono>,
+}
+
+/// What the policy says of one rack.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    band: usize,
+    weight: f64,
+    floor_gpu: Watts,
+    ceiling_gpu: Watts,
+}
+
+impl Wanted {
+    fn of(spec: &RackSpec, policy: &Policy) -> Self {
+        let band = policy.band(&spec.id, &spec.priority);
+        let bounds = policy.bounds(&spec.id, band);
+        let ceiling_gpu = bounds.ceiling_gpu.unwrap_or(spec.gpu_max).min(spec.gpu_max);
+        Self {
+            band: policy.rank(band),
+            weight: bounds.weight.unwrap_or(spec.weight),
+            floor_gpu: bounds.floor_gpu.unwrap_or(policy.floor_gpu).min(ceiling_gpu),
+            ceiling_gpu,
+        }
+    }
+}
+
+/// What the policy lets flow through each node.
+fn capped(topology: &Topology, policy: &Policy) -> Vec<Option<Watts>> {
+    topology.nodes().iter().map(|n| policy.nodes.get(&n.id).copied()).collect()
 }
 
 /// What is remembered of one rack.
 #[derive(Debug, Clone, Default)]
 struct RackMemory {
-    band: usize,
+    /// What the policy says of it.
+    wanted: Wanted,
     demand: Option<Watts>,
     gpu_limit: Option<Watts>,
     /// When its limit was last lowered.
@@ -87,34 +126,52 @@ impl Decider {
     pub fn new(topology: Topology, policy: Policy) -> Self {
         let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate);
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
-        let site = protection.len();
+        let count = protection.len();
         let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
-        let all = site + topology.constraints().len();
-        let path = |i: usize| -> Vec<(usize, f64)> {
-            let constrained = topology.constrained(i).iter().map(|(c, share)| (site + c, *share));
-            topology.shares(i).iter().copied().chain(constrained).chain([(all, 1.0)]).collect()
-        };
-        let remember = |band: &str| RackMemory { band: policy.rank(band), ..RackMemory::default() };
+        let groups = vec![outside::site(&topology)];
         Self {
-            paths: Arc::new((0..topology.racks().len()).map(path).collect()),
-            racks: topology.racks().iter().map(|r| remember(&r.priority)).collect(),
+            paths: outside::paths(&topology, &groups, &vec![true; topology.racks().len()]),
+            racks: topology
+                .racks()
+                .iter()
+                .map(|r| RackMemory { wanted: Wanted::of(r, &policy), ..RackMemory::default() })
+                .collect(),
+            capped: capped(&topology, &policy),
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
-            other: vec![0.0; site],
-            battery: vec![None; site],
-            uneven: vec![1.0; site],
-            split: Arc::new((0..site).map(|n| phased.contains(&n)).collect()),
+            other: vec![0.0; count],
+            battery: vec![None; count],
+            uneven: vec![1.0; count],
+            split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
             topology: Arc::new(topology),
             policy,
             protection,
-            target: None,
-            site: NodeId::new(SITE).expect("invariant: the word is an id"),
+            groups,
+            kept: answer::Kept::default(),
+            surviving: Watts::ZERO,
+            ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
             last: None,
         }
     }
 
-    /// Sets what all racks and what else hangs on the feeds may draw together; `None` lifts it.
-    pub fn set_target(&mut self, target: Option<Watts>) {
-        self.target = target.filter(|t| t.is_finite());
+    /// Takes another policy; what was learned of the plant stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        for (memory, spec) in self.racks.iter_mut().zip(self.topology.racks()) {
+            memory.wanted = Wanted::of(spec, &policy);
+        }
+        self.capped = capped(&self.topology, &policy);
+        self.policy = policy;
+        self.regroup();
+    }
+
+    /// What it cost the racks in the last decision, in watts they wanted, that the loss of any one feed, UPS
+    /// or cooling unit is survived.
+    pub fn redundancy_cost(&self) -> Watts {
+        self.surviving
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The used share of each node's trip image.
@@ -161,16 +218,19 @@ impl Decider {
         let nodes = self.limit(fleet, &racks, now, dt_s);
         let held = self.hold(&racks, &nodes);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i])).collect();
-        let site = self.site_room(&nodes);
+        let outside = self.outside(&nodes, &racks);
         let room = |limit: fn(&NodeNow) -> Watts, held_to: fn(&Hold) -> f64| -> Vec<f64> {
             let nodes = nodes.iter().map(|n| (limit(n) - n.other).get());
-            nodes.chain(held.iter().map(held_to)).chain([site]).collect()
+            nodes.chain(held.iter().map(held_to)).chain(outside.iter().copied()).collect()
         };
-        let grants = allocate(&room(|n| n.limit, |h| h.limit), &asks);
+        let rooms = room(|n| n.limit, |h| h.limit);
+        let grants = allocate(&rooms, &asks);
+        self.surviving = self.price(&nodes, &held, &grants, || allocate(&room(|n| n.alone, |h| h.alone), &asks));
         for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
             memory.bound = Some(now);
         }
         let lent = self.lend(&racks, &grants, &asks, &room(|n| n.ramp, |h| h.ramp), now);
+        self.keep(&racks, &asks, rooms, nodes.iter().map(|n| n.power).collect());
         let caps = racks
             .iter()
             .enumerate()
@@ -200,19 +260,25 @@ impl Decider {
         Plan { generation, at, mode, caps, nodes }
     }
 
+    /// What all racks together would have been granted more if no loss had to be survived.
+    fn price(&self, nodes: &[NodeNow], held: &[Hold], grants: &[Grant], without: impl FnOnce() -> Vec<Grant>) -> Watts {
+        let binds = nodes.iter().any(|n| n.alone > n.limit) || held.iter().any(|h| h.alone > h.limit);
+        if !binds || grants.iter().all(|g| g.bound_by.is_none()) {
+            return Watts::ZERO;
+        }
+        let sum = |grants: &[Grant]| Watts::new(grants.iter().map(|g| g.watts).sum());
+        (sum(&without()) - sum(grants)).max(Watts::ZERO)
+    }
+
     fn ask<'t>(&self, index: usize, rack: &RackNow, shares: &'t [(usize, f64)]) -> Ask<'t> {
         let spec = &self.topology.racks()[index];
-        let floor = rack.overhead + self.policy.floor_gpu.min(spec.gpu_max) * f64::from(spec.gpus);
+        let wanted = self.racks[index].wanted;
+        let floor = rack.overhead + wanted.floor_gpu * f64::from(spec.gpus);
+        let most = rack.overhead + wanted.ceiling_gpu * f64::from(spec.gpus);
         // A rack nobody can reach takes what it takes; the others have to make room.
         let floor = if rack.reachable { floor } else { rack.worst.max(floor) };
-        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c));
-        Ask {
-            floor: floor.get(),
-            demand: cooled.max(floor).get(),
-            weight: spec.weight,
-            band: self.racks[index].band,
-            shares,
-        }
+        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c)).min(most);
+        Ask { floor: floor.get(), demand: cooled.max(floor).get(), weight: wanted.weight, band: wanted.band, shares }
     }
 
     /// What is left over becomes room to ramp, most important bands first, up to what a sudden ramp
@@ -224,7 +290,7 @@ impl Decider {
             .enumerate()
             .map(|(i, (ask, grant))| {
                 let (spec, rack) = (&self.topology.racks()[i], &racks[i]);
-                let full = spec.nameplate() - spec.overhead + rack.overhead;
+                let full = self.racks[i].wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
                 let top = rack.cooling.map_or(full, |c| full.min(c)).get();
                 let bound = self.racks[i].bound.is_some_and(|at| now.since(at) < LEND_AFTER);
                 let demand = if bound { grant.watts } else { top.max(grant.watts) };

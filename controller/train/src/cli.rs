@@ -1,7 +1,7 @@
 //! The command line of `headroom-train`.
 
 use crate::bench::{self, Bench};
-use crate::data::{self, DataError, Nameplates, inspect};
+use crate::data::{self, DataError, Nameplates, inspect, parts};
 use crate::engine::Device;
 use crate::options::{Places, Recipe, Task, Usage};
 use crate::stop::Stop;
@@ -79,6 +79,33 @@ pub enum Command {
 /// What to do with data.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
+    /// Bring traces, the controller's record and InfluxDB exports together in one trace.
+    Import {
+        /// Traces: time_s,rack,power_watts,limit_watts,utilization_ratio at 1 Hz.
+        #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present_any = ["record", "influx"])]
+        csv: Vec<PathBuf>,
+        /// The controller's record directory (*.hrec).
+        #[arg(long, value_name = "DIR")]
+        record: Option<PathBuf>,
+        /// What the controller wrote to InfluxDB: annotated CSV (influx query --raw) or line protocol.
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        influx: Vec<PathBuf>,
+        /// The trace to write; must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Write the parts of `fit` as traces of their own: by time train, validation and test-time; by rack test-rack.
+    Split {
+        /// The data.
+        #[command(flatten)]
+        source: Source,
+        /// A rack for test only; with four racks or more the last one, if none is named.
+        #[arg(long, value_name = "RACK")]
+        hold_out_rack: Vec<String>,
+        /// Where train.csv, validation.csv, test-time.csv and test-rack.csv go; must not hold any.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Print what is in it, and what would spoil a training.
     Inspect {
         /// Traces: time_s,rack,power_watts,limit_watts,utilization_ratio at 1 Hz.
@@ -191,6 +218,13 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn execute(command: Command) -> Result<()> {
     match command {
+        Command::Data { command: DataCommand::Import { csv, record, influx, out } } => {
+            println!("{}", parts::import(&csv, record.as_deref(), &influx, &out)?);
+        }
+        Command::Data { command: DataCommand::Split { source, hold_out_rack, out } } => {
+            let all = data::load(&source.csv, source.record.as_deref(), &nameplates(&source.nameplate_watts)?)?;
+            println!("{}", parts::split(&all, &hold_out_rack, &out)?);
+        }
         Command::Data { command: DataCommand::Inspect { csv, record, nameplate_watts } } => {
             let all = data::load(&csv, record.as_deref(), &nameplates(&nameplate_watts)?)?;
             print!("{}", inspect::describe(&all));

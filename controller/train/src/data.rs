@@ -1,8 +1,10 @@
 //! Power series of racks at one value per second, from the simulator's traces ([`csv`]) and from the
-//! controller's record ([`record`]); [`inspect`] tells people what is in them.
+//! controller's record ([`record`]) and from InfluxDB ([`influx`]); [`inspect`] tells people what is in them.
 
 pub mod csv;
+pub mod influx;
 pub mod inspect;
+pub mod parts;
 pub mod record;
 
 use headroom_predict::{Sample, WINDOW_S};
@@ -44,6 +46,23 @@ pub enum DataError {
         path: PathBuf,
         /// Line, what was wrong and what would be right.
         mistakes: Vec<String>,
+    },
+    /// Lines of an InfluxDB export are wrong.
+    #[error("{path} is not an InfluxDB export of Headroom's metrics:{}", .mistakes.iter().map(|m| format!("\n  {m}")).collect::<String>())]
+    Influx {
+        /// Which.
+        path: PathBuf,
+        /// Line, what was wrong and what would be right.
+        mistakes: Vec<String>,
+    },
+    /// A file cannot be written.
+    #[error("{path} cannot be written")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// Nothing in it.
     #[error("{0} has no power values of any rack")]

@@ -129,3 +129,33 @@ fn every_wrong_option_and_every_wrong_line_is_named_before_any_learning() {
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("nowhere.csv"));
 }
+
+#[test]
+fn sources_are_brought_together_and_cut_by_time_and_by_rack() {
+    let dir = tempfile::tempdir().unwrap();
+    trace(&dir.path().join("trace.csv"));
+    let mut export = String::new();
+    for t in 0..300_u64 {
+        let nanoseconds = (1_700_000_000 + t) * 1_000_000_000;
+        let _ = writeln!(export, "headroom_pdu_power_watts,device=pdu-a,rack=c value={} {nanoseconds}", 1000 + t);
+    }
+    std::fs::write(dir.path().join("export.lp"), export).unwrap();
+    let import = ["data", "import", "--csv", "trace.csv", "--influx", "export.lp", "--out", "all.csv"];
+    let said = last_line(&train(&import, dir.path()));
+    assert_eq!((&said["racks"], &said["seconds"]), (&serde_json::json!(["a", "b", "c"]), &2700.into()), "{said}");
+    assert_eq!(train(&import, dir.path()).status.code(), Some(2), "what is there already is not overwritten");
+
+    let split = ["data", "split", "--csv", "all.csv", "--hold-out-rack", "b", "--out", "parts"];
+    let said = last_line(&train(&split, dir.path()));
+    let expected =
+        serde_json::json!({"train": 840 + 210, "validation": 180 + 45, "test-time": 180 + 45, "test-rack": 1200});
+    assert_eq!(said["seconds"], expected);
+    let rows = |name: &str| std::fs::read_to_string(dir.path().join("parts").join(name)).unwrap();
+    assert_eq!(rows("test-rack.csv").lines().count(), 1201);
+    assert!(rows("test-rack.csv").lines().skip(1).all(|line| line.contains(",b,")));
+    assert!(!rows("train.csv").contains(",b,") && rows("train.csv").contains("\n839,a,"));
+    assert!(rows("validation.csv").contains("\n840,a,") && rows("test-time.csv").contains("\n1199,a,"));
+
+    let unknown = train(&["data", "split", "--csv", "all.csv", "--hold-out-rack", "z", "--out", "other"], dir.path());
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("z: no such rack"));
+}

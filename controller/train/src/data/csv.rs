@@ -5,6 +5,7 @@ use super::{DataError, Nameplates, Series, series};
 use headroom_predict::Sample;
 use headroom_rack::Watts;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 /// The first line of a trace.
@@ -20,6 +21,24 @@ pub fn read(path: &Path, nameplates: &Nameplates) -> Result<Vec<Series>, DataErr
     let text = std::fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     let rows = rows(&text).map_err(|mistakes| DataError::Csv { path: path.to_owned(), mistakes })?;
     series(path, rows, nameplates)
+}
+
+/// Some seconds of some series as a trace that [`read`] reads back.
+///
+/// # Errors
+/// [`DataError::Write`].
+pub fn write(path: &Path, parts: &[(&Series, Range<usize>)]) -> Result<(), DataError> {
+    let mut text = format!("{HEADER}\n");
+    let field = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
+    for (series, range) in parts {
+        for second in range.clone() {
+            let Sample { power, limit, utilization } = series.samples[second];
+            let (power, limit) = (field(power.map(Watts::get)), field(limit.map(Watts::get)));
+            let time = series.start_s + second as u64;
+            text += &format!("{time},{},{power},{limit},{}\n", series.rack, field(utilization));
+        }
+    }
+    std::fs::write(path, text).map_err(|source| DataError::Write { path: path.to_owned(), source })
 }
 
 type Rows = BTreeMap<String, BTreeMap<u64, Sample>>;
@@ -79,6 +98,18 @@ mod tests {
         let rows = rows(&format!("{HEADER}\n0,r,,5600,0.5\n1,r,3000.5,,\n")).unwrap();
         assert_eq!(rows["r"][&0].power, None);
         assert_eq!(rows["r"][&1], Sample { power: Some(Watts::new(3000.5)), ..Sample::default() });
+    }
+
+    #[test]
+    fn a_written_trace_reads_back_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("t.csv"), dir.path().join("again").join("t.csv"));
+        std::fs::create_dir(dir.path().join("again")).unwrap();
+        std::fs::write(&first, format!("{HEADER}\n7,r,100.25,5600,0.5\n8,r,,,\n9,r,3000.5,,1\n")).unwrap();
+        let nameplates = Nameplates::parse(&["7300".into()]).unwrap();
+        let all = read(&first, &nameplates).unwrap();
+        write(&second, &all.iter().map(|s| (s, 0..s.samples.len())).collect::<Vec<_>>()).unwrap();
+        assert_eq!(read(&second, &nameplates).unwrap(), all);
     }
 
     #[test]

@@ -57,9 +57,14 @@ fn walk(segment: &Path, bytes: &[u8], rows: &mut BTreeMap<String, BTreeMap<u64, 
 
 /// What a Snapshot says about its rack.
 fn sample(snapshot: &Snapshot) -> Sample {
+    fold(snapshot.readings.iter().map(|(p, reading)| (p.signal, &p.device, reading.ok())))
+}
+
+/// A rack's sample from the values of its devices, known or not.
+pub(super) fn fold<'a>(readings: impl Iterator<Item = (Signal, &'a DeviceId, Option<f64>)> + Clone) -> Sample {
     let values = |is_of: fn(&DeviceId) -> bool, signal: Signal| -> Option<Vec<f64>> {
-        let of_signal = snapshot.readings.iter().filter(|(p, _)| p.signal == signal && is_of(&p.device));
-        of_signal.map(|(_, reading)| reading.ok()).collect::<Option<Vec<f64>>>().filter(|v| !v.is_empty())
+        let of_signal = readings.clone().filter(|(s, device, _)| *s == signal && is_of(device));
+        of_signal.map(|(_, _, value)| value).collect::<Option<Vec<f64>>>().filter(|v| !v.is_empty())
     };
     let gpu = |device: &DeviceId| device.gpu_index().is_some();
     Sample {

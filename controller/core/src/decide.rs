@@ -68,6 +68,8 @@ pub struct Decider {
     gpu_ids: Vec<DeviceId>,
     site: NodeId,
     ruled: NodeId,
+    /// What the survival of a loss cost in the last decision.
+    surviving: Watts,
     last: Option<Mono>,
 }
 
@@ -145,6 +147,7 @@ impl Decider {
             policy,
             protection,
             target: None,
+            surviving: Watts::ZERO,
             site: NodeId::new(SITE).expect("invariant: the word is an id"),
             ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
             last: None,
@@ -163,6 +166,12 @@ impl Decider {
         }
         self.capped = capped(&self.topology, &policy);
         self.policy = policy;
+    }
+
+    /// What it cost the racks in the last decision, in watts they wanted, that the loss of any one feed, UPS
+    /// or cooling unit is survived.
+    pub fn redundancy_cost(&self) -> Watts {
+        self.surviving
     }
 
     /// The policy in force.
@@ -225,6 +234,7 @@ impl Decider {
             nodes.chain(held.iter().map(held_to)).chain([site]).collect()
         };
         let grants = allocate(&room(|n| n.limit, |h| h.limit), &asks);
+        self.surviving = self.price(&nodes, &held, &grants, || allocate(&room(|n| n.alone, |h| h.alone), &asks));
         for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
             memory.bound = Some(now);
         }
@@ -256,6 +266,16 @@ impl Decider {
             })
             .collect();
         Plan { generation, at, mode, caps, nodes }
+    }
+
+    /// What all racks together would have been granted more if no loss had to be survived.
+    fn price(&self, nodes: &[NodeNow], held: &[Hold], grants: &[Grant], without: impl FnOnce() -> Vec<Grant>) -> Watts {
+        let binds = nodes.iter().any(|n| n.alone > n.limit) || held.iter().any(|h| h.alone > h.limit);
+        if !binds || grants.iter().all(|g| g.bound_by.is_none()) {
+            return Watts::ZERO;
+        }
+        let sum = |grants: &[Grant]| Watts::new(grants.iter().map(|g| g.watts).sum());
+        (sum(&without()) - sum(grants)).max(Watts::ZERO)
     }
 
     fn ask<'t>(&self, index: usize, rack: &RackNow, shares: &'t [(usize, f64)]) -> Ask<'t> {

@@ -320,6 +320,7 @@ impl Control {
             forecasts: Arc::clone(&self.forecasts),
             findings: self.findings.clone(),
             counts: self.counts.clone(),
+            redundancy_cost: self.decider.redundancy_cost(),
             policy: self.policy.status().clone(),
             model: self.model.clone(),
             alerts: parts.alerts.as_ref().map(crate::alert::Alerts::counts).unwrap_or_default(),

@@ -94,7 +94,7 @@ impl Decider {
             let left = Watts::new(hold.limit - hold.power);
             return match constraint {
                 Constraint::Phase(node, _) | Constraint::Standby(node) => (name(*node), hold.kind, left, Some(*node)),
-                Constraint::Cooling(id, _) => (id.clone(), hold.kind, left, None),
+                Constraint::Cooling { id, .. } => (id.clone(), hold.kind, left, None),
             };
         }
         let roots = self.topology.nodes().iter().zip(nodes).filter(|(spec, _)| spec.parent.is_none());

@@ -476,3 +476,26 @@ fn another_policy_takes_effect_at_once_and_forgets_nothing_of_the_plant() {
     assert!(all <= 15_000.0 + 1.0, "{all}");
     assert!(plan.caps.iter().all(|c| !c.binding || c.kind == LimitKind::External), "{:?}", plan.caps);
 }
+
+#[test]
+fn what_the_survival_of_a_lost_feed_costs_is_told_in_watts() {
+    let now = Mono::from_ms(10_000);
+    let cost = |feeds: &[&str]| {
+        let row = row();
+        let mut racks = row.racks().to_vec();
+        racks.iter_mut().for_each(|r| {
+            r.feeds.retain(|f| feeds.iter().any(|feed| f.node.as_str().ends_with(feed)));
+            let share = 1.0 / r.feeds.len() as f64;
+            r.feeds.iter_mut().for_each(|f| f.share = share);
+        });
+        let topology = Topology::new(row.nodes().to_vec(), racks).unwrap();
+        let mut decider = Decider::new(topology, Policy::default());
+        decide(&mut decider, &fleet_at(&[650.0; 4], &[700.0; 4], now), now);
+        decider.redundancy_cost().get()
+    };
+    // A warm breaker of 11.52 kW carries 1.75 times that for three seconds: half of it on each of two feeds,
+    // where 0.95 might flow if nothing had to be survived.
+    let two = cost(&["a", "b"]);
+    assert!((two - 2.0 * 11_520.0 * (0.95 - 1.75 / 2.0)).abs() < 100.0, "{two}");
+    assert_eq!(cost(&["a"]), 0.0);
+}

@@ -4,12 +4,16 @@
 mod broker;
 mod core;
 mod document;
+mod flex;
+mod learning;
 mod policy;
 mod tree;
 
 pub use broker::Broker;
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
+pub use flex::Flex;
+pub use learning::Learning;
 pub use policy::{PolicyFile, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
@@ -45,10 +49,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The forecaster.
     pub model: Model,
+    /// Trainings on this controller's own record, if any.
+    pub learning: Option<Learning>,
     /// The alert webhook, if any.
     pub webhook: Option<Webhook>,
     /// InfluxDB, if any.
     pub influx: Option<crate::influx::Options>,
+    /// The load-flexibility partners, if any.
+    pub flex: Option<Flex>,
     /// How caps are decided.
     pub policy: PolicySpec,
     /// All of the policy, with what changes by the time of day.
@@ -246,6 +254,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let record = record(&root.table("record"), m);
     let listen = listen(&root.table("serve"), m);
     let model = model(&root.table("model"), m);
+    let learning = learning::read(&root.table("learning"), record.as_ref(), &model, m);
     let alerts = root.table("alerts");
     let webhook = webhook(&alerts.table("webhook"), m);
     alerts.refuse_unknown();
@@ -254,6 +263,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     // A policy file with mistakes says nothing of the classes there are.
     let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
     let tree = plant(file, root, bands, m);
+    let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
     sound(&tree, m)?;
     if let Some(path) = &policy_file {
         // Once more, now that it is known what it may name.
@@ -270,8 +280,10 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         record: record?,
         listen: listen?,
         model,
+        learning,
         webhook,
         influx,
+        flex,
         policy: policy.spec,
         rules: policy.rules,
         policy_file,

@@ -104,19 +104,18 @@ impl Decider {
         live
     }
 
-    /// The nodes and constraints above a rack that has lost cords, and last the site: phases of a node carry more
-    /// in step with it.
+    /// The nodes, constraints and groups above a rack that has lost cords: phases of a node carry more in step
+    /// with it.
     pub(super) fn path_of(&self, rack: usize, shares: &[(usize, f64)]) -> Vec<(usize, f64)> {
         let topology = &self.topology;
-        let site = topology.nodes().len();
+        let nodes = topology.nodes().len();
         let find = |shares: &[(usize, f64)], node: usize| shares.iter().find(|s| s.0 == node).map(|s| s.1);
         let times = |node: usize| Some(find(shares, node)? / find(topology.shares(rack), node)?);
-        let constrained = topology.constrained(rack).iter().map(|(c, share)| {
-            let grown = topology.constraints()[*c].phase_of().and_then(times);
-            (site + c, share * grown.unwrap_or(1.0))
-        });
-        let all = site + topology.constraints().len();
-        shares.iter().copied().chain(constrained).chain([(all, 1.0)]).collect()
+        let grown = |above: usize| match above.checked_sub(nodes) {
+            None => times(above),
+            Some(other) => topology.constraints().get(other).and_then(|c| c.phase_of()).and_then(times),
+        };
+        self.paths[rack].iter().map(|(above, share)| (*above, share * grown(*above).unwrap_or(1.0))).collect()
     }
 
     /// Feeds whose root's own meter says that nothing flows.

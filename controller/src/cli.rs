@@ -1,10 +1,11 @@
-//! The command line: `run`, `check`, `broker`, `topology`, `curves`, `default-config`, `bench`. Exit codes: 0 fine, 1 failed
+//! The command line: `run`, `check`, `broker`, `topology`, `policy`, `curves`, `default-config`, `bench`. Exit codes: 0 fine, 1 failed
 //! while running, 2 bad config or usage.
 
 use crate::bench;
 use crate::broker::Broker;
 use crate::config::{self, Config};
 use crate::curves;
+use crate::policy;
 use crate::run::Files;
 use crate::stop;
 use crate::topology;
@@ -67,6 +68,11 @@ enum Command {
         #[command(subcommand)]
         what: topology::Command,
     },
+    /// Check, compare and try a policy file; list and bring back what was in force.
+    Policy {
+        #[command(subcommand)]
+        what: policy::Command,
+    },
     /// List the families of breakers, fuses and UPSs that it knows, or tell one of them by load.
     Curves(curves::Options),
     /// Print a commented config file to start from.
@@ -107,6 +113,7 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Topology { what } => topology::run(&what),
+        Command::Policy { what } => policy::run(&what),
         Command::Curves(options) => match curves::tell(&options) {
             Ok(text) => {
                 print!("{text}");

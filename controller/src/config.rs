@@ -4,15 +4,18 @@
 mod broker;
 mod core;
 mod document;
+mod policy;
 mod tree;
 
 pub use broker::Broker;
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
+pub use policy::{PolicyFile, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
 use crate::influx::Token;
 use document::{Mistakes, Spot, Table};
+use headroom_controller_core::Rules;
 use headroom_rack::{Celsius, Mode, RackId, Watts};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -48,6 +51,10 @@ pub struct Config {
     pub influx: Option<crate::influx::Options>,
     /// How caps are decided.
     pub policy: PolicySpec,
+    /// All of the policy, with what changes by the time of day.
+    pub rules: Rules,
+    /// The file it stands in, if it has one of its own.
+    pub policy_file: Option<PathBuf>,
     /// The electrical tree above the racks.
     pub nodes: Vec<Node>,
     /// The racks.
@@ -129,6 +136,22 @@ fn listed(mistakes: &[Mistake]) -> String {
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(&path.display().to_string(), &text)
+}
+
+/// Where a config says that its policy file, if it has one, and its record are. Nothing else is looked at.
+///
+/// # Errors
+/// [`ConfigError`] when that cannot be read.
+pub fn places(path: &Path) -> Result<(Option<PathBuf>, PathBuf), ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let beside = |name: String| path.parent().unwrap_or(Path::new("")).join(name);
+    document::read(&path.display().to_string(), &text, |root, m| {
+        root.ignore_rest();
+        let own = root.table("policy").get::<String>("file").map(|s| beside(s.value));
+        let dir = root.table("record").need::<String>("dir", "\"record\"")?;
+        m.is_empty().then(|| (own, PathBuf::from(dir.value)))
+    })
+    .map_err(ConfigError::Mistakes)
 }
 
 /// Checks the text of a config file; `file` names it in mistakes.
@@ -227,9 +250,16 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let webhook = webhook(&alerts.table("webhook"), m);
     alerts.refuse_unknown();
     let influx = influx(&root.table("influx"), m);
-    let policy = policy(&root.table("policy"), m);
-    let tree = plant(file, root, Some(&policy.bands), m);
+    let (mut policy, policy_file) = policy(file, &root.table("policy"), m);
+    // A policy file with mistakes says nothing of the classes there are.
+    let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
+    let tree = plant(file, root, bands, m);
     sound(&tree, m)?;
+    if let Some(path) = &policy_file {
+        // Once more, now that it is known what it may name.
+        policy = read_policy(path, Some(&tree)).map_err(|mistakes| m.adopt(mistakes)).ok()?;
+    }
+    policy.rules.base.lease = Duration::from_millis(lease_ms as u64);
     Some(Config {
         site: site?,
         host: host?,
@@ -242,7 +272,9 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         model,
         webhook,
         influx,
-        policy,
+        policy: policy.spec,
+        rules: policy.rules,
+        policy_file,
         nodes: tree.nodes.clone(),
         racks: tree.racks.clone(),
         tree,
@@ -371,7 +403,21 @@ fn influx(table: &Table<'_>, m: &Mistakes) -> Option<crate::influx::Options> {
     Some(crate::influx::Options::new(url?, org?.value, bucket?.value, Token::new(token?)))
 }
 
-fn policy(table: &Table<'_>, m: &Mistakes) -> PolicySpec {
+/// The policy: in `[policy]` itself, or in the file that it names, relative to the config.
+fn policy(file: &str, table: &Table<'_>, m: &Mistakes) -> (PolicyFile, Option<PathBuf>) {
+    if let Some(own) = table.get::<String>("file") {
+        table.refuse_unknown();
+        let path = Path::new(file).parent().unwrap_or(Path::new("")).join(&own.value);
+        let found = match read_policy(&path, None) {
+            Ok(found) => found,
+            Err(mistakes) => {
+                m.adopt(mistakes);
+                let spec = limits(&Table::nothing(m), Vec::new(), "", m);
+                PolicyFile { rules: Rules { base: core::base(&spec), ..Rules::default() }, spec }
+            }
+        };
+        return (found, Some(path));
+    }
     let default_bands = || ["training", "inference", "batch"].map(str::to_owned).to_vec();
     let bands = match table.get::<Vec<String>>("bands") {
         Some(spot) if spot.value.is_empty() => {
@@ -381,19 +427,39 @@ fn policy(table: &Table<'_>, m: &Mistakes) -> PolicySpec {
         Some(spot) => spot.value,
         None => default_bands(),
     };
-    let in_policy =
-        |key, default, low, high| ranged(table.get(key), default, low, high, &format!("{key} in [policy]"), m);
-    let policy = PolicySpec {
-        bands,
-        floor_gpu: Watts::new(in_policy("floor_gpu_watts", 200.0, 0.0, 5000.0)),
-        response: Duration::from_secs_f64(in_policy("response_s", 3.0, 0.5, 60.0)),
-        derate: in_policy("derate", 0.95, 0.1, 1.0),
-        release_watts_per_s: in_policy("release_watts_per_s", 500.0, 1.0, 1e6),
-        coolant_limit: Celsius::new(in_policy("coolant_limit_celsius", 60.0, 20.0, 90.0)),
-        battery_target: Duration::from_secs_f64(in_policy("battery_target_s", 0.0, 0.0, 86_400.0)),
-    };
+    let spec = limits(table, bands, "[policy]", m);
     table.refuse_unknown();
-    policy
+    (PolicyFile { rules: Rules { base: core::base(&spec), ..Rules::default() }, spec }, None)
+}
+
+/// Reads a policy file; with `tree`, also that what it names is there.
+///
+/// # Errors
+/// Every mistake; one when it cannot be read.
+pub fn read_policy(path: &Path, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse_policy(&file, &text, tree),
+        Err(why) => Err(vec![Mistake {
+            file,
+            line: 1,
+            problem: format!("cannot read the policy file: {why}"),
+            remedy: "name a file beside the config under [policy] file".to_owned(),
+        }]),
+    }
+}
+
+fn limits(table: &Table<'_>, bands: Vec<String>, place: &str, m: &Mistakes) -> PolicySpec {
+    let number = |key, default, low, high| ranged(table.get(key), default, low, high, &format!("{key} in {place}"), m);
+    PolicySpec {
+        bands,
+        floor_gpu: Watts::new(number("floor_gpu_watts", 200.0, 0.0, 5000.0)),
+        response: Duration::from_secs_f64(number("response_s", 3.0, 0.5, 60.0)),
+        derate: number("derate", 0.95, 0.1, 1.0),
+        release_watts_per_s: number("release_watts_per_s", 500.0, 1.0, 1e6),
+        coolant_limit: Celsius::new(number("coolant_limit_celsius", 60.0, 20.0, 90.0)),
+        battery_target: Duration::from_secs_f64(number("battery_target_s", 0.0, 0.0, 86_400.0)),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod link;
 pub mod metrics;
 pub mod observed;
 pub mod picture;
+pub mod policy;
 pub mod record;
 mod run;
 pub mod serve;

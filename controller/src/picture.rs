@@ -44,6 +44,10 @@ pub struct Picture {
     pub findings: Vec<Finding>,
     /// What the loop counted.
     pub counts: Counts,
+    /// What it costs the racks now that the loss of any one feed, UPS or cooling unit is survived.
+    pub redundancy_cost: headroom_rack::Watts,
+    /// The policy in force.
+    pub policy: crate::policy::Status,
     /// The forecaster.
     pub model: ModelStatus,
     /// Alert deliveries.

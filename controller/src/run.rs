@@ -20,6 +20,7 @@ use control::Control;
 use headroom_rack::Mono;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -83,9 +84,11 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
         name: config.host.clone(),
         racks: config.racks.iter().map(|r| r.id.clone()).collect(),
     };
+    let reload = Arc::new(AtomicBool::new(false));
+    let hangups = tokio::spawn(stop::hangups(Arc::clone(&reload)));
     let (link, events, session) = Link::start(options, clock, stop.clone());
     let mut control =
-        Control::new(Arc::clone(&config), clock, &topology, recovery.last_plan.as_ref(), Arc::clone(&board));
+        Control::new(Arc::clone(&config), clock, &topology, recovery.last_plan.as_ref(), Arc::clone(&board), reload);
     let parts = Parts { link, record, forecaster, alerts, influx };
 
     let signals = tokio::spawn(async move {
@@ -97,6 +100,7 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     });
     circle(&mut control, &parts, events, stop).await;
     signals.await.context("waiting for signals failed")?;
+    hangups.abort();
     finish(control, parts, session, server, &files).await
 }
 

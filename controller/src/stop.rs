@@ -1,5 +1,7 @@
 //! The wish to end, handed to every task: asked for once, seen by all.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 /// Asks for the end.
@@ -47,4 +49,17 @@ pub async fn signal() -> std::io::Result<&'static str> {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     })
+}
+
+/// Sets `asked` at each SIGHUP, for ever.
+pub async fn hangups(asked: Arc<AtomicBool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => {
+            while hangup.recv().await.is_some() {
+                asked.store(true, Ordering::Relaxed);
+            }
+        }
+        Err(why) => tracing::error!(%why, "no handler for SIGHUP"),
+    }
 }

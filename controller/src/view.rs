@@ -43,6 +43,8 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         "connected": picture.connected,
         "generation": plan.map(|p| p.generation.to_string()),
         "model": model(picture),
+        "policy": picture.policy,
+        "redundancy_cost_watts": plan.map(|_| picture.redundancy_cost),
         "nodes": nodes,
         "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, now)).collect::<Vec<_>>(),
         "ups": ups(config, picture),

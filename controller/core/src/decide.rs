@@ -24,7 +24,7 @@ mod shape;
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
 use crate::policy::Policy;
-use crate::topology::{Constraint, NodeSpec, Topology};
+use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
 use headroom_rack::{DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
@@ -41,6 +41,8 @@ const LEND_AFTER: Duration = Duration::from_secs(20);
 const OTHER_S: f64 = 15.0;
 /// The name under which a Plan speaks of everything together: what an external target binds.
 const SITE: &str = "site";
+/// The name under which it speaks of a ceiling of the policy.
+const RULED: &str = "policy";
 
 /// The decision with its memory: trip images, demands held, budgets given.
 #[derive(Debug, Clone)]
@@ -57,19 +59,53 @@ pub struct Decider {
     split: Arc<Vec<bool>>,
     /// Since when each node has been on battery.
     battery: Vec<Option<Mono>>,
+    /// What the policy lets flow through each node, if it says.
+    capped: Vec<Option<Watts>>,
     /// What all racks together may draw, if somebody outside says so.
     target: Option<Watts>,
     /// Per rack the nodes above it, the constraints it counts in and, last, the site as a whole.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
     site: NodeId,
+    ruled: NodeId,
+    /// What the survival of a loss cost in the last decision.
+    surviving: Watts,
     last: Option<Mono>,
+}
+
+/// What the policy says of one rack.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    band: usize,
+    weight: f64,
+    floor_gpu: Watts,
+    ceiling_gpu: Watts,
+}
+
+impl Wanted {
+    fn of(spec: &RackSpec, policy: &Policy) -> Self {
+        let band = policy.band(&spec.id, &spec.priority);
+        let bounds = policy.bounds(&spec.id, band);
+        let ceiling_gpu = bounds.ceiling_gpu.unwrap_or(spec.gpu_max).min(spec.gpu_max);
+        Self {
+            band: policy.rank(band),
+            weight: bounds.weight.unwrap_or(spec.weight),
+            floor_gpu: bounds.floor_gpu.unwrap_or(policy.floor_gpu).min(ceiling_gpu),
+            ceiling_gpu,
+        }
+    }
+}
+
+/// What the policy lets flow through each node.
+fn capped(topology: &Topology, policy: &Policy) -> Vec<Option<Watts>> {
+    topology.nodes().iter().map(|n| policy.nodes.get(&n.id).copied()).collect()
 }
 
 /// What is remembered of one rack.
 #[derive(Debug, Clone, Default)]
 struct RackMemory {
-    band: usize,
+    /// What the policy says of it.
+    wanted: Wanted,
     demand: Option<Watts>,
     gpu_limit: Option<Watts>,
     /// When its limit was last lowered.
@@ -94,10 +130,14 @@ impl Decider {
             let constrained = topology.constrained(i).iter().map(|(c, share)| (site + c, *share));
             topology.shares(i).iter().copied().chain(constrained).chain([(all, 1.0)]).collect()
         };
-        let remember = |band: &str| RackMemory { band: policy.rank(band), ..RackMemory::default() };
         Self {
             paths: Arc::new((0..topology.racks().len()).map(path).collect()),
-            racks: topology.racks().iter().map(|r| remember(&r.priority)).collect(),
+            racks: topology
+                .racks()
+                .iter()
+                .map(|r| RackMemory { wanted: Wanted::of(r, &policy), ..RackMemory::default() })
+                .collect(),
+            capped: capped(&topology, &policy),
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; site],
             battery: vec![None; site],
@@ -107,7 +147,9 @@ impl Decider {
             policy,
             protection,
             target: None,
+            surviving: Watts::ZERO,
             site: NodeId::new(SITE).expect("invariant: the word is an id"),
+            ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
             last: None,
         }
     }
@@ -115,6 +157,31 @@ impl Decider {
     /// Sets what all racks and what else hangs on the feeds may draw together; `None` lifts it.
     pub fn set_target(&mut self, target: Option<Watts>) {
         self.target = target.filter(|t| t.is_finite());
+    }
+
+    /// Takes another policy; what was learned of the plant stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        for (memory, spec) in self.racks.iter_mut().zip(self.topology.racks()) {
+            memory.wanted = Wanted::of(spec, &policy);
+        }
+        self.capped = capped(&self.topology, &policy);
+        self.policy = policy;
+    }
+
+    /// What it cost the racks in the last decision, in watts they wanted, that the loss of any one feed, UPS
+    /// or cooling unit is survived.
+    pub fn redundancy_cost(&self) -> Watts {
+        self.surviving
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What all may draw together: the target from outside or the policy's, whichever is less.
+    fn target(&self) -> Option<Watts> {
+        self.target.into_iter().chain(self.policy.site).reduce(Watts::min)
     }
 
     /// The used share of each node's trip image.
@@ -167,6 +234,7 @@ impl Decider {
             nodes.chain(held.iter().map(held_to)).chain([site]).collect()
         };
         let grants = allocate(&room(|n| n.limit, |h| h.limit), &asks);
+        self.surviving = self.price(&nodes, &held, &grants, || allocate(&room(|n| n.alone, |h| h.alone), &asks));
         for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
             memory.bound = Some(now);
         }
@@ -200,19 +268,25 @@ impl Decider {
         Plan { generation, at, mode, caps, nodes }
     }
 
+    /// What all racks together would have been granted more if no loss had to be survived.
+    fn price(&self, nodes: &[NodeNow], held: &[Hold], grants: &[Grant], without: impl FnOnce() -> Vec<Grant>) -> Watts {
+        let binds = nodes.iter().any(|n| n.alone > n.limit) || held.iter().any(|h| h.alone > h.limit);
+        if !binds || grants.iter().all(|g| g.bound_by.is_none()) {
+            return Watts::ZERO;
+        }
+        let sum = |grants: &[Grant]| Watts::new(grants.iter().map(|g| g.watts).sum());
+        (sum(&without()) - sum(grants)).max(Watts::ZERO)
+    }
+
     fn ask<'t>(&self, index: usize, rack: &RackNow, shares: &'t [(usize, f64)]) -> Ask<'t> {
         let spec = &self.topology.racks()[index];
-        let floor = rack.overhead + self.policy.floor_gpu.min(spec.gpu_max) * f64::from(spec.gpus);
+        let wanted = self.racks[index].wanted;
+        let floor = rack.overhead + wanted.floor_gpu * f64::from(spec.gpus);
+        let most = rack.overhead + wanted.ceiling_gpu * f64::from(spec.gpus);
         // A rack nobody can reach takes what it takes; the others have to make room.
         let floor = if rack.reachable { floor } else { rack.worst.max(floor) };
-        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c));
-        Ask {
-            floor: floor.get(),
-            demand: cooled.max(floor).get(),
-            weight: spec.weight,
-            band: self.racks[index].band,
-            shares,
-        }
+        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c)).min(most);
+        Ask { floor: floor.get(), demand: cooled.max(floor).get(), weight: wanted.weight, band: wanted.band, shares }
     }
 
     /// What is left over becomes room to ramp, most important bands first, up to what a sudden ramp
@@ -224,7 +298,7 @@ impl Decider {
             .enumerate()
             .map(|(i, (ask, grant))| {
                 let (spec, rack) = (&self.topology.racks()[i], &racks[i]);
-                let full = spec.nameplate() - spec.overhead + rack.overhead;
+                let full = self.racks[i].wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
                 let top = rack.cooling.map_or(full, |c| full.min(c)).get();
                 let bound = self.racks[i].bound.is_some_and(|at| now.since(at) < LEND_AFTER);
                 let demand = if bound { grant.watts } else { top.max(grant.watts) };

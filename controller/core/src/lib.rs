@@ -15,7 +15,7 @@ pub mod trip;
 pub use decide::Decider;
 pub use fleet::Fleet;
 pub use health::Health;
-pub use policy::Policy;
+pub use policy::{Bounds, Policy, Rule, Rules, When};
 pub use story::{Event, Story};
 pub use topology::{
     Constraint, CoolingSpec, FeedShare, MeterRef, NodeKind, NodeSpec, RackSpec, Topology, TopologyError,

@@ -1,7 +1,35 @@
-//! What the site wants: who comes first, how little a GPU may get, how fast the chain reacts.
+//! What the site wants: who comes first, how little and how much a GPU may get, how fast the chain
+//! reacts, and what the racks may draw together. [`Rules`] change it by the time of day.
 
-use headroom_rack::Watts;
+mod rules;
+
+pub use rules::{Rule, Rules, When};
+
+use headroom_rack::{NodeId, RackId, Watts};
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Bounds for the GPUs of a class or of a rack; what is not said is left as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Bounds {
+    /// No GPU is limited below this.
+    pub floor_gpu: Option<Watts>,
+    /// No GPU is limited above this.
+    pub ceiling_gpu: Option<Watts>,
+    /// Weight of a rack's share inside its band, above 0.
+    pub weight: Option<f64>,
+}
+
+impl Bounds {
+    /// These, and where they say nothing, `others`.
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            floor_gpu: self.floor_gpu.or(others.floor_gpu),
+            ceiling_gpu: self.ceiling_gpu.or(others.ceiling_gpu),
+            weight: self.weight.or(others.weight),
+        }
+    }
+}
 
 /// The site's policy. Numbers are checked by the configuration that makes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +51,16 @@ pub struct Policy {
     pub coolant_limit_celsius: f64,
     /// How long a UPS on battery is to last; zero leaves the battery to itself.
     pub battery_target: Duration,
+    /// Bounds of bands.
+    pub classes: BTreeMap<String, Bounds>,
+    /// Bands of racks, where they are not what the topology says.
+    pub priorities: BTreeMap<RackId, String>,
+    /// Bounds of racks; they go before those of their bands.
+    pub racks: BTreeMap<RackId, Bounds>,
+    /// What all racks and what else hangs on the feeds may draw together.
+    pub site: Option<Watts>,
+    /// What may flow through a node, below its rating.
+    pub nodes: BTreeMap<NodeId, Watts>,
 }
 
 impl Default for Policy {
@@ -36,6 +74,11 @@ impl Default for Policy {
             lease: Duration::from_secs(5),
             coolant_limit_celsius: 60.0,
             battery_target: Duration::ZERO,
+            classes: BTreeMap::new(),
+            priorities: BTreeMap::new(),
+            racks: BTreeMap::new(),
+            site: None,
+            nodes: BTreeMap::new(),
         }
     }
 }
@@ -44,5 +87,16 @@ impl Policy {
     /// Rank of a band, 0 first.
     pub fn rank(&self, band: &str) -> usize {
         self.bands.iter().position(|b| b == band).unwrap_or(self.bands.len())
+    }
+
+    /// The band of a rack that the topology puts into `band`.
+    pub fn band<'p>(&'p self, rack: &RackId, band: &'p str) -> &'p str {
+        self.priorities.get(rack).map_or(band, String::as_str)
+    }
+
+    /// The bounds of a rack of this band.
+    pub fn bounds(&self, rack: &RackId, band: &str) -> Bounds {
+        let own = self.racks.get(rack).copied().unwrap_or_default();
+        own.or(self.classes.get(band).copied().unwrap_or_default())
     }
 }

@@ -1,9 +1,8 @@
 //! The config in the words of `headroom-controller-core`.
 
-use super::{Config, Cooling, Node, Rack, Tree};
+use super::{Config, Cooling, Node, PolicySpec, Rack, Tree};
 use headroom_controller_core::{CoolingSpec, FeedShare, MeterRef, NodeSpec, Policy, RackSpec, Topology, TopologyError};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The electrical tree.
 ///
@@ -49,17 +48,21 @@ fn rack(rack: &Rack) -> RackSpec {
     }
 }
 
-/// The policy.
+/// The policy when no rule is in force.
 pub fn policy(config: &Config) -> Policy {
-    let spec = &config.policy;
+    config.rules.base.clone()
+}
+
+/// The policy of these numbers alone, with the usual lease.
+pub(super) fn base(spec: &PolicySpec) -> Policy {
     Policy {
         bands: spec.bands.clone(),
         floor_gpu: spec.floor_gpu,
         response: spec.response,
         derate: spec.derate,
         release_watts_per_s: spec.release_watts_per_s,
-        lease: Duration::from_millis(config.lease_ms.into()),
         coolant_limit_celsius: spec.coolant_limit.get(),
         battery_target: spec.battery_target,
+        ..Policy::default()
     }
 }

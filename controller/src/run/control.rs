@@ -9,6 +9,7 @@ use crate::influx::line::{metric_lines, snapshot_lines};
 use crate::link::LinkEvent;
 use crate::observed::observe;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
+use crate::policy::Live;
 use crate::record::Marks;
 use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{Decider, Fleet, Health, Story, Topology};
@@ -20,6 +21,7 @@ use headroom_rack::{
 use headroom_wire::Downlink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A rack whose power rose by more than this share of its nameplate since the last decision does
@@ -52,6 +54,11 @@ pub(super) struct Control {
     started: Mono,
     decide_s: f64,
     last: Picture,
+    policy: Live,
+    /// Set by SIGHUP: read the policy file at the next turn.
+    reload: Arc<AtomicBool>,
+    /// Lines of the start, noted with the first turn.
+    begun: Vec<String>,
 }
 
 impl Control {
@@ -61,7 +68,9 @@ impl Control {
         topology: &Topology,
         last_plan: Option<&Plan>,
         board: Arc<Board>,
+        reload: Arc<AtomicBool>,
     ) -> Self {
+        let (policy, begun) = Live::start(&config, clock.unix());
         let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
         let mut epoch = clock.unix().get();
         if let Some(plan) = last_plan {
@@ -90,6 +99,9 @@ impl Control {
             started: clock.now(),
             decide_s: 0.0,
             last: Picture::default(),
+            policy,
+            reload,
+            begun,
             config,
             clock,
             board,
@@ -174,6 +186,7 @@ impl Control {
     /// The periodic turn.
     pub(super) async fn tick(&mut self, parts: &Parts) {
         let at = self.clock.unix();
+        self.look_at_policy(parts);
         let answer = parts.forecaster.forecast(&self.histories, at).await;
         let by_model =
             answer.forecasts.values().filter(|f| matches!(f.source, headroom_rack::Source::Model(_))).count() as u64;
@@ -208,6 +221,14 @@ impl Control {
         }
     }
 
+    fn look_at_policy(&mut self, parts: &Parts) {
+        let asked = self.reload.swap(false, Ordering::Relaxed);
+        let config = Arc::clone(&self.config);
+        let mut lines = std::mem::take(&mut self.begun);
+        lines.extend(self.policy.poll(&config, self.clock.unix(), asked));
+        lines.into_iter().for_each(|line| self.note(parts, "policy", line));
+    }
+
     fn is_warm(&self) -> bool {
         self.plan.is_some()
             || self.latest.len() == self.config.racks.len()
@@ -230,6 +251,11 @@ impl Control {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let begun = self.clock.uptime();
         self.generation.counter += 1;
+        let (policy, lines) = self.policy.at(at);
+        lines.into_iter().for_each(|line| self.note(parts, "policy", line));
+        if *self.decider.policy() != policy {
+            self.decider.set_policy(policy);
+        }
         let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.config.mode);
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
         self.send(&plan, parts);
@@ -267,7 +293,8 @@ impl Control {
     }
 
     fn judge(&mut self, parts: &Parts) {
-        let findings = self.health.findings(self.clock.now(), self.clock.unix());
+        let mut findings = self.health.findings(self.clock.now(), self.clock.unix());
+        findings.extend(self.policy.finding());
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
             parts.record.append(Entry::Finding(finding.clone()));
@@ -293,6 +320,8 @@ impl Control {
             forecasts: Arc::clone(&self.forecasts),
             findings: self.findings.clone(),
             counts: self.counts.clone(),
+            redundancy_cost: self.decider.redundancy_cost(),
+            policy: self.policy.status().clone(),
             model: self.model.clone(),
             alerts: parts.alerts.as_ref().map(crate::alert::Alerts::counts).unwrap_or_default(),
             record: parts.record.stats(),

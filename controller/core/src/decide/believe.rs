@@ -58,6 +58,8 @@ impl Decider {
             _ => spec.nameplate(),
         };
         let seen = belief.and_then(|b| b.power(spec));
+        // One that did not keep its limit while it was heard is not known to keep it now.
+        let worst = seen.filter(|_| age <= settled).map_or(worst, |power| worst.max(power));
         let (power, quality) = match (seen, belief) {
             (Some(power), Some(b)) if age <= FRESH && b.metered().is_some() => (power, Quality::Measured),
             (Some(power), _) if age <= FRESH => (power, Quality::Summed),

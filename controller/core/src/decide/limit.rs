@@ -16,6 +16,8 @@ pub(super) struct NodeNow {
     pub expected: Watts,
     pub limit: Watts,
     pub kind: LimitKind,
+    /// The limit if no loss had to be survived.
+    pub alone: Watts,
     /// What may flow for twice the response time.
     pub ramp: Watts,
 }
@@ -23,6 +25,8 @@ pub(super) struct NodeNow {
 /// What a constraint leaves for its racks, W.
 pub(super) struct Hold {
     pub limit: f64,
+    /// The limit if no loss had to be survived, W.
+    pub alone: f64,
     pub ramp: f64,
     pub kind: LimitKind,
     /// What flows of it now, W.
@@ -101,13 +105,20 @@ impl Decider {
             let share = below.demand / (below.demand + more);
             limits.push((rating * (self.protection[i].allowed(response) * share), LimitKind::Redundancy));
         }
+        limits.extend(self.capped[i].map(|watts| (watts, LimitKind::External)));
         let lasting = self.stretch(i, spec, power, fleet, now);
         limits.extend(lasting.map(|watts| (watts, LimitKind::UpsOverload)));
+        let alone = limits.iter().filter(|(_, kind)| *kind != LimitKind::Redundancy).map(|(watts, _)| *watts);
+        let alone = alone.reduce(Watts::min).unwrap_or(continuous);
         let least = limits.into_iter().reduce(|least, next| if next.0 < least.0 { next } else { least });
         let (limit, kind) = least.unwrap_or((continuous, LimitKind::Continuous));
         // A battery does not come back by cooling down: nothing beyond is lent.
-        let ramp = if lasting.is_some() { limit } else { hot.max(limit) };
-        NodeNow { power, ratio, quality, other, expected: below.expected + other, limit, kind, ramp }
+        let ramp = match (lasting, self.capped[i]) {
+            (Some(_), _) => limit,
+            (None, Some(most)) => hot.max(limit).min(most),
+            (None, None) => hot.max(limit),
+        };
+        NodeNow { power, ratio, quality, other, expected: below.expected + other, limit, kind, alone, ramp }
     }
 
     /// Adds what the cords of a rack load one phase more than another with, by their meters or, where
@@ -144,15 +155,21 @@ impl Decider {
             Constraint::Phase(node, _) => {
                 let node = &nodes[*node];
                 let third = |limit: Watts| (limit - node.other).get() / 3.0;
-                Hold { limit: third(node.limit), ramp: third(node.ramp), kind: node.kind, power }
+                Hold {
+                    limit: third(node.limit),
+                    alone: third(node.alone),
+                    ramp: third(node.ramp),
+                    kind: node.kind,
+                    power,
+                }
             }
             Constraint::Standby(node) => {
                 let limit = self.topology.nodes()[*node].rating * self.protection[*node].allowed(response);
                 let limit = (limit - nodes[*node].other).get();
-                Hold { limit, ramp: limit, kind: LimitKind::Redundancy, power }
+                Hold { limit, alone: f64::INFINITY, ramp: limit, kind: LimitKind::Redundancy, power }
             }
-            Constraint::Cooling(_, left) => {
-                Hold { limit: left.get(), ramp: left.get(), kind: LimitKind::Cooling, power }
+            Constraint::Cooling { left, whole, .. } => {
+                Hold { limit: left.get(), alone: whole.get(), ramp: left.get(), kind: LimitKind::Cooling, power }
             }
         };
         self.topology.constraints().iter().zip(power).map(hold).collect()
@@ -181,7 +198,7 @@ impl Decider {
     pub(super) fn site_room(&self, nodes: &[NodeNow]) -> f64 {
         let roots = self.topology.nodes().iter().zip(nodes).filter(|(spec, _)| spec.parent.is_none());
         let other: Watts = roots.map(|(_, node)| node.other).sum();
-        self.target.map_or(f64::INFINITY, |target| (target - other).get())
+        self.target().map_or(f64::INFINITY, |target| (target - other).get())
     }
 }
 

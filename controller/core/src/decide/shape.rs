@@ -25,11 +25,11 @@ impl Decider {
         let memory = &mut self.racks[index];
         let per_gpu = (budget - rack.overhead) / f64::from(spec.gpus);
         let whole = Watts::new((per_gpu.get() / STEP_WATTS + 1e-6).floor() * STEP_WATTS);
-        let target = whole.clamp(self.policy.floor_gpu.min(spec.gpu_max), spec.gpu_max);
+        let target = whole.clamp(memory.wanted.floor_gpu, memory.wanted.ceiling_gpu);
         let before = memory.gpu_limit.unwrap_or(spec.safe_gpu);
         let rise = self.policy.release_watts_per_s * dt_s / f64::from(spec.gpus);
         // An Order that cannot arrive must not loosen what is in force when the rack comes back.
-        let trifle = (target - before).get() < TRIFLE_WATTS && target < spec.gpu_max;
+        let trifle = (target - before).get() < TRIFLE_WATTS && target < memory.wanted.ceiling_gpu;
         let settling = memory.lowered.is_some_and(|at| now.since(at) < RAISE_AFTER);
         let shaped = match target > before {
             false => target,
@@ -60,7 +60,12 @@ impl Decider {
         let cooled = rack.cooling.is_some_and(|c| c < rack.demand);
         let binding = budget < rack.demand * (1.0 - HELD) && gpu < spec.gpu_max;
         let bound = grant.bound_by.map(|by| self.bound(by, nodes, held));
+        let wanted = self.racks[index].wanted;
+        let ceiled = wanted.ceiling_gpu < spec.gpu_max && gpu >= wanted.ceiling_gpu;
         let (id, kind, left, node) = bound.unwrap_or_else(|| {
+            if ceiled && binding {
+                return (self.ruled.clone(), LimitKind::External, Watts::ZERO, None);
+            }
             (self.topology.nodes()[tightest].id.clone(), LimitKind::Device, margin(tightest), Some(tightest))
         });
         Cap {
@@ -89,11 +94,11 @@ impl Decider {
             let left = Watts::new(hold.limit - hold.power);
             return match constraint {
                 Constraint::Phase(node, _) | Constraint::Standby(node) => (name(*node), hold.kind, left, Some(*node)),
-                Constraint::Cooling(id, _) => (id.clone(), hold.kind, left, None),
+                Constraint::Cooling { id, .. } => (id.clone(), hold.kind, left, None),
             };
         }
         let roots = self.topology.nodes().iter().zip(nodes).filter(|(spec, _)| spec.parent.is_none());
         let drawn: Watts = roots.map(|(_, n)| n.power).sum();
-        (self.site.clone(), LimitKind::External, self.target.unwrap_or(Watts::ZERO) - drawn, None)
+        (self.site.clone(), LimitKind::External, self.target().unwrap_or(Watts::ZERO) - drawn, None)
     }
 }

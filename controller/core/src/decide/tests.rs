@@ -429,3 +429,73 @@ fn a_breaker_that_was_hot_is_hot_after_a_restart() {
     // Nobody looked for a second, then for an hour: first it may have gone on, then the safe shares held it.
     assert!(after(1) >= before && (after(3600) - 0.95_f64.powi(2) / 1.05_f64.powi(2)).abs() < 1e-6, "{}", after(3600));
 }
+
+/// The plan after `seconds` of GPUs that want all they can get, under this policy.
+fn after(policy: Policy, seconds: u64, then: Option<Policy>) -> Plan {
+    let mut decider = Decider::new(row(), Policy { release_watts_per_s: 1e6, ..policy });
+    let mut plan: Option<Plan> = None;
+    for second in 1..=2 * seconds {
+        if let Some(then) = then.clone().filter(|_| second == seconds) {
+            decider.set_policy(Policy { release_watts_per_s: 1e6, ..then });
+        }
+        let now = Mono::from_ms(1000 * second);
+        let limits: [f64; 4] = plan.as_ref().map_or([400.0; 4], |p| std::array::from_fn(|r| gpu(p, r)));
+        plan = Some(decide(&mut decider, &fleet_at(&limits, &limits, now), now));
+    }
+    plan.unwrap()
+}
+
+#[test]
+fn a_floor_and_a_ceiling_of_a_class_hold_and_say_so() {
+    let bounds = |floor: f64, ceiling: f64| crate::Bounds {
+        floor_gpu: Some(Watts::new(floor)),
+        ceiling_gpu: Some(Watts::new(ceiling)),
+        weight: None,
+    };
+    let classes = [("batch".to_owned(), bounds(300.0, 320.0)), ("training".to_owned(), bounds(100.0, 350.0))];
+    let plan = after(Policy { classes: classes.into(), ..Policy::default() }, 40, None);
+    assert_eq!(gpu(&plan, 0), 350.0);
+    assert!(gpu(&plan, 3) >= 300.0 && gpu(&plan, 3) <= 320.0, "{}", gpu(&plan, 3));
+    assert!(
+        plan.caps[0].bound_by.as_str() == "policy" && plan.caps[0].kind == LimitKind::External,
+        "{:?}",
+        plan.caps[0]
+    );
+}
+
+#[test]
+fn another_policy_takes_effect_at_once_and_forgets_nothing_of_the_plant() {
+    let turned = Policy { bands: ["batch", "inference", "training"].map(str::to_owned).to_vec(), ..Policy::default() };
+    let before = after(Policy::default(), 40, None);
+    let turned = after(Policy::default(), 40, Some(turned));
+    assert!(gpu(&before, 0) > gpu(&before, 3) && gpu(&turned, 3) > gpu(&turned, 0), "{:?}", turned.caps);
+    assert!((before.nodes[2].trip_used - turned.nodes[2].trip_used).abs() < 0.1);
+    let held = [(NodeId::new("breaker-a").unwrap(), Watts::new(8_000.0))];
+    let plan = after(Policy { nodes: held.into(), site: Some(Watts::new(15_000.0)), ..Policy::default() }, 40, None);
+    let all: f64 = plan.caps.iter().map(|c| c.budget.get()).sum();
+    assert!(all <= 15_000.0 + 1.0, "{all}");
+    assert!(plan.caps.iter().all(|c| !c.binding || c.kind == LimitKind::External), "{:?}", plan.caps);
+}
+
+#[test]
+fn what_the_survival_of_a_lost_feed_costs_is_told_in_watts() {
+    let now = Mono::from_ms(10_000);
+    let cost = |feeds: &[&str]| {
+        let row = row();
+        let mut racks = row.racks().to_vec();
+        racks.iter_mut().for_each(|r| {
+            r.feeds.retain(|f| feeds.iter().any(|feed| f.node.as_str().ends_with(feed)));
+            let share = 1.0 / r.feeds.len() as f64;
+            r.feeds.iter_mut().for_each(|f| f.share = share);
+        });
+        let topology = Topology::new(row.nodes().to_vec(), racks).unwrap();
+        let mut decider = Decider::new(topology, Policy::default());
+        decide(&mut decider, &fleet_at(&[650.0; 4], &[700.0; 4], now), now);
+        decider.redundancy_cost().get()
+    };
+    // A warm breaker of 11.52 kW carries 1.75 times that for three seconds: half of it on each of two feeds,
+    // where 0.95 might flow if nothing had to be survived.
+    let two = cost(&["a", "b"]);
+    assert!((two - 2.0 * 11_520.0 * (0.95 - 1.75 / 2.0)).abs() < 100.0, "{two}");
+    assert_eq!(cost(&["a"]), 0.0);
+}

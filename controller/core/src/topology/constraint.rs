@@ -13,8 +13,15 @@ pub enum Constraint {
     Phase(usize, usize),
     /// The node at this index after it took over what hung on a lost feed.
     Standby(usize),
-    /// What cooling units remove after the loss of one.
-    Cooling(NodeId, Watts),
+    /// What a set of cooling units removes.
+    Cooling {
+        /// The set.
+        id: NodeId,
+        /// After the loss of the largest.
+        left: Watts,
+        /// All of them.
+        whole: Watts,
+    },
 }
 
 impl Constraint {
@@ -45,7 +52,8 @@ pub(super) fn find(
     for unit in cooling {
         let Some(left) = unit.left() else { continue };
         let slot = found.len();
-        found.push(Constraint::Cooling(unit.id.clone(), left));
+        let whole = unit.units.iter().copied().sum();
+        found.push(Constraint::Cooling { id: unit.id.clone(), left, whole });
         for (_, on) in racks.iter().zip(&mut on).filter(|(r, _)| unit.racks.contains(&r.id)) {
             on.insert(slot, 1.0);
         }

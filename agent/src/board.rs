@@ -4,12 +4,14 @@
 use crate::clock::Clock;
 use crate::store::Account;
 use headroom_agent_core::assemble::Latest;
+use headroom_agent_core::event::{Urgency, Watch};
 use headroom_agent_core::failsafe::Bounds;
-use headroom_rack::{DeviceId, Mono, RackId, Reading, Receipt, Signal, SignalPath, Snapshot};
+use headroom_rack::{Amperes, DeviceId, Mono, RackId, Reading, Receipt, Signal, SignalPath, Snapshot};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// How a device's last poll went.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,9 +52,19 @@ pub struct Own {
 #[derive(Debug)]
 struct Inner {
     latest: Latest,
+    watch: Watch,
     gpus: BTreeMap<DeviceId, Bounds>,
     own: Own,
     last: Option<(Arc<Snapshot>, Mono)>,
+}
+
+/// Wakes the agent's own loop.
+struct Bell(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Bell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bell")
+    }
 }
 
 /// The shared state of one agent.
@@ -60,6 +72,8 @@ struct Inner {
 pub struct Board {
     clock: Clock,
     guarded: AtomicBool,
+    bell: OnceLock<Bell>,
+    news: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -67,8 +81,27 @@ impl Board {
     /// An empty board; the clock's wall time now becomes the `boot` of all Snapshots.
     pub fn new(rack: RackId, clock: Clock) -> Self {
         let latest = Latest::new(rack, clock.wall().get());
-        let inner = Inner { latest, gpus: BTreeMap::new(), own: Own::default(), last: None };
-        Self { clock, guarded: AtomicBool::new(false), inner: Mutex::new(inner) }
+        let inner = Inner { latest, watch: Watch::default(), gpus: BTreeMap::new(), own: Own::default(), last: None };
+        let (bell, news) = (OnceLock::new(), Notify::new());
+        Self { clock, guarded: AtomicBool::new(false), bell, news, inner: Mutex::new(inner) }
+    }
+
+    /// What to call when a reading cannot wait for the guard's next period. Only the first call counts.
+    pub fn on_alarm(&self, ring: impl Fn() + Send + Sync + 'static) {
+        let _ = self.bell.set(Bell(Box::new(ring)));
+    }
+
+    /// Returns when a reading cannot wait for the next Snapshot. Safe to drop while waiting: the next
+    /// Snapshot says it anyway.
+    pub async fn news(&self) {
+        loop {
+            self.news.notified().await;
+            let due = self.lock().watch.due(self.clock.now());
+            if let Some(wait) = due {
+                tokio::time::sleep(wait).await;
+                return;
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -81,9 +114,10 @@ impl Board {
         self.guarded.load(Ordering::Relaxed)
     }
 
-    /// Tells the sources so.
-    pub fn set_guarded(&self, guarded: bool) {
-        self.guarded.store(guarded, Ordering::Relaxed);
+    /// Tells the sources so, and the breaker behind each phase that the guard watches.
+    pub fn set_guarded(&self, breaker: Option<Amperes>) {
+        self.guarded.store(breaker.is_some(), Ordering::Relaxed);
+        self.lock().watch.set_breaker(breaker.map(Amperes::get));
     }
 
     /// The agent's clock.
@@ -105,6 +139,7 @@ impl Board {
     pub fn retire(&self, device: &DeviceId) {
         let mut inner = self.lock();
         inner.latest.retire(device);
+        inner.watch.retire(device);
         inner.gpus.remove(device);
         inner.own.devices.remove(device);
         inner.own.trouble.remove(device);
@@ -113,9 +148,18 @@ impl Board {
     /// Stores what one poll of a device brought.
     pub fn put(&self, device: &DeviceId, readings: impl IntoIterator<Item = (Signal, Reading)>) {
         let now = self.clock.now();
+        let mut urgency = Urgency::default();
         let mut inner = self.lock();
         for (signal, reading) in readings {
+            urgency = urgency.or(inner.watch.see(device, signal, &reading));
             inner.latest.put(&SignalPath::new(device.clone(), signal), reading, now);
+        }
+        drop(inner);
+        if urgency.controller {
+            self.news.notify_one();
+        }
+        if let Some(Bell(ring)) = self.bell.get().filter(|_| urgency.guard) {
+            ring();
         }
     }
 
@@ -160,6 +204,7 @@ impl Board {
         let (now, at) = (self.clock.now(), self.clock.wall());
         let mut inner = self.lock();
         let snapshot = Arc::new(inner.latest.snapshot(now, at));
+        inner.watch.told(snapshot.readings.iter(), now);
         inner.last = Some((snapshot.clone(), now));
         snapshot
     }

@@ -1,28 +1,44 @@
-//! The agent's own loop on a thread of its own: each guard period Orders in, guard asked, wishes
-//! to the actuator. All judgement is in the core (`failsafe`, `guard`); here are only the hands.
+//! The agent's own loop on a thread of its own: each guard period, and at once when Orders or an alarm
+//! come, Orders in, guard asked, wishes to the actuator. All judgement is in the core (`failsafe`, `guard`); here are only the hands.
 
 use crate::actuator::{Crew, Wish, Wishes};
 use crate::board::Board;
 use crate::config::Control;
 use headroom_agent_core::failsafe::{Bounds, Effective, Failsafe};
 use headroom_agent_core::guard::{GpuInput, Guard, PduInput, Verdict};
-use headroom_rack::{Amperes, DeviceId, Mono, Order, Outcome, Receipt, Signal, Volts, Watts};
+use headroom_rack::{Amperes, Answer, Condition, DeviceId, Mono, Order, Outcome, Receipt, Signal, Volts, Watts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Orders of a few Plans of a large rack; a full queue drops, the next Plan comes in a second.
-const QUEUE: usize = 1024;
+/// Messages that may wait; a full queue drops, the next Plan comes in a second.
+const QUEUE: usize = 64;
 /// Wishes are repeated this often.
 const REPEAT: Duration = Duration::from_secs(1);
 /// What stopping may take: settling of all boards and one slow driver call.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
-/// Orders with the moment they arrived: the lease runs from there.
-pub type Inbox = SyncSender<(Order, Mono)>;
+/// What the loop does not wait for its period with.
+#[derive(Debug)]
+pub enum Call {
+    /// One message of a controller.
+    Plan {
+        /// What is to be in force.
+        orders: Vec<Order>,
+        /// What is to be in force once something happens.
+        answers: Vec<Answer>,
+        /// When it arrived: leases run from there.
+        arrived: Mono,
+    },
+    /// A reading that the guard or an answer must see.
+    Alarm,
+}
+
+/// Where calls go.
+pub type Inbox = SyncSender<Call>;
 
 /// The running loop.
 pub struct Running {
@@ -62,7 +78,10 @@ pub fn start(
     board: Arc<Board>,
     crew: Arc<Crew>,
 ) -> std::io::Result<(Running, Inbox)> {
-    let (inbox, orders) = sync_channel(QUEUE);
+    let (inbox, calls) = sync_channel(QUEUE);
+    let ring = inbox.clone();
+    // A full queue means that the loop is about to look anyway.
+    board.on_alarm(move || drop(ring.try_send(Call::Alarm)));
     let stop = Arc::new(AtomicBool::new(false));
     let (changes, changed) = channel();
     let mut keeper = Keeper {
@@ -76,21 +95,34 @@ pub fn start(
         wished: Wishes::new(),
         wished_at: None,
         held_by_guard: false,
+        answering: Vec::new(),
     };
-    board.set_guarded(keeper.guard.is_some());
+    keeper.tell_guarded();
     let stopping = stop.clone();
     let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
         let clock = board.clock();
         let mut deadline = clock.now();
         while !stopping.load(Ordering::Relaxed) {
-            keeper.tick(&orders);
+            keeper.tick(None, &calls);
             // Who only watches has nothing to do at once.
             let period = if keeper.control.enabled { keeper.control.guard_period } else { REPEAT };
             deadline = deadline.after(period).max(clock.now());
-            std::thread::sleep(deadline.since(clock.now()));
+            loop {
+                match calls.recv_timeout(deadline.since(clock.now())) {
+                    Ok(call) => keeper.tick(Some(call), &calls),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => {
+                        std::thread::sleep(deadline.since(clock.now()));
+                        break;
+                    }
+                }
+                if clock.now() >= deadline {
+                    break;
+                }
+            }
         }
         keeper.failsafe.stop();
-        keeper.tick(&orders);
+        keeper.tick(None, &calls);
     })?;
     Ok((Running { changes, stop, thread, crew }, inbox))
 }
@@ -106,20 +138,29 @@ struct Keeper {
     wished: Wishes,
     wished_at: Option<Mono>,
     held_by_guard: bool,
+    answering: Vec<Condition>,
 }
 
 impl Keeper {
-    fn tick(&mut self, orders: &Receiver<(Order, Mono)>) {
+    fn tick(&mut self, first: Option<Call>, calls: &Receiver<Call>) {
         let now = self.board.clock().now();
         let bounds = self.board.bounds();
         if let Some((control, pdus)) = self.changed.try_iter().last() {
             self.follow(control, pdus, now, &bounds);
         }
-        for (order, arrived) in orders.try_iter() {
-            if let Err(refused) = self.failsafe.accept(&order, &bounds, arrived) {
-                self.tell(refused.device, refused.generation, Outcome::Refused(refused.why));
+        for call in first.into_iter().chain(calls.try_iter()) {
+            let Call::Plan { orders, answers, arrived } = call else { continue };
+            for order in &orders {
+                if let Err(refused) = self.failsafe.accept(order, &bounds, arrived) {
+                    self.tell(refused.device, refused.generation, Outcome::Refused(refused.why));
+                }
             }
+            // The Orders of the same message have said why, if they were refused.
+            answers.iter().for_each(|answer| drop(self.failsafe.prepare(answer, &bounds, arrived)));
         }
+        let board = &self.board;
+        self.failsafe.look(|device, signal| board.value(device, signal).map(|(value, _)| value), now);
+        self.tell_answering(now);
         let expired = self.failsafe.expire(now);
         if !expired.is_empty() {
             tracing::warn!(gpus = expired.len(), "the lease ran out; back to the safe share");
@@ -149,8 +190,24 @@ impl Keeper {
             (Some(guard), Some(breaker)) => guard.rerate(breaker),
             (guard, breaker) => *guard = breaker.map(Guard::new),
         }
-        self.board.set_guarded(self.guard.is_some());
         (self.control, self.pdus) = (control, pdus);
+        self.tell_guarded();
+    }
+
+    fn tell_guarded(&self) {
+        self.board.set_guarded(self.control.breaker.filter(|_| self.guard.is_some()));
+    }
+
+    fn tell_answering(&mut self, now: Mono) {
+        let answering = self.failsafe.answering(now);
+        if !self.answering.iter().eq(answering.iter().copied()) {
+            if answering.is_empty() {
+                tracing::info!("no prepared answer is in force any more");
+            } else {
+                tracing::warn!(conditions = ?answering, "the controller's prepared answer is in force");
+            }
+            self.answering = answering.into_iter().cloned().collect();
+        }
     }
 
     fn tell(&self, device: DeviceId, generation: headroom_rack::Generation, outcome: Outcome) {

@@ -3,7 +3,7 @@
 
 use crate::board::Board;
 use crate::config::Config;
-use crate::control::Inbox;
+use crate::control::{Call, Inbox};
 use crate::mqtt::{BackOff, Happening, Session};
 use crate::store::Store;
 use headroom_rack::{SignalPath, Snapshot};
@@ -218,18 +218,18 @@ impl Link {
 
     fn command(&mut self, payload: &[u8]) {
         let now = self.board.clock().now();
-        let downlink = match Downlink::decode(payload) {
-            Ok(downlink) => downlink,
+        let read = Downlink::decode(payload).and_then(|d| d.answers(payload).map(|answers| (d, answers)));
+        let (downlink, answers) = match read {
+            Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, "a command that cannot be read is dropped");
                 return;
             }
         };
-        for order in downlink.orders() {
-            if self.inbox.try_send((order, now)).is_err() {
-                tracing::warn!("too many Orders at once; the rest waits for the next Plan");
-                break;
-            }
+        let orders: Vec<_> = downlink.orders().collect();
+        let empty = orders.is_empty() && answers.is_empty();
+        if !empty && self.inbox.try_send(Call::Plan { orders, answers, arrived: now }).is_err() {
+            tracing::warn!("too many Orders at once; the next Plan repeats them");
         }
         self.store.acknowledged(&downlink, now, self.board.clock().wall());
         self.birth_due |= downlink.rebirth;

@@ -53,6 +53,8 @@ impl Session {
             options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, false));
         }
         let (client, mut eventloop) = AsyncClient::builder(options).capacity(QUEUE).build();
+        // Otherwise a second small packet waits for the answer to the first: up to 40 ms (RFC 896 meets RFC 1122).
+        eventloop.network_options.set_tcp_nodelay(true);
         let (tell, happenings) = mpsc::channel(QUEUE);
         // The event loop runs in a task of its own: dropping a half-done poll could tear a packet.
         let pump = tokio::spawn(async move {

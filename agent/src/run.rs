@@ -1,5 +1,5 @@
-//! `run`: puts the sources, the control loop and the link together, makes a Snapshot each second,
-//! and on SIGTERM or SIGINT ends with the safe share.
+//! `run`: puts the sources, the control loop and the link together, makes a Snapshot each second and at once
+//! when something happens, and on SIGTERM or SIGINT ends with the safe share.
 
 use crate::actuator::Crew;
 use crate::actuator::nvml::{Library, NvmlLever};
@@ -76,6 +76,10 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
                 if snapshots.try_send(board.snapshot()).is_err() {
                     tracing::error!("the link does not take Snapshots");
                 }
+            }
+            () = board.news() => {
+                // What does not fit is said by the next one.
+                let _ = snapshots.try_send(board.snapshot());
             }
             () = watchdog.due() => {
                 // Hung parts let the service manager start another agent.

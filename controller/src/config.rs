@@ -4,12 +4,14 @@
 mod broker;
 mod core;
 mod document;
+mod flex;
 mod policy;
 mod tree;
 
 pub use broker::Broker;
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
+pub use flex::Flex;
 pub use policy::{PolicyFile, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub webhook: Option<Webhook>,
     /// InfluxDB, if any.
     pub influx: Option<crate::influx::Options>,
+    /// The load-flexibility partners, if any.
+    pub flex: Option<Flex>,
     /// How caps are decided.
     pub policy: PolicySpec,
     /// All of the policy, with what changes by the time of day.
@@ -254,6 +258,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     // A policy file with mistakes says nothing of the classes there are.
     let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
     let tree = plant(file, root, bands, m);
+    let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
     sound(&tree, m)?;
     if let Some(path) = &policy_file {
         // Once more, now that it is known what it may name.
@@ -272,6 +277,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         model,
         webhook,
         influx,
+        flex,
         policy: policy.spec,
         rules: policy.rules,
         policy_file,

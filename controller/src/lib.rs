@@ -9,6 +9,7 @@ pub mod config;
 pub mod counts;
 mod curves;
 pub mod events;
+pub mod flex;
 pub mod forecaster;
 pub mod history;
 pub mod http;

@@ -92,7 +92,9 @@ impl Link {
             mqtt.set_credentials(login.user.clone(), login.password.clone());
         }
         let capacity = 64 + 4 * options.racks.len();
-        let (client, eventloop) = AsyncClient::builder(mqtt).capacity(capacity).build();
+        let (client, mut eventloop) = AsyncClient::builder(mqtt).capacity(capacity).build();
+        // Orders to several racks are several small packets: none may wait for the answer to the one before.
+        eventloop.network_options.set_tcp_nodelay(true);
         let shared = Arc::new(Shared::default());
         let link = Self { client, site: options.site.clone(), shared: Arc::clone(&shared) };
         let inbox = Inbox::new(&options.site, &options.name, &options.racks);
@@ -114,15 +116,16 @@ impl Link {
 
     /// Sends one message to one rack. False if it did not go out: the next period repeats it.
     pub fn send(&self, rack: &RackId, message: &Downlink) -> bool {
+        self.send_bytes(rack, message.encode())
+    }
+
+    /// As [`Link::send`], with what was encoded.
+    pub fn send_bytes(&self, rack: &RackId, message: Vec<u8>) -> bool {
         // Without a connection a message would wait in the client and arrive late.
         let sent = self.is_connected()
             && self
                 .client
-                .try_publish(
-                    topic::node(&self.site, Kind::Command, rack),
-                    message.encode(),
-                    PublishOptions::at_most_once(),
-                )
+                .try_publish(topic::node(&self.site, Kind::Command, rack), message, PublishOptions::at_most_once())
                 .is_ok();
         if !sent {
             self.shared.unsent.fetch_add(1, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use crate::alert::{self, Alerts};
 use crate::cli::write_whole;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::flex::Flex;
 use crate::forecaster::Forecaster;
 use crate::influx::Influx;
 use crate::link::{self, Link, LinkEvent};
@@ -25,7 +26,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// After an event that does not wait for the tick, others are gathered for this long.
+/// Decisions for what does not wait for the tick are at least so far apart; what comes meanwhile is
+/// gathered for the next one.
 const GATHER: Duration = Duration::from_millis(30);
 /// A model's answer is waited for at most this long, and at most a quarter of the period.
 const FORECAST_DEADLINE: Duration = Duration::from_millis(200);
@@ -87,8 +89,16 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     let reload = Arc::new(AtomicBool::new(false));
     let hangups = tokio::spawn(stop::hangups(Arc::clone(&reload)));
     let (link, events, session) = Link::start(options, clock, stop.clone());
-    let mut control =
-        Control::new(Arc::clone(&config), clock, &topology, recovery.last_plan.as_ref(), Arc::clone(&board), reload);
+    let flex = Flex::start(&config, &topology, clock, stop.clone());
+    let mut control = Control::new(
+        Arc::clone(&config),
+        clock,
+        &topology,
+        recovery.last_plan.as_ref(),
+        Arc::clone(&board),
+        reload,
+        flex,
+    );
     let parts = Parts { link, record, forecaster, alerts, influx };
 
     let signals = tokio::spawn(async move {
@@ -133,7 +143,7 @@ async fn circle(control: &mut Control, parts: &Parts, mut events: mpsc::Receiver
     let mut tick = clock.now().after(control.period());
     let mut urgent: Option<Mono> = None;
     loop {
-        let due = urgent.map_or(tick, |at| at.min(tick));
+        let due = [urgent, control.next_target()].into_iter().flatten().fold(tick, Mono::min);
         tokio::select! {
             biased;
             () = stop.requested() => return,
@@ -150,9 +160,14 @@ async fn circle(control: &mut Control, parts: &Parts, mut events: mpsc::Receiver
                     tick = tick.after(control.period());
                 }
             }
+            heard = control.partner() => {
+                if control.hear_partner(heard, parts) {
+                    control.decide_now(parts);
+                }
+            }
             Some(event) = events.recv() => {
                 if control.hear(event, parts) && urgent.is_none() {
-                    urgent = Some(clock.now().after(GATHER));
+                    urgent = Some(control.earliest());
                 }
             }
         }
@@ -167,6 +182,7 @@ async fn finish(
     files: &Files,
 ) -> anyhow::Result<()> {
     let mut clean = session.await.is_ok();
+    control.stop().await;
     let Parts { record, alerts, influx, .. } = parts;
     if let Some(influx) = influx {
         control.ended_influx(influx.stop().await);

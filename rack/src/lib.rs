@@ -18,7 +18,7 @@ pub mod units;
 pub use finding::{Finding, Severity};
 pub use forecast::{Forecast, Source};
 pub use id::{DeviceId, IdError, NodeId, RackId};
-pub use order::{Clamp, Generation, Order, Outcome, Receipt, Refusal, Setting};
+pub use order::{Answer, Clamp, Condition, Generation, Order, Outcome, Receipt, Refusal, Setting};
 pub use plan::{Cap, LimitKind, Mode, NodeView, Plan, Quality};
 pub use reading::{NoData, Reading};
 pub use signal::{Class, Signal, SignalPath, Unit};

@@ -46,6 +46,26 @@ pub struct Order {
     pub lease_ms: u32,
 }
 
+/// What a rack can see by itself, without asking anybody.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// A PDU's inlet has no voltage.
+    InletDead(DeviceId),
+    /// A UPS lives on its battery.
+    OnBattery(DeviceId),
+}
+
+/// An Order that lies ready: in force only while its condition holds, and only ever lowering. Generation
+/// and lease are those of any Order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// When it is in force.
+    pub when: Condition,
+    /// What is set then.
+    pub order: Order,
+}
+
 /// Why the agent set something else than asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +76,8 @@ pub enum Clamp {
     DeviceMax,
     /// The rack's own guard allows less.
     Guard,
+    /// A condition holds for which the controller prepared a lower limit.
+    Answer,
     /// The device enforces another limit than the one set (out of band, or it ignores us).
     ReadBack,
 }

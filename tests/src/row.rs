@@ -44,7 +44,19 @@ impl Row {
     /// # Panics
     /// When a part does not start.
     pub fn start_with(more: impl Fn(&Path) -> String) -> Self {
-        let plant = Plant::start();
+        Self::of(None, more, |text| text)
+    }
+
+    /// As [`Row::start_with`], with the scenario of this text, and the controller's config changed.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    pub fn of(
+        scenario: Option<&str>,
+        more: impl Fn(&Path) -> String,
+        controller_config: impl Fn(String) -> String,
+    ) -> Self {
+        let plant = Plant::of(scenario);
         let (hook, influx, record) = (Hook::start(), Hook::start(), plant.dir().join("record"));
         let mut starts = BTreeMap::new();
         let log = |name: &str| plant.dir().join(format!("{name}.log"));
@@ -59,6 +71,7 @@ impl Row {
             starts.insert(rack.id.clone(), start);
         }
         let text = controller(&plant.broker, &hook.address, &influx.address, &record.display().to_string());
+        let text = controller_config(text);
         let config = plant.file("controller.toml", &text).display().to_string();
         let port = plant.dir().join("console.port").display().to_string();
         let args = ["run", "--config", &config, "--port-file", &port];

@@ -4,7 +4,7 @@
 use crate::WireError;
 use crate::sparkplug::{Metric, Payload, Value, datatype};
 use crate::uplink::{REBIRTH, order_device};
-use headroom_rack::{DeviceId, Generation, Order, Setting, Watts};
+use headroom_rack::{Answer, Condition, DeviceId, Generation, Order, Setting, Watts};
 use prost::Message;
 
 const EPOCH: &str = "Order/epoch";
@@ -15,6 +15,11 @@ const STORED_SEQ: &str = "Stored/seq";
 /// Not announced in births: the bytes of a birth are frozen, and an agent that does not know it
 /// passes over it.
 const STORED_HELD: &str = "Stored/held";
+/// `Answer/<condition>/<device it is about>/<device to set>/<setting>`. Not announced in births either: an
+/// agent that knows no answers passes over them and falls back on its lease.
+const ANSWER: &str = "Answer/";
+const INLET_DEAD: &str = "inlet_dead";
+const ON_BATTERY: &str = "on_battery";
 const POWER_LIMIT: &str = "power_limit_watts";
 const CLOCK_CEILING: &str = "clock_ceiling_mhz";
 
@@ -94,8 +99,25 @@ impl Downlink {
         })
     }
 
+    /// The NCMD payload with Orders that lie ready; they share generation and lease with the others.
+    pub fn encode_preparing<'a>(&self, answers: impl Iterator<Item = (&'a Condition, &'a DeviceId, Watts)>) -> Vec<u8> {
+        let mut payload = self.payload();
+        payload.metrics.extend(answers.map(|(when, device, watts)| {
+            let (word, about) = match when {
+                Condition::InletDead(about) => (INLET_DEAD, about),
+                Condition::OnBattery(about) => (ON_BATTERY, about),
+            };
+            Metric::named(format!("{ANSWER}{word}/{about}/{device}/{POWER_LIMIT}"), Value::Double(watts.get()))
+        }));
+        payload.encode_to_vec()
+    }
+
     /// The NCMD payload.
     pub fn encode(&self) -> Vec<u8> {
+        self.payload().encode_to_vec()
+    }
+
+    fn payload(&self) -> Payload {
         let mut metrics = Vec::with_capacity(self.orders.len() + 7);
         if self.rebirth {
             metrics.push(Metric::named(REBIRTH, Value::Boolean(true)));
@@ -117,7 +139,38 @@ impl Downlink {
             }
             Setting::ClockCeilingMhz(mhz) => Metric::named(format!("Order/{device}/{CLOCK_CEILING}"), Value::Int(*mhz)),
         }));
-        Payload { timestamp: None, metrics, seq: None }.encode_to_vec()
+        Payload { timestamp: None, metrics, seq: None }
+    }
+
+    /// The Orders that lie ready in an NCMD payload of which this was read. A condition that is not known
+    /// here is passed over: it is a newer controller's.
+    ///
+    /// # Errors
+    /// As [`Downlink::decode`].
+    pub fn answers(&self, bytes: &[u8]) -> Result<Vec<Answer>, WireError> {
+        let payload = Payload::decode(bytes).map_err(|e| WireError::Protobuf(e.to_string()))?;
+        let mut answers = Vec::new();
+        for metric in &payload.metrics {
+            let Some(name) = metric.name.as_deref().filter(|n| n.starts_with(ANSWER)) else { continue };
+            let wrong = || WireError::Metric(name.to_owned());
+            let parts: Vec<&str> = name.split('/').collect();
+            let [_, word, about, device, what] = parts[..] else { return Err(wrong()) };
+            let (about, device) = (DeviceId::new(about), DeviceId::new(device));
+            let (Ok(about), Ok(device), POWER_LIMIT) = (about, device, what) else { return Err(wrong()) };
+            let watts = metric.float().filter(|w| w.is_finite() && *w >= 0.0).ok_or_else(wrong)?;
+            let when = match word {
+                INLET_DEAD => Condition::InletDead(about),
+                ON_BATTERY => Condition::OnBattery(about),
+                _ => continue,
+            };
+            let setting = Setting::PowerLimit(Watts::new(watts));
+            let order = Order { device, setting, generation: self.generation, lease_ms: self.lease_ms };
+            answers.push(Answer { when, order });
+        }
+        if !answers.is_empty() && (self.lease_ms == 0 || self.generation == Generation::default()) {
+            return Err(WireError::Metric(LEASE.to_owned()));
+        }
+        Ok(answers)
     }
 
     /// Reads an NCMD payload. A bare rebirth request of another host (without generation) is

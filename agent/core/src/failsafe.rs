@@ -3,10 +3,14 @@
 //!
 //! Safe (start) -- Order --> Held -- lease runs out --> Safe -- Order --> Held ... -- stop --> Safe
 //!
+//! An answer lies ready beside what is held: while its condition holds and its lease runs, nothing above it
+//! is in force.
+//!
 //! In Safe every GPU is at the safe share with its clock released. The lease runs by the agent's
 //! own monotonic clock from the moment the Order arrived. Knows no driver: bounds are arguments.
 
-use headroom_rack::{Clamp, DeviceId, Generation, Mono, Order, Refusal, Setting, Watts};
+use crate::condition::Conditions;
+use headroom_rack::{Answer, Clamp, Condition, DeviceId, Generation, Mono, Order, Refusal, Setting, Signal, Watts};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,12 +66,86 @@ pub struct Failsafe {
     stopped: bool,
     seen: Generation,
     held: BTreeMap<DeviceId, Held>,
+    ready: BTreeMap<Condition, BTreeMap<DeviceId, Ready>>,
+    conditions: Conditions,
+}
+
+/// An answer that lies ready for one GPU.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    limit: Watts,
+    generation: Generation,
+    until: Mono,
 }
 
 impl Failsafe {
     /// Starts in Safe with `safe` per GPU. Not `enabled`: every Order is refused.
     pub fn new(safe: Watts, enabled: bool) -> Self {
-        Self { safe, enabled, stopped: false, seen: Generation::default(), held: BTreeMap::new() }
+        Self {
+            safe,
+            enabled,
+            stopped: false,
+            seen: Generation::default(),
+            held: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            conditions: Conditions::default(),
+        }
+    }
+
+    /// Takes an answer that has just arrived, as [`Failsafe::accept`] takes an Order.
+    ///
+    /// # Errors
+    /// [`Refused`] with the reason; what was ready stays.
+    pub fn prepare(&mut self, answer: &Answer, known: &BTreeMap<DeviceId, Bounds>, now: Mono) -> Result<(), Refused> {
+        let order = &answer.order;
+        let refused = |why| Refused { device: order.device.clone(), generation: order.generation, why };
+        self.admit(order, known).map_err(refused)?;
+        let Setting::PowerLimit(limit) = order.setting else { return Err(refused(Refusal::NotSupported)) };
+        self.seen = order.generation;
+        let until = now.after(Duration::from_millis(order.lease_ms.into()).min(LONGEST_LEASE));
+        let ready = Ready { limit, generation: order.generation, until };
+        let prepared = self.ready.entry(answer.when.clone()).or_default();
+        // What a newer Plan no longer says of this condition is over with it.
+        prepared.retain(|_, r| r.generation == order.generation);
+        prepared.insert(order.device.clone(), ready);
+        Ok(())
+    }
+
+    /// Looks whether a condition holds that there is an answer to; `value` is a fresh value of a signal.
+    pub fn look(&mut self, value: impl Fn(&DeviceId, Signal) -> Option<f64>, now: Mono) {
+        self.conditions.look(self.ready.keys(), value, now);
+    }
+
+    /// The conditions that hold now and have a live answer.
+    pub fn answering(&self, now: Mono) -> Vec<&Condition> {
+        let live = |ready: &BTreeMap<DeviceId, Ready>| ready.values().any(|r| now < r.until);
+        let holding = self.ready.iter().filter(|(when, ready)| live(ready) && self.conditions.holds(when, now));
+        holding.map(|(when, _)| when).collect()
+    }
+
+    /// The least that an answer in force allows a device.
+    fn answered(&self, device: &DeviceId, now: Mono) -> Option<Watts> {
+        let holding = self.ready.iter().filter(|(when, _)| self.conditions.holds(when, now));
+        let live = holding.filter_map(|(_, ready)| ready.get(device).filter(|r| now < r.until));
+        live.map(|r| r.limit).reduce(Watts::min)
+    }
+
+    fn admit(&self, order: &Order, known: &BTreeMap<DeviceId, Bounds>) -> Result<(), Refusal> {
+        if !self.enabled || self.stopped {
+            return Err(Refusal::MonitorOnly);
+        }
+        if order.generation < self.seen {
+            return Err(Refusal::OldGeneration);
+        }
+        if !known.contains_key(&order.device) {
+            let is_gpu = order.device.gpu_index().is_some();
+            return Err(if is_gpu { Refusal::UnknownDevice } else { Refusal::NotSupported });
+        }
+        let sane = match order.setting {
+            Setting::PowerLimit(watts) => watts.is_finite() && watts > Watts::ZERO,
+            Setting::ClockCeilingMhz(mhz) => mhz < 100_000,
+        };
+        if sane && order.lease_ms > 0 { Ok(()) } else { Err(Refusal::Nonsense) }
     }
 
     /// Takes an Order that has just arrived. `known`: the boards there are.
@@ -76,23 +154,7 @@ impl Failsafe {
     /// [`Refused`] with the reason; what was in force stays.
     pub fn accept(&mut self, order: &Order, known: &BTreeMap<DeviceId, Bounds>, now: Mono) -> Result<(), Refused> {
         let refused = |why| Refused { device: order.device.clone(), generation: order.generation, why };
-        if !self.enabled || self.stopped {
-            return Err(refused(Refusal::MonitorOnly));
-        }
-        if order.generation < self.seen {
-            return Err(refused(Refusal::OldGeneration));
-        }
-        if !known.contains_key(&order.device) {
-            let why = if order.device.gpu_index().is_some() { Refusal::UnknownDevice } else { Refusal::NotSupported };
-            return Err(refused(why));
-        }
-        let sane = match order.setting {
-            Setting::PowerLimit(watts) => watts.is_finite() && watts > Watts::ZERO,
-            Setting::ClockCeilingMhz(mhz) => mhz < 100_000,
-        };
-        if !sane || order.lease_ms == 0 {
-            return Err(refused(Refusal::Nonsense));
-        }
+        self.admit(order, known).map_err(refused)?;
         self.seen = order.generation;
         let until = now.after(Duration::from_millis(order.lease_ms.into()).min(LONGEST_LEASE));
         let fresh = Held { limit: None, clock_ceiling_mhz: None, generation: order.generation, until };
@@ -114,6 +176,8 @@ impl Failsafe {
         let over: Vec<_> =
             self.held.iter().filter(|(_, h)| now >= h.until).map(|(d, h)| (d.clone(), h.generation)).collect();
         self.held.retain(|_, h| now < h.until);
+        self.ready.values_mut().for_each(|ready| ready.retain(|_, r| now < r.until));
+        self.ready.retain(|_, ready| !ready.is_empty());
         over
     }
 
@@ -123,6 +187,7 @@ impl Failsafe {
         (self.safe, self.enabled) = (safe, enabled);
         if !enabled {
             self.held.clear();
+            self.ready.clear();
         }
     }
 
@@ -130,16 +195,20 @@ impl Failsafe {
     pub fn stop(&mut self) {
         self.stopped = true;
         self.held.clear();
+        self.ready.clear();
     }
 
     /// What is to be in force for `device` now. `ceiling` is the guard's.
     pub fn effective(&self, device: &DeviceId, bounds: Bounds, ceiling: Option<Watts>, now: Mono) -> Effective {
         let held = self.held.get(device).filter(|h| now < h.until);
         let asked = held.and_then(|h| h.limit).unwrap_or(self.safe);
-        let allowed = ceiling.map_or(asked, |c| asked.min(c));
+        let answered = self.answered(device, now).map_or(asked, |a| asked.min(a));
+        let allowed = ceiling.map_or(answered, |c| answered.min(c));
         let limit = allowed.clamp(bounds.min, bounds.max);
         let clamp = if asked < bounds.min {
             Some(Clamp::DeviceMin)
+        } else if answered < asked && limit < asked.min(bounds.max) && ceiling.is_none_or(|c| answered <= c) {
+            Some(Clamp::Answer)
         } else if limit < asked.min(bounds.max) {
             Some(Clamp::Guard)
         } else if asked > bounds.max {
@@ -266,7 +335,74 @@ mod tests {
         assert_eq!(at(&f), 0);
     }
 
+    fn answer(when: &str, gpu: u32, watts: f64, counter: u64, lease_ms: u32) -> Answer {
+        Answer { when: Condition::InletDead(DeviceId::new(when).unwrap()), order: order(gpu, watts, counter, lease_ms) }
+    }
+
+    fn dead(device: &'static str) -> impl Fn(&DeviceId, Signal) -> Option<f64> {
+        move |d, signal| (d.as_str() == device && signal == Signal::PduVoltageL1).then_some(0.0)
+    }
+
+    #[test]
+    fn an_answer_is_in_force_while_its_condition_holds_and_its_lease_runs() {
+        let mut f = Failsafe::new(SAFE, true);
+        f.accept(&order(0, 600.0, 1, 5000), &known(), Mono::from_ms(0)).unwrap();
+        f.prepare(&answer("pdu-a", 0, 350.0, 1, 5000), &known(), Mono::from_ms(0)).unwrap();
+        assert_eq!(limit(&f, 1), Watts::new(600.0), "nothing has happened");
+        f.look(dead("pdu-b"), Mono::from_ms(2));
+        assert_eq!(limit(&f, 2), Watts::new(600.0), "another inlet");
+        f.look(dead("pdu-a"), Mono::from_ms(3));
+        let e = f.effective(&DeviceId::gpu(0), BOUNDS, None, Mono::from_ms(3));
+        assert_eq!((e.limit, e.clamp), (Watts::new(350.0), Some(Clamp::Answer)));
+        assert_eq!(f.answering(Mono::from_ms(3)).len(), 1);
+        // A newer Order does not outbid it, and a newer answer replaces it.
+        f.accept(&order(0, 650.0, 2, 5000), &known(), Mono::from_ms(4)).unwrap();
+        assert_eq!(limit(&f, 4), Watts::new(350.0));
+        f.prepare(&answer("pdu-a", 0, 450.0, 2, 5000), &known(), Mono::from_ms(5)).unwrap();
+        assert_eq!(limit(&f, 5), Watts::new(450.0));
+        f.look(dead("pdu-a"), Mono::from_ms(4000));
+        assert_eq!(limit(&f, 5004), SAFE, "no lease runs any more");
+    }
+
+    #[test]
+    fn an_answer_never_raises_and_obeys_generation_and_guard() {
+        let mut f = Failsafe::new(SAFE, true);
+        f.accept(&order(0, 300.0, 5, 5000), &known(), Mono::from_ms(0)).unwrap();
+        f.prepare(&answer("pdu-a", 0, 690.0, 5, 5000), &known(), Mono::from_ms(0)).unwrap();
+        f.look(dead("pdu-a"), Mono::from_ms(0));
+        assert_eq!(limit(&f, 0), Watts::new(300.0));
+        let old = f.prepare(&answer("pdu-a", 0, 200.0, 4, 5000), &known(), Mono::from_ms(0));
+        assert_eq!(old.unwrap_err().why, Refusal::OldGeneration);
+        f.prepare(&answer("pdu-a", 0, 250.0, 6, 5000), &known(), Mono::from_ms(0)).unwrap();
+        let guarded = f.effective(&DeviceId::gpu(0), BOUNDS, Some(Watts::new(220.0)), Mono::from_ms(0));
+        assert_eq!((guarded.limit, guarded.clamp), (Watts::new(220.0), Some(Clamp::Guard)));
+        f.stop();
+        assert!(f.prepare(&answer("pdu-a", 0, 250.0, 7, 5000), &known(), Mono::from_ms(0)).is_err());
+    }
+
     proptest! {
+        #[test]
+        fn answers_only_ever_lower_what_would_be_in_force(
+            held in prop::option::of(100.0..900.0_f64), ready in prop::collection::vec((0_usize..2, 50.0..900.0_f64, 1_u64..4, 1_u32..9000), 0..8),
+            inlet in 0_usize..3, at in 0_u64..12_000
+        ) {
+            let inlets = ["pdu-a", "pdu-b", "pdu-c"];
+            let mut with = Failsafe::new(SAFE, true);
+            held.iter().for_each(|w| with.accept(&order(0, *w, 1, 5000), &known(), Mono::from_ms(0)).unwrap());
+            let without = with.clone();
+            for (i, watts, counter, lease) in ready {
+                let _ = with.prepare(&answer(inlets[i], 0, watts, counter, lease), &known(), Mono::from_ms(0));
+            }
+            with.look(dead(inlets[inlet]), Mono::from_ms(at.saturating_sub(10)));
+            let now = Mono::from_ms(at);
+            let of = |f: &Failsafe| f.effective(&DeviceId::gpu(0), BOUNDS, None, now).limit;
+            prop_assert!(of(&with) <= of(&without));
+            prop_assert!(of(&with) >= BOUNDS.min);
+            if at >= 9000 || inlet == 2 {
+                prop_assert_eq!(of(&with), of(&without), "no lease or no condition");
+            }
+        }
+
         #[test]
         fn an_expired_lease_always_ends_in_the_safe_share(
             orders in prop::collection::vec((0.0..2000.0_f64, 0_u64..20, any::<u32>(), 0_u64..10_000), 0..40)

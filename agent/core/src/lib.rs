@@ -5,8 +5,10 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod assemble;
+pub mod condition;
 pub mod decode;
 pub mod document;
+pub mod event;
 pub mod failsafe;
 pub mod guard;
 pub mod profile;

@@ -17,9 +17,13 @@
 //! Each step walks racks and the nodes above them once: the time grows with their number, not with
 //! its square.
 
+mod answer;
 mod believe;
 mod limit;
+mod outside;
 mod shape;
+
+pub use answer::Prepared;
 
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
@@ -39,9 +43,7 @@ const LEND_AFTER: Duration = Duration::from_secs(20);
 /// Losses, fans and cooling change slowly; what two meters read half a second apart on a swinging
 /// load differ by does not, and must not move a cap. Time constant, s.
 const OTHER_S: f64 = 15.0;
-/// The name under which a Plan speaks of everything together: what an external target binds.
-const SITE: &str = "site";
-/// The name under which it speaks of a ceiling of the policy.
+/// The name under which a Plan speaks of a ceiling of the policy.
 const RULED: &str = "policy";
 
 /// The decision with its memory: trip images, demands held, budgets given.
@@ -61,12 +63,13 @@ pub struct Decider {
     battery: Vec<Option<Mono>>,
     /// What the policy lets flow through each node, if it says.
     capped: Vec<Option<Watts>>,
-    /// What all racks together may draw, if somebody outside says so.
-    target: Option<Watts>,
-    /// Per rack the nodes above it, the constraints it counts in and, last, the site as a whole.
+    /// What somebody outside may limit; the site as a whole comes first.
+    groups: Vec<outside::Group>,
+    /// For the answers that lie ready.
+    kept: answer::Kept,
+    /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
-    site: NodeId,
     ruled: NodeId,
     /// What the survival of a loss cost in the last decision.
     surviving: Watts,
@@ -123,15 +126,11 @@ impl Decider {
     pub fn new(topology: Topology, policy: Policy) -> Self {
         let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate);
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
-        let site = protection.len();
+        let count = protection.len();
         let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
-        let all = site + topology.constraints().len();
-        let path = |i: usize| -> Vec<(usize, f64)> {
-            let constrained = topology.constrained(i).iter().map(|(c, share)| (site + c, *share));
-            topology.shares(i).iter().copied().chain(constrained).chain([(all, 1.0)]).collect()
-        };
+        let groups = vec![outside::site(&topology)];
         Self {
-            paths: Arc::new((0..topology.racks().len()).map(path).collect()),
+            paths: outside::paths(&topology, &groups, &vec![true; topology.racks().len()]),
             racks: topology
                 .racks()
                 .iter()
@@ -139,24 +138,19 @@ impl Decider {
                 .collect(),
             capped: capped(&topology, &policy),
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
-            other: vec![0.0; site],
-            battery: vec![None; site],
-            uneven: vec![1.0; site],
-            split: Arc::new((0..site).map(|n| phased.contains(&n)).collect()),
+            other: vec![0.0; count],
+            battery: vec![None; count],
+            uneven: vec![1.0; count],
+            split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
             topology: Arc::new(topology),
             policy,
             protection,
-            target: None,
+            groups,
+            kept: answer::Kept::default(),
             surviving: Watts::ZERO,
-            site: NodeId::new(SITE).expect("invariant: the word is an id"),
             ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
             last: None,
         }
-    }
-
-    /// Sets what all racks and what else hangs on the feeds may draw together; `None` lifts it.
-    pub fn set_target(&mut self, target: Option<Watts>) {
-        self.target = target.filter(|t| t.is_finite());
     }
 
     /// Takes another policy; what was learned of the plant stays.
@@ -166,6 +160,7 @@ impl Decider {
         }
         self.capped = capped(&self.topology, &policy);
         self.policy = policy;
+        self.regroup();
     }
 
     /// What it cost the racks in the last decision, in watts they wanted, that the loss of any one feed, UPS
@@ -177,11 +172,6 @@ impl Decider {
     /// The policy in force.
     pub fn policy(&self) -> &Policy {
         &self.policy
-    }
-
-    /// What all may draw together: the target from outside or the policy's, whichever is less.
-    fn target(&self) -> Option<Watts> {
-        self.target.into_iter().chain(self.policy.site).reduce(Watts::min)
     }
 
     /// The used share of each node's trip image.
@@ -228,17 +218,19 @@ impl Decider {
         let nodes = self.limit(fleet, &racks, now, dt_s);
         let held = self.hold(&racks, &nodes);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i])).collect();
-        let site = self.site_room(&nodes);
+        let outside = self.outside(&nodes, &racks);
         let room = |limit: fn(&NodeNow) -> Watts, held_to: fn(&Hold) -> f64| -> Vec<f64> {
             let nodes = nodes.iter().map(|n| (limit(n) - n.other).get());
-            nodes.chain(held.iter().map(held_to)).chain([site]).collect()
+            nodes.chain(held.iter().map(held_to)).chain(outside.iter().copied()).collect()
         };
-        let grants = allocate(&room(|n| n.limit, |h| h.limit), &asks);
+        let rooms = room(|n| n.limit, |h| h.limit);
+        let grants = allocate(&rooms, &asks);
         self.surviving = self.price(&nodes, &held, &grants, || allocate(&room(|n| n.alone, |h| h.alone), &asks));
         for (memory, _) in self.racks.iter_mut().zip(&grants).filter(|(_, g)| g.bound_by.is_some()) {
             memory.bound = Some(now);
         }
         let lent = self.lend(&racks, &grants, &asks, &room(|n| n.ramp, |h| h.ramp), now);
+        self.keep(&racks, &asks, rooms, nodes.iter().map(|n| n.power).collect());
         let caps = racks
             .iter()
             .enumerate()

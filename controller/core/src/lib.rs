@@ -9,10 +9,12 @@ pub mod fleet;
 pub mod health;
 pub mod policy;
 pub mod story;
+pub mod target;
 pub mod topology;
 pub mod trip;
+pub mod urgency;
 
-pub use decide::Decider;
+pub use decide::{Decider, Prepared};
 pub use fleet::Fleet;
 pub use health::Health;
 pub use policy::{Bounds, Policy, Rule, Rules, When};
@@ -20,3 +22,4 @@ pub use story::{Event, Story};
 pub use topology::{
     Constraint, CoolingSpec, FeedShare, MeterRef, NodeKind, NodeSpec, RackSpec, Topology, TopologyError,
 };
+pub use urgency::Urgency;

@@ -5,6 +5,9 @@ use super::Parts;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::counts::Counts;
+use crate::flex::Flex;
+use crate::flex::desk::RackSeen;
+use crate::flex::gate::Heard;
 use crate::influx::line::{metric_lines, snapshot_lines};
 use crate::link::LinkEvent;
 use crate::observed::observe;
@@ -12,11 +15,11 @@ use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
 use crate::record::Marks;
 use crate::{alert, influx, metrics, record};
-use headroom_controller_core::{Decider, Fleet, Health, Story, Topology};
+use headroom_controller_core::{Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
 use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
 use headroom_rack::{
-    DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Setting, Signal, Snapshot, UnixMs, Watts,
+    Condition, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Setting, Snapshot, UnixMs, Watts,
 };
 use headroom_wire::Downlink;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,9 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A rack whose power rose by more than this share of its nameplate since the last decision does
-/// not wait for the tick.
-const STEP_SHARE: f64 = 0.10;
 /// How long the first decision waits for racks to be heard, in periods. Without an Order agents
 /// hold their last lease and then their safe share, so waiting is safe; deciding blind is not kind.
 const WARM_UP_PERIODS: u32 = 5;
@@ -42,8 +42,10 @@ pub(super) struct Control {
     story: Story,
     histories: BTreeMap<RackId, History>,
     latest: BTreeMap<RackId, Latest>,
-    /// Power of each rack when the last decision was made.
-    decided_at: BTreeMap<RackId, Watts>,
+    urgency: Urgency,
+    decided_at: Option<Mono>,
+    /// What lies ready at the agents, by rack.
+    answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
     counted: Marks,
     counts: Counts,
     generation: Generation,
@@ -54,6 +56,7 @@ pub(super) struct Control {
     started: Mono,
     decide_s: f64,
     last: Picture,
+    flex: Option<Flex>,
     policy: Live,
     /// Set by SIGHUP: read the policy file at the next turn.
     reload: Arc<AtomicBool>,
@@ -69,6 +72,7 @@ impl Control {
         last_plan: Option<&Plan>,
         board: Arc<Board>,
         reload: Arc<AtomicBool>,
+        flex: Option<Flex>,
     ) -> Self {
         let (policy, begun) = Live::start(&config, clock.unix());
         let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
@@ -79,6 +83,9 @@ impl Control {
             decider.restore(plan, Duration::from_millis(gap));
             epoch = epoch.max(plan.generation.epoch + 1);
         }
+        if let Some(flex) = &flex {
+            flex.introduce(&config, &mut decider);
+        }
         let nameplate = |r: &config::Rack| r.overhead + r.gpu_max * f64::from(r.gpus);
         let histories = config.racks.iter().map(|r| (r.id.clone(), History::new(nameplate(r)))).collect();
         Self {
@@ -88,7 +95,9 @@ impl Control {
             decider,
             histories,
             latest: BTreeMap::new(),
-            decided_at: BTreeMap::new(),
+            urgency: Urgency::new(topology),
+            decided_at: None,
+            answers: BTreeMap::new(),
             counted: Marks::new(Duration::MAX),
             counts: Counts::default(),
             generation: Generation { epoch, counter: 0 },
@@ -99,6 +108,7 @@ impl Control {
             started: clock.now(),
             decide_s: 0.0,
             last: Picture::default(),
+            flex,
             policy,
             reload,
             begun,
@@ -166,21 +176,14 @@ impl Control {
             let sample = Sample { power: seen.power, limit: seen.limit, utilization: seen.utilization };
             history.push(self.clock.unix(), sample);
         }
-        let nameplate = rack.overhead + rack.gpu_max * f64::from(rack.gpus);
-        let decided = self.decided_at.get(&rack.id).copied();
-        let jumped = match (seen.power, decided) {
-            (Some(now), Some(then)) => (now - then).get() > STEP_SHARE * nameplate.get(),
-            _ => false,
-        };
-        let on_battery = |s: &Snapshot| -> BTreeSet<DeviceId> {
-            let flags = s.readings.iter().filter(|(p, r)| p.signal == Signal::UpsOnBattery && r.ok() == Some(1.0));
-            flags.map(|(p, _)| p.device.clone()).collect()
-        };
-        let battery = last.is_some_and(|l| on_battery(&l.snapshot) != on_battery(&snapshot));
         let back = last.is_none_or(|l| l.gone);
         let latest = Latest { snapshot: Arc::new(snapshot), arrived, gone: false };
+        let event = self.urgency.see(&latest.snapshot);
+        if let Some(event) = event {
+            tracing::debug!(rack = %latest.snapshot.rack, ?event, "a Snapshot does not wait for the period");
+        }
         self.latest.insert(latest.snapshot.rack.clone(), latest);
-        jumped || battery || (back && self.plan.is_some())
+        event.is_some() || (back && self.plan.is_some())
     }
 
     /// The periodic turn.
@@ -208,6 +211,7 @@ impl Control {
             return;
         }
         self.decide_now(parts);
+        self.prepare();
         for forecast in self.forecasts.values() {
             parts.record.append(Entry::Forecast(forecast.clone()));
         }
@@ -243,6 +247,28 @@ impl Control {
         self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| observe(r, s).power))).collect()
     }
 
+    /// The next message of a load-flexibility partner; never, without any.
+    pub(super) async fn partner(&mut self) -> Heard {
+        if let Some(heard) = async { self.flex.as_mut()?.next().await }.await {
+            return heard;
+        }
+        std::future::pending().await
+    }
+
+    /// Takes it in; true if it cannot wait for the next tick.
+    pub(super) fn hear_partner(&mut self, heard: Heard, parts: &Parts) -> bool {
+        let at = self.clock.unix();
+        let Some((text, urgent)) = self.flex.as_mut().map(|flex| flex.hear(heard, at)) else { return false };
+        self.note(parts, "flex", text);
+        urgent
+    }
+
+    /// When next a load target begins or ends by itself.
+    pub(super) fn next_target(&self) -> Option<Mono> {
+        let left = self.flex.as_ref()?.next_change(self.clock.unix())?;
+        Some(self.clock.now().after(left))
+    }
+
     /// Decides with what is known, sends the Orders and tells everybody.
     pub(super) fn decide_now(&mut self, parts: &Parts) {
         if !self.is_warm() {
@@ -256,17 +282,42 @@ impl Control {
         if *self.decider.policy() != policy {
             self.decider.set_policy(policy);
         }
+        if let Some(flex) = &mut self.flex {
+            flex.limit(&mut self.decider, at);
+        }
         let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.config.mode);
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
         self.send(&plan, parts);
+        self.urgency.decided(&plan);
+        self.decided_at = Some(now);
         parts.record.append(Entry::Plan(plan.clone()));
-        self.decided_at = self.powers().into_iter().filter_map(|(rack, power)| Some((rack, power?))).collect();
+        if let Some(flex) = &mut self.flex {
+            let racks = self.config.racks.iter().filter_map(|r| Some((r, self.latest.get(&r.id)?)));
+            let seen = racks.map(|(r, l)| (r.id.clone(), RackSeen::of(r, l, now, 3 * self.config.period))).collect();
+            flex.tell(&plan, &seen, now, at);
+        }
         self.judge(parts);
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
             self.note(parts, event.kind, event.text);
         }
         self.plan = Some(Arc::new(plan));
         self.show(parts);
+    }
+
+    /// When the next decision that cannot wait may be made: at once, unless there was one just now.
+    pub(super) fn earliest(&self) -> Mono {
+        let gap = super::GATHER.max(Duration::from_secs_f64(2.0 * self.decide_s));
+        self.decided_at.map_or(Mono::default(), |at| at.after(gap)).max(self.clock.now())
+    }
+
+    /// Makes the answers that go out with the next Plans. Not part of a decision: it must not delay one.
+    fn prepare(&mut self) {
+        self.answers.clear();
+        if self.config.mode == Mode::Automatic {
+            for Prepared { rack, when, gpu } in self.decider.answers(&self.fleet) {
+                self.answers.entry(rack).or_default().push((when, gpu));
+            }
+        }
     }
 
     fn send(&mut self, plan: &Plan, parts: &Parts) {
@@ -286,14 +337,18 @@ impl Control {
                 orders,
                 rebirth: false,
             };
-            if parts.link.send(&cap.rack, &message) {
+            let ready = self.answers.get(&cap.rack).filter(|_| plan.mode == Mode::Automatic).into_iter().flatten();
+            let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
+            if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
                 self.counts.orders += message.orders.len() as u64;
             }
         }
     }
 
     fn judge(&mut self, parts: &Parts) {
-        let mut findings = self.health.findings(self.clock.now(), self.clock.unix());
+        let (now, at) = (self.clock.now(), self.clock.unix());
+        let mut findings = self.health.findings(now, at);
+        findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
         findings.extend(self.policy.finding());
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
@@ -331,6 +386,13 @@ impl Control {
             decide_s: self.decide_s,
         };
         self.board.hang(self.last.clone());
+    }
+
+    /// Ends what the loop alone has.
+    pub(super) async fn stop(&mut self) {
+        if let Some(flex) = self.flex.take() {
+            flex.stop().await;
+        }
     }
 
     pub(super) fn ended_alerts(&mut self, counts: alert::Counts) {

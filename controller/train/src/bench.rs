@@ -1,12 +1,16 @@
 //! `headroom-train bench`: published tasks with baselines computed in the same run, one file for each in `bench/`. What they share lives
 //! here: reading plain or gzipped files, the median, and the last line on stdout, which is one JSON object.
 
+mod battery;
+mod cmapss;
+mod failures;
 mod mnist;
 mod speed;
 
+use crate::engine::Device;
 use crate::stop::Stop;
 use anyhow::{Context, Result};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use std::io::Read;
 use std::path::Path;
 
@@ -17,6 +21,23 @@ pub enum Bench {
     Mnist(mnist::Options),
     /// Training speed of the shipped forecaster's network on random rows.
     Speed(speed::Options),
+    /// Remaining life of engines in the format of NASA's C-MAPSS sets.
+    Cmapss(cmapss::Options),
+    /// State of health of battery cells, one cell left out.
+    Battery(battery::Options),
+    /// Which units fail next, from a record of where each was.
+    Failures(failures::Options),
+}
+
+/// How tasks of small networks learn.
+#[derive(Debug, Clone, Args)]
+struct Learning {
+    /// Models are trained for each; the figures are medians.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2,3")]
+    seeds: Vec<u64>,
+    /// Where to learn: cpu, cpu:THREADS, cuda or cuda:0,1.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
 }
 
 /// Runs one; what it returns is the last line on stdout.
@@ -27,6 +48,9 @@ pub fn run(bench: &Bench, stop: &Stop) -> Result<serde_json::Value> {
     match bench {
         Bench::Mnist(options) => mnist::run(options, stop),
         Bench::Speed(options) => speed::run(options),
+        Bench::Cmapss(options) => cmapss::run(options, stop),
+        Bench::Battery(options) => battery::run(options, stop),
+        Bench::Failures(options) => failures::run(options, stop),
     }
 }
 

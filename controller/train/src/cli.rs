@@ -5,8 +5,9 @@ use crate::data::{self, DataError, Nameplates, inspect};
 use crate::engine::Device;
 use crate::options::{Places, Recipe, Task, Usage};
 use crate::stop::Stop;
+use crate::table::TableError;
 use crate::weights::Shape;
-use crate::{eval, fit, metrics};
+use crate::{eval, fit, life, metrics};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -101,9 +102,14 @@ pub struct Source {
 /// Options of `fit`.
 #[derive(Debug, Args)]
 pub struct Fit {
-    /// What to learn.
+    /// What to learn. remaining-life reads --csv with the columns unit, cycle, failed (1 where a unit failed), any
+    /// setting_.. and sensors; of the options below it takes --out, --seed, --device, --name, --description,
+    /// --licence and --longest-cycles, the rest is for forecasts.
     #[arg(long, value_enum, default_value = "forecast")]
     task: Task,
+    /// remaining-life: lives beyond this count as this, because far from failure nothing shows how far.
+    #[arg(long, value_name = "CYCLES", default_value_t = 125.0)]
+    longest_cycles: f64,
     /// The data.
     #[command(flatten)]
     source: Source,
@@ -164,7 +170,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("headroom-train: {error:#}");
-            let is_usage = error.is::<Usage>() || error.is::<DataError>();
+            let is_usage = error.is::<Usage>() || error.is::<DataError>() || error.is::<TableError>();
             ExitCode::from(if is_usage { 2 } else { 1 })
         }
     }
@@ -175,6 +181,10 @@ fn execute(command: Command) -> Result<()> {
         Command::Data { command: DataCommand::Inspect { csv, record, nameplate_watts } } => {
             let all = data::load(&csv, record.as_deref(), &nameplates(&nameplate_watts)?)?;
             print!("{}", inspect::describe(&all));
+        }
+        Command::Fit(options) if options.task == Task::RemainingLife => {
+            let stop = Stop::on_signals().context("signals cannot be heard")?;
+            println!("{}", options.remaining_life(&stop)?);
         }
         Command::Fit(options) => {
             let (recipe, places) = options.split()?;
@@ -203,6 +213,15 @@ fn nameplates(texts: &[String]) -> Result<Nameplates, Usage> {
 }
 
 impl Fit {
+    fn remaining_life(self, stop: &Stop) -> Result<serde_json::Value> {
+        if !(self.longest_cycles >= 1.0 && self.longest_cycles.is_finite()) {
+            return Err(Usage("--longest-cycles must be a number of cycles, 1 at least".to_owned()).into());
+        }
+        let recipe = life::model::Recipe { cap: self.longest_cycles, ..life::model::Recipe::new(self.seed) };
+        let order = life::fit::Order { name: self.name, description: self.description, licence: self.licence, recipe };
+        life::fit::fit(&order, &self.source.csv, &self.out, &self.device, &mut stop.attend())
+    }
+
     fn split(self) -> Result<(Recipe, Places), Usage> {
         let recipe = Recipe {
             task: self.task,

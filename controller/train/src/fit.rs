@@ -4,7 +4,7 @@
 mod export;
 mod prepare;
 
-pub use export::{Exported, export};
+pub use export::{Exported, export, revision};
 
 use crate::engine::{self, Checkpoint, Job, Loss, Trainer, Workers};
 use crate::network::{Network, Normalised};

@@ -17,14 +17,16 @@ const OPSET: i64 = 17;
 /// The file format that goes with it.
 const IR_VERSION: i64 = 8;
 
-#[derive(Default)]
-struct Writer {
+/// Nodes and constants of a graph that is being written.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
 }
 
 impl Writer {
-    fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
+    /// A constant of floats; its name.
+    pub(crate) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
         self.constants.push(TensorProto {
             name: name.to_owned(),
             dims: dims.iter().map(|d| *d as i64).collect(),
@@ -35,7 +37,8 @@ impl Writer {
         name.to_owned()
     }
 
-    fn integer(&mut self, name: &str, value: i64) -> String {
+    /// A constant of one integer; its name.
+    pub(crate) fn integer(&mut self, name: &str, value: i64) -> String {
         self.constants.push(TensorProto {
             name: name.to_owned(),
             dims: vec![1],
@@ -47,7 +50,7 @@ impl Writer {
     }
 
     /// Adds a node with one output, named like the node.
-    fn op(&mut self, kind: &str, name: &str, inputs: &[&str], axis: Option<i64>) -> String {
+    pub(crate) fn op(&mut self, kind: &str, name: &str, inputs: &[&str], axis: Option<i64>) -> String {
         let attribute = axis.map(|i| AttributeProto {
             name: "axis".to_owned(),
             r#type: attribute_proto::AttributeType::Int as i32,
@@ -109,10 +112,15 @@ pub fn encode(name: &str, weights: &Weights, scale: &Scale) -> Vec<u8> {
     let skip = w.dense("skip", &weights.skip, &x);
     let raw = w.op("Add", "raw", &[&head, &skip], None);
     let answer = quantiles(w, &raw, scale);
+    file(w, name, FEATURES, &answer, OUTPUTS)
+}
+
+/// The file of a graph from `features`, so many to a row, to `answer`.
+pub(crate) fn file(w: &mut Writer, name: &str, features: usize, answer: &str, outputs: usize) -> Vec<u8> {
     let graph = GraphProto {
         name: name.to_owned(),
-        input: vec![value("features", FEATURES)],
-        output: vec![value(&answer, OUTPUTS)],
+        input: vec![value("features", features)],
+        output: vec![value(answer, outputs)],
         node: std::mem::take(&mut w.nodes),
         initializer: std::mem::take(&mut w.constants),
         ..GraphProto::default()

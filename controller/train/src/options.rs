@@ -18,6 +18,8 @@ pub struct Usage(pub String);
 pub enum Task {
     /// The power of a rack over the next half minute, as quantiles.
     Forecast,
+    /// The cycles units still run, with an interval.
+    RemainingLife,
 }
 
 /// Everything that decides the result, beside the data.

@@ -98,7 +98,7 @@ fn least_squares(train: &Windows, scale: &Scale) -> Vec<Vec<f64>> {
 
 /// Cholesky factor of a symmetric positive matrix, lower half, in place (Golub and Van Loan,
 /// "Matrix Computations", section 4.2). The ridge makes it positive.
-fn factor(matrix: &mut [f64], n: usize) {
+pub fn factor(matrix: &mut [f64], n: usize) {
     for i in 0..n {
         for j in 0..=i {
             let dot: f64 = (0..j).map(|k| matrix[i * n + k] * matrix[j * n + k]).sum();
@@ -108,7 +108,8 @@ fn factor(matrix: &mut [f64], n: usize) {
     }
 }
 
-fn solve(factor: &[f64], n: usize, mut x: Vec<f64>) -> Vec<f64> {
+/// The solution `x` of `A x = b` from the Cholesky factor of `A`; `b` is given as `x`.
+pub fn solve(factor: &[f64], n: usize, mut x: Vec<f64>) -> Vec<f64> {
     for i in 0..n {
         let dot: f64 = (0..i).map(|k| factor[i * n + k] * x[k]).sum();
         x[i] = (x[i] - dot) / factor[i * n + i];

@@ -152,7 +152,7 @@ impl RunFolder {
 }
 
 /// Writes a file beside its place and moves it there.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     std::fs::write(&beside, bytes)

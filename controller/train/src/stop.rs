@@ -1,6 +1,7 @@
 //! A flag that SIGTERM and SIGINT raise: training ends after the step it is in, and its last
 //! checkpoint stays.
 
+use crate::engine::{Step, Watch};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,16 @@ pub struct Stop(Arc<AtomicBool>);
 #[derive(Debug, thiserror::Error)]
 #[error("stopped; the same command with --resume goes on from the last finished epoch")]
 pub struct Stopped;
+
+/// See [`Stop::attend`].
+#[derive(Debug)]
+pub struct Attend<'a>(&'a Stop);
+
+impl Watch for Attend<'_> {
+    fn step(&mut self, _: &Step) -> anyhow::Result<()> {
+        Ok(self.0.check()?)
+    }
+}
 
 impl Stop {
     /// A flag that the signals raise, watched by a thread of its own.
@@ -42,6 +53,11 @@ impl Stop {
     /// Raises the flag.
     pub fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody who watches a training and ends it when the flag is raised.
+    pub fn attend(&self) -> Attend<'_> {
+        Attend(self)
     }
 
     /// Whether it is raised.

@@ -193,13 +193,6 @@ impl Decider {
             None => None,
         }
     }
-
-    /// What the target from outside leaves for the racks, in watts; without one, everything.
-    pub(super) fn site_room(&self, nodes: &[NodeNow]) -> f64 {
-        let roots = self.topology.nodes().iter().zip(nodes).filter(|(spec, _)| spec.parent.is_none());
-        let other: Watts = roots.map(|(_, node)| node.other).sum();
-        self.target().map_or(f64::INFINITY, |target| (target - other).get())
-    }
 }
 
 /// Load of the fullest phase over the mean of the three, at least 1: by the node's own meter, or else by

@@ -19,13 +19,17 @@ const HELD: f64 = 0.05;
 /// held at the lower end of what fits.
 const RAISE_AFTER: Duration = Duration::from_secs(5);
 
+/// The limit that a board is given for what it may draw.
+pub(super) fn whole(per_gpu: Watts) -> Watts {
+    Watts::new((per_gpu.get() / STEP_WATTS + 1e-6).floor() * STEP_WATTS)
+}
+
 impl Decider {
     pub(super) fn shape(&mut self, index: usize, rack: &RackNow, budget: Watts, now: Mono, dt_s: f64) -> Watts {
         let spec = &self.topology.racks()[index];
         let memory = &mut self.racks[index];
         let per_gpu = (budget - rack.overhead) / f64::from(spec.gpus);
-        let whole = Watts::new((per_gpu.get() / STEP_WATTS + 1e-6).floor() * STEP_WATTS);
-        let target = whole.clamp(memory.wanted.floor_gpu, memory.wanted.ceiling_gpu);
+        let target = whole(per_gpu).clamp(memory.wanted.floor_gpu, memory.wanted.ceiling_gpu);
         let before = memory.gpu_limit.unwrap_or(spec.safe_gpu);
         let rise = self.policy.release_watts_per_s * dt_s / f64::from(spec.gpus);
         // An Order that cannot arrive must not loosen what is in force when the rack comes back.
@@ -97,8 +101,7 @@ impl Decider {
                 Constraint::Cooling { id, .. } => (id.clone(), hold.kind, left, None),
             };
         }
-        let roots = self.topology.nodes().iter().zip(nodes).filter(|(spec, _)| spec.parent.is_none());
-        let drawn: Watts = roots.map(|(_, n)| n.power).sum();
-        (self.site.clone(), LimitKind::External, self.target().unwrap_or(Watts::ZERO) - drawn, None)
+        let group = by - nodes.len() - held.len();
+        (self.groups[group].name.clone(), LimitKind::External, self.outside_margin(group, nodes), None)
     }
 }

@@ -156,6 +156,50 @@ fn a_target_from_outside_is_met_in_one_decision_and_says_so() {
 }
 
 #[test]
+fn a_feed_is_limited_alone_and_gently_only_where_the_flexible_give_way() {
+    let now = Mono::from_ms(10_000);
+    let fleet = fleet_at(&[500.0; 4], &[700.0; 4], now);
+    let group = |name: &str| NodeId::new(name).unwrap();
+    let on_feed = |plan: &Plan| plan.caps.iter().map(|c| c.budget.get() / 2.0).sum::<f64>();
+    let drawn = 2.0 * (8.0 * 500.0 + 1700.0);
+    let limited = |target: f64, gentle: bool| {
+        let mut decider = Decider::new(row(), Policy::default());
+        decider.add_group(group("feed-main-a"), &[NodeId::new("ups-a").unwrap()]);
+        decide(&mut decider, &fleet, now);
+        decider.set_group(&group("feed-main-a"), Some(Watts::new(target)), gentle);
+        decider.set_group(&group("no-such"), Some(Watts::new(1.0)), false);
+        decide(&mut decider, &fleet, now)
+    };
+    let firm = limited(drawn * 0.75, false);
+    assert!(on_feed(&firm) <= drawn * 0.75 && on_feed(&firm) > drawn * 0.7, "{}", on_feed(&firm));
+    assert_eq!((firm.caps[3].kind, firm.caps[3].bound_by.as_str()), (LimitKind::External, "feed-main-a"));
+    let strict = limited(drawn * 0.4, false);
+    let gentle = limited(drawn * 0.4, true);
+    assert_eq!(gpu(&strict, 0), 200.0, "everybody gives way, down to the floor");
+    assert!(gpu(&gentle, 0) >= 400.0 && gpu(&gentle, 3) == 200.0, "{:?}", gentle.caps);
+    assert!(on_feed(&gentle) > drawn * 0.4, "and the target is missed");
+}
+
+#[test]
+fn the_answer_to_a_lost_feed_lets_the_other_one_carry_all() {
+    let now = Mono::from_ms(10_000);
+    let fleet = fleet_at(&[340.0; 4], &[340.0; 4], now);
+    let mut decider = Decider::new(row(), Policy::default());
+    assert!(decider.answers(&fleet).is_empty(), "nothing is known yet");
+    let plan = decide(&mut decider, &fleet, now);
+    let answers = decider.answers(&fleet);
+    for (pdu, other) in [("pdu-a", "breaker-b"), ("pdu-b", "breaker-a")] {
+        let when = headroom_rack::Condition::InletDead(DeviceId::new(pdu).unwrap());
+        let of_feed: Vec<&Prepared> = answers.iter().filter(|a| a.when == when).collect();
+        assert_eq!(of_feed.len(), 4, "{answers:?}");
+        let total: f64 = of_feed.iter().map(|a| 8.0 * a.gpu.get() + 1700.0).sum();
+        let rating = plan.nodes.iter().find(|n| n.node.as_str() == other).unwrap().rating;
+        assert!(total <= (rating * 0.95).get() + 1.0 || of_feed.iter().all(|a| a.gpu.get() == 200.0), "{total}");
+        assert!(of_feed[3].gpu <= of_feed[0].gpu, "batch gives way first");
+    }
+}
+
+#[test]
 fn a_battery_is_stretched_to_its_target() {
     let mut nodes = row().nodes().to_vec();
     let meter = crate::MeterRef { rack: RackId::new("rack-1").unwrap(), device: DeviceId::new("ups-a").unwrap() };

@@ -212,7 +212,7 @@ fn probes(scale: &Scale) -> Windows {
 }
 
 /// The revision of the source tree this runs in; `unknown` elsewhere.
-fn revision() -> String {
+pub fn revision() -> String {
     let git = |arguments: &[&str]| {
         let output = std::process::Command::new("git").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

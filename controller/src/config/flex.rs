@@ -1,0 +1,276 @@
+//! `[flex]`: the load-flexibility partners, their keys and ours, and the feeds they may limit. Key files are
+//! read when the config is, so that `check` finds what is wrong with them.
+
+use super::document::{Mistakes, Spot, Table};
+use super::{Broker, Node, ranged};
+use crate::flex::Voice;
+use crate::flex::desk;
+use crate::flex::gate::{Gate, Partner};
+use crate::flex::key::{Signer, Trusted};
+use headroom_controller_core::target::breach::Rule;
+use headroom_rack::{NodeId, Watts};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a breach may suggest, from the least to the most disruptive (the contract's enumeration).
+const ACTIONS: [&str; 4] = ["SHUTDOWN_NODES", "SHUTDOWN_RACKS", "CUT_DATA_FEEDS", "TRIP_BREAKERS"];
+
+/// The load-flexibility partners.
+#[derive(Debug, Clone)]
+pub struct Flex {
+    /// The broker they are reached by.
+    pub broker: Broker,
+    /// Whom to believe.
+    pub gate: Gate,
+    /// What to do.
+    pub desk: desk::Options,
+    infra_identifier: String,
+    signer: Arc<Signer>,
+}
+
+impl Flex {
+    /// Who speaks.
+    pub fn voice(&self) -> Voice {
+        let (identifier, infra_identifier) = (self.gate.identifier.clone(), self.infra_identifier.clone());
+        Voice { identifier, infra_identifier, signer: Arc::clone(&self.signer) }
+    }
+}
+
+pub(super) fn read(t: &Table<'_>, main: Option<&Broker>, nodes: &[Node], m: &Mistakes) -> Option<Flex> {
+    if !t.is_there() {
+        return None;
+    }
+    let own = t.table("broker");
+    let broker = if own.is_there() { super::broker::read(&own, m) } else { main.cloned() };
+    let identifier = identifier(t.need("identifier", "\"site-1\""), "identifier", m);
+    let infra = t
+        .get("infra_identifier")
+        .map_or_else(|| identifier.clone(), |s| self::identifier(Some(s), "infra_identifier", m));
+    let kid = t.need::<String>("key_id", "\"2026-11\"");
+    let signer = t.need::<String>("key_file", "\"/etc/headroom/flex-key.pem\"").and_then(|file| {
+        let pem = file_content(&file, "key_file", m)?;
+        match Signer::from_pem(kid.as_ref().map_or("", |k| &k.value), &pem) {
+            Ok(signer) => Some(Arc::new(signer)),
+            Err(why) => {
+                let remedy = "make one: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE";
+                m.add(file.at, format!("key_file {:?} cannot be used: {why}", file.value), remedy);
+                None
+            }
+        }
+    });
+    let seconds = |key, default, low, high| Duration::from_secs_f64(ranged(t.get(key), default, low, high, key, m));
+    let max_age = seconds("max_age_s", 300.0, 5.0, 86_400.0);
+    let rule = Rule {
+        threshold: ranged(t.get("breach_percent"), 2.0, 0.0, 20.0, "breach_percent", m) / 100.0,
+        after: seconds("breach_after_s", 10.0, 1.0, 3600.0),
+        escalate_after: seconds("escalate_after_s", 60.0, 1.0, 86_400.0),
+    };
+    let signed_time = t.get::<bool>("signed_time").is_some_and(|s| s.value);
+    let actions = actions(t, m);
+    let feeds = feeds(t, nodes, m);
+    let tags: Vec<String> = feeds.iter().map(|f| f.tag.clone()).collect();
+    let isvs = partners(t, "isv", &tags, m);
+    let infra_partners = partners(t, "infra", &tags, m);
+    if isvs.is_empty() {
+        m.add(t.at(), "[flex] names nobody who may set load targets", "add [[flex.isv]] with identifier and keys");
+    }
+    t.refuse_unknown();
+    Some(Flex {
+        broker: broker?,
+        gate: Gate { identifier: identifier?, isvs, infra: infra_partners, feeds: tags, max_age, signed_time },
+        desk: desk::Options { rule, feeds, actions },
+        infra_identifier: infra?,
+        signer: signer?,
+    })
+}
+
+/// One segment of a topic and of a source.
+fn identifier(spot: Option<Spot<String>>, key: &str, m: &Mistakes) -> Option<String> {
+    let spot = spot?;
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=64).contains(&spot.value.len()) && spot.value.chars().all(ok) {
+        return Some(spot.value);
+    }
+    let problem = format!("{key} = {:?} cannot stand in a topic", spot.value);
+    m.add(spot.at, problem, "use 1 to 64 letters, digits, '-', '_' and '.'");
+    None
+}
+
+fn file_content(file: &Spot<String>, key: &str, m: &Mistakes) -> Option<Vec<u8>> {
+    match std::fs::read(&file.value) {
+        Ok(bytes) => Some(bytes),
+        Err(why) => {
+            m.add(
+                file.at,
+                format!("{key} {:?} cannot be read: {why}", file.value),
+                "name a file that this user may read",
+            );
+            None
+        }
+    }
+}
+
+fn actions(t: &Table<'_>, m: &Mistakes) -> Vec<String> {
+    let Some(spot) = t.get::<Vec<String>>("infrastructure_actions") else { return Vec::new() };
+    for strange in spot.value.iter().filter(|a| !ACTIONS.contains(&a.as_str())) {
+        let problem = format!("infrastructure_actions names {strange:?}");
+        m.add(spot.at, problem, format!("write some of {}", ACTIONS.join(", ")));
+    }
+    // The contract wants them from the least to the most disruptive, however they were written.
+    ACTIONS.iter().filter(|a| spot.value.iter().any(|s| s == *a)).map(|a| (*a).to_owned()).collect()
+}
+
+fn feeds(t: &Table<'_>, nodes: &[Node], m: &Mistakes) -> Vec<desk::Feed> {
+    let tables = t.tables("feed");
+    if tables.is_empty() {
+        m.add(t.at(), "[flex] has no feed", "add [[flex.feed]] with a tag and its nodes, like nodes = [\"ups-a\"]");
+    }
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    let mut tags = BTreeSet::new();
+    tables.iter().filter_map(|t| feed(t, nodes, &mut taken, &mut tags, m)).collect()
+}
+
+fn feed(
+    t: &Table<'_>,
+    nodes: &[Node],
+    taken: &mut BTreeMap<String, String>,
+    tags: &mut BTreeSet<String>,
+    m: &Mistakes,
+) -> Option<desk::Feed> {
+    let tag = t.need::<String>("tag", "\"main-a\"");
+    let names = t.need::<Vec<String>>("nodes", "[\"ups-a\"]");
+    let power = |key| t.get(key).map(|s| Watts::new(ranged(Some(s), 0.0, 0.0, 1e9, key, m)));
+    let [minimum, maximum, default] = ["minimum_watts", "maximum_watts", "default_watts"].map(power);
+    t.refuse_unknown();
+    let (tag, names) = (tag?, names?);
+    if tag.value.is_empty() || !tags.insert(tag.value.clone()) {
+        m.add(tag.at, format!("feed tag {:?} is empty or there twice", tag.value), "give each feed a tag of its own");
+        return None;
+    }
+    let mut found: Vec<&Node> = Vec::new();
+    for name in &names.value {
+        let Some(node) = nodes.iter().find(|n| n.id.as_str() == name) else {
+            let known: Vec<&str> = nodes.iter().map(|n| n.id.as_str()).collect();
+            m.add(names.at, format!("no node is named {name:?}"), format!("write some of {}", known.join(", ")));
+            continue;
+        };
+        if let Some(other) = taken.insert(name.clone(), tag.value.clone()) {
+            m.add(names.at, format!("{name} is in feed {other:?} already"), "let each node be in one feed");
+        }
+        found.push(node);
+    }
+    for (node, other) in found.iter().flat_map(|n| found.iter().map(move |o| (n, o))) {
+        if above(node, nodes).contains(&&other.id) {
+            let problem = format!("{} hangs on {}: its power would count twice", node.id, other.id);
+            m.add(names.at, problem, "name the upper one only");
+        }
+    }
+    if found.is_empty() {
+        m.add(names.at, format!("feed {:?} has no node", tag.value), "name the node whose meter is the feed's");
+        return None;
+    }
+    let rating: Watts = found.iter().map(|n| n.rating).sum();
+    let maximum = maximum.unwrap_or(rating);
+    // The decision names what bound a cap: a name of its own, with the alphabet of nodes.
+    let plain =
+        |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c.to_ascii_lowercase() } else { '-' };
+    let group: String = format!("feed-{}", tag.value).chars().map(plain).take(64).collect();
+    Some(desk::Feed {
+        group: NodeId::new(group).ok()?,
+        tag: tag.value,
+        nodes: found.iter().map(|n| n.id.clone()).collect(),
+        minimum: minimum.unwrap_or(Watts::ZERO),
+        maximum,
+        default: default.unwrap_or(maximum),
+    })
+}
+
+/// The nodes that feed a node, also where the tree is not sound and goes in circles.
+fn above<'n>(node: &'n Node, nodes: &'n [Node]) -> Vec<&'n NodeId> {
+    let mut chain: Vec<&NodeId> = Vec::new();
+    let mut next = node.parent.as_ref();
+    while let Some(id) = next.filter(|id| !chain.contains(id)) {
+        chain.push(id);
+        next = nodes.iter().find(|n| n.id == *id).and_then(|n| n.parent.as_ref());
+    }
+    chain
+}
+
+fn partners(t: &Table<'_>, key: &'static str, tags: &[String], m: &Mistakes) -> BTreeMap<String, Partner> {
+    let mut found = BTreeMap::new();
+    for t in t.tables(key) {
+        let name = identifier(t.need("identifier", "\"acme-energy\""), "identifier", m);
+        let at = t.at();
+        let feeds = t.get::<Vec<String>>("feeds").map(|spot| {
+            for strange in spot.value.iter().filter(|f| !tags.contains(f)) {
+                m.add(spot.at, format!("feeds names {strange:?}"), format!("write some of {}", tags.join(", ")));
+            }
+            spot.value
+        });
+        let keys: Vec<Trusted> = t.tables("keys").iter().flat_map(|t| keys(t, m)).collect();
+        t.refuse_unknown();
+        if keys.is_empty() {
+            let remedy = "add keys = [{ kid = \"2026-11\", file = \"partner.pem\" }]";
+            m.add(at, "a partner without a key: nothing of it could be believed", remedy);
+        }
+        if let Some(name) = name
+            && found.insert(name.clone(), Partner { keys, feeds }).is_some()
+        {
+            m.add(at, format!("{name:?} is there twice"), "name each partner once, with all its keys");
+        }
+    }
+    found
+}
+
+fn keys(t: &Table<'_>, m: &Mistakes) -> Vec<Trusted> {
+    let kid = t.get::<String>("kid");
+    let file = t.need::<String>("file", "\"partner.pem\"");
+    t.refuse_unknown();
+    let Some(file) = file else { return Vec::new() };
+    let Some(bytes) = file_content(&file, "file", m) else { return Vec::new() };
+    Trusted::from_file(&bytes, kid.as_ref().map(|k| k.value.as_str())).unwrap_or_else(|why| {
+        let remedy = "ask the partner for its public key, EC P-256 or RSA, as PEM or JWK";
+        m.add(file.at, format!("key file {:?} cannot be used: {why}", file.value), remedy);
+        Vec::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DEFAULT, parse};
+
+    #[test]
+    fn every_mistake_of_the_section_is_told_with_its_line() {
+        let text = format!(
+            "{DEFAULT}\n[flex]\nidentifier = \"a/b\"\nkey_id = \"k\"\nkey_file = \"/does/not/exist\"\nbreach_percent = 50\n\
+             infrastructure_actions = [\"REBOOT\"]\nsinged_time = true\n\
+             [[flex.feed]]\ntag = \"main-a\"\nnodes = [\"ups-a\", \"breaker-a\", \"ups-x\"]\n\
+             [[flex.isv]]\nidentifier = \"acme\"\nfeeds = [\"main-z\"]\nkeys = [{{ kid = \"1\", file = \"/nor/this\" }}]\n"
+        );
+        let error = parse("c.toml", &text).unwrap_err().to_string();
+        for words in [
+            "identifier = \"a/b\" cannot stand in a topic",
+            "key_file \"/does/not/exist\" cannot be read",
+            "breach_percent = 50 is out of range",
+            "infrastructure_actions names \"REBOOT\"",
+            "did you mean `signed_time`?",
+            "breaker-a hangs on ups-a",
+            "no node is named \"ups-x\"",
+            "feeds names \"main-z\"",
+            "file \"/nor/this\" cannot be read",
+            "a partner without a key",
+        ] {
+            assert!(error.contains(words), "{words} is not in\n{error}");
+        }
+        assert!(error.contains("10 mistakes"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_section_says_all_that_it_needs() {
+        let error = parse("c.toml", &format!("{DEFAULT}\n[flex]\n")).unwrap_err().to_string();
+        for words in ["`identifier` in [flex] is missing", "`key_id`", "`key_file`", "has no feed", "names nobody"] {
+            assert!(error.contains(words), "{words} is not in\n{error}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! DSX Flex 1.7: load targets of grid partners in, power state, breach alerts and what was enforced out;
+//! CloudEvents whose data is a signed JWS, over MQTT. What a target does is the decision's; which one is in
+//! force is `headroom-controller-core`'s.
+
+pub mod der;
+pub mod desk;
+pub mod event;
+pub mod gate;
+pub mod jws;
+pub mod key;
+pub mod message;
+mod session;
+mod store;
+
+pub use session::{Ends, Voice};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::stop::{self, Stop, Stopper};
+use desk::{Desk, RackSeen};
+use gate::Heard;
+use headroom_controller_core::{Decider, Topology};
+use headroom_rack::{Finding, Mono, Plan, RackId, UnixMs};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Partners cannot be reached for so long: somebody should know.
+const UNREACHABLE: Duration = Duration::from_secs(60);
+
+/// The desk with its session and its file.
+pub struct Flex {
+    desk: Desk,
+    ends: Ends,
+    states: watch::Sender<desk::State>,
+    keeper: JoinHandle<()>,
+    keeper_stop: Stopper,
+    alone_since: Option<(Mono, UnixMs)>,
+}
+
+impl Flex {
+    /// Starts it, if the config has it. `None`: it has not.
+    pub fn start(config: &Config, topology: &Topology, clock: Clock, stop: Stop) -> Option<Self> {
+        let flex = config.flex.as_ref()?;
+        let path = config.record.dir.join("flex/state.json");
+        let state = store::load(&path);
+        let (states, saved) = watch::channel(state.clone());
+        let (keeper_stop, keeper_stopped) = stop::channel();
+        Some(Self {
+            desk: Desk::new(flex.desk.clone(), topology.clone(), state),
+            ends: session::start(&flex.broker, flex.voice(), flex.gate.clone(), clock, stop),
+            states,
+            keeper: store::keep(path, saved, keeper_stopped),
+            keeper_stop,
+            alone_since: None,
+        })
+    }
+
+    /// Tells the decision which groups may be limited.
+    pub fn introduce(&self, config: &Config, decider: &mut Decider) {
+        let feeds = config.flex.iter().flat_map(|f| &f.desk.feeds);
+        feeds.for_each(|feed| decider.add_group(feed.group.clone(), &feed.nodes));
+    }
+
+    /// The next message that passed the gate, or did not.
+    pub async fn next(&mut self) -> Option<Heard> {
+        self.ends.heard.recv().await
+    }
+
+    /// Takes it. The line for people, and whether a decision is due at once.
+    pub fn hear(&mut self, heard: Heard, at: UnixMs) -> (String, bool) {
+        let refused = match heard {
+            Heard::Enforcement(text) => return (text, false),
+            Heard::Refused(refused) => refused,
+            Heard::Command(command) => match self.desk.hear(&command, at) {
+                Ok(text) => {
+                    self.save();
+                    return (text, true);
+                }
+                Err(None) => return (format!("{} sends again what was taken", command.by), false),
+                Err(Some(refused)) => refused,
+            },
+        };
+        let text = format!("a load target of {} is refused ({}): {}", refused.who, refused.why.word(), refused.detail);
+        tracing::warn!(who = refused.who, why = refused.why.word(), detail = refused.detail, "a message is refused");
+        self.desk.note(refused, at);
+        (text, false)
+    }
+
+    /// Before a decision: what is in force now.
+    pub fn limit(&mut self, decider: &mut Decider, at: UnixMs) {
+        for (group, target, gentle) in self.desk.limits(at) {
+            decider.set_group(&group, target, gentle);
+        }
+    }
+
+    /// When next a target begins or ends.
+    pub fn next_change(&self, at: UnixMs) -> Option<Duration> {
+        self.desk.next_change(at).map(|next| Duration::from_millis(next.get().saturating_sub(at.get())))
+    }
+
+    /// After a decision: tells the partners.
+    pub fn tell(&mut self, plan: &Plan, seen: &BTreeMap<RackId, RackSeen>, now: Mono, at: UnixMs) {
+        for telling in self.desk.tell(plan, seen, now, at) {
+            if self.ends.tell.try_send(telling).is_err() {
+                tracing::warn!("too much to tell the load-flexibility partners at once; a message is lost");
+            }
+        }
+        self.save();
+        match self.ends.connected.load(Ordering::Relaxed) {
+            true => self.alone_since = None,
+            false => _ = self.alone_since.get_or_insert((now, at)),
+        }
+    }
+
+    /// What people should look at.
+    pub fn findings(&self, now: Mono, at: UnixMs) -> Vec<Finding> {
+        let mut findings = self.desk.findings(at);
+        findings.extend(self.alone_since.filter(|(since, _)| now.since(*since) >= UNREACHABLE).map(|(_, since)| {
+            Finding {
+                key: "flex_unreachable:broker".to_owned(),
+                kind: "flex_unreachable".to_owned(),
+                subject: "flex".to_owned(),
+                severity: headroom_rack::Severity::Warning,
+                title: "the load-flexibility partners cannot be reached".to_owned(),
+                detail: "targets that are set stay in force; new ones do not arrive: look at the broker of [flex]"
+                    .to_owned(),
+                since,
+            }
+        }));
+        findings
+    }
+
+    fn save(&mut self) {
+        if let Some(state) = self.desk.to_save() {
+            self.states.send_replace(state);
+        }
+    }
+
+    /// Ends after the loop, with everything kept.
+    pub async fn stop(self) {
+        let _ = self.ends.task.await;
+        self.keeper_stop.stop();
+        let _ = self.keeper.await;
+    }
+}

@@ -1,0 +1,181 @@
+//! The MQTT session of the desk: messages from the bus go through the gate to the run loop, what is told is
+//! signed and published. The session outlives a lost connection, so that a target sent meanwhile comes
+//! late rather than never, and the gate judges whether too late.
+
+use super::desk::{Channel, Telling};
+use super::event::{self, Chance, Envelope};
+use super::gate::{Gate, Heard};
+use super::jws;
+use super::key::Signer;
+use crate::clock::Clock;
+use crate::config::Broker;
+use crate::http;
+use crate::stop::Stop;
+use rumqttc::{AsyncClient, Event, EventLoop, Packet, PublishOptions, QoS};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Messages that may wait, either way.
+const QUEUE: usize = 256;
+const MAX_PACKET_BYTES: usize = 1 << 20;
+
+/// Who speaks.
+#[derive(Debug)]
+pub struct Voice {
+    /// Our identifier as a DSX Flex agent.
+    pub identifier: String,
+    /// Our identifier as an infrastructure agent.
+    pub infra_identifier: String,
+    /// Our key.
+    pub signer: Arc<Signer>,
+}
+
+/// The loop's end of the session.
+#[derive(Debug)]
+pub struct Ends {
+    /// What came.
+    pub heard: mpsc::Receiver<Heard>,
+    /// What is to be told.
+    pub tell: mpsc::Sender<Telling>,
+    /// The broker is there.
+    pub connected: Arc<AtomicBool>,
+    /// Ends after the stop.
+    pub task: JoinHandle<()>,
+}
+
+/// Connects in the background.
+pub fn start(broker: &Broker, voice: Voice, gate: Gate, clock: Clock, stop: Stop) -> Ends {
+    let client_id = format!("headroom-flex-{}", voice.identifier);
+    let mut options = headroom_tls::session(&client_id, (&broker.host, broker.port), broker.tls.as_ref());
+    options.set_keep_alive(5).set_clean_session(false).set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
+    if let Some(login) = &broker.login {
+        options.set_credentials(login.user.clone(), login.password.clone());
+    }
+    let (client, mut eventloop) = AsyncClient::builder(options).capacity(QUEUE).build();
+    // A signed message is written in one piece and must not wait for the answer to the one before.
+    eventloop.network_options.set_tcp_nodelay(true);
+    let (to_loop, heard) = mpsc::channel(QUEUE);
+    let (tell, told) = mpsc::channel(QUEUE);
+    let connected = Arc::new(AtomicBool::new(false));
+    let speaker = Speaker { client: client.clone(), voice, chance: Chance::new(), clock, connected: connected.clone() };
+    tokio::spawn(speaker.run(told));
+    let session = Session { client, eventloop, gate, to_loop, clock, stop, connected: connected.clone() };
+    Ends { heard, tell, connected, task: tokio::spawn(session.run()) }
+}
+
+struct Session {
+    client: AsyncClient,
+    eventloop: EventLoop,
+    gate: Gate,
+    to_loop: mpsc::Sender<Heard>,
+    clock: Clock,
+    stop: Stop,
+    connected: Arc<AtomicBool>,
+}
+
+impl Session {
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let polled = tokio::select! {
+                polled = self.eventloop.poll() => polled,
+                () = self.stop.requested() => break,
+            };
+            match polled {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    failures = 0;
+                    self.connected.store(true, Ordering::Relaxed);
+                    tracing::info!("connected to the broker of the load-flexibility partners");
+                    for topic in self.gate.topics() {
+                        if let Err(why) = self.client.try_subscribe(topic.clone(), QoS::ExactlyOnce) {
+                            tracing::error!(topic, %why, "cannot subscribe");
+                        }
+                    }
+                }
+                Ok(Event::Incoming(Packet::Publish(message))) => {
+                    let topic = String::from_utf8_lossy(&message.topic).into_owned();
+                    let heard = self.gate.judge(&topic, &message.payload, message.dup, self.clock.unix());
+                    if let Some(heard) = heard
+                        && self.to_loop.try_send(heard).is_err()
+                    {
+                        tracing::error!(topic, "too many messages at once; one is lost");
+                    }
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    failures += 1;
+                    if self.connected.swap(false, Ordering::Relaxed) || failures == 1 {
+                        tracing::warn!(%why, "no connection to the broker of the load-flexibility partners; trying again");
+                    }
+                    let pause = http::pause(failures, Duration::from_millis(100), Duration::from_secs(5));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.stop.requested() => break,
+                    }
+                }
+            }
+        }
+        if self.connected.load(Ordering::Relaxed) && self.client.try_disconnect().is_ok() {
+            let leave = async { while self.eventloop.poll().await.is_ok() {} };
+            let _ = tokio::time::timeout(Duration::from_secs(2), leave).await;
+        }
+    }
+}
+
+struct Speaker {
+    client: AsyncClient,
+    voice: Voice,
+    chance: Chance,
+    clock: Clock,
+    connected: Arc<AtomicBool>,
+}
+
+impl Speaker {
+    /// Ends with the last sender.
+    async fn run(self, mut told: mpsc::Receiver<Telling>) {
+        while let Some(telling) = told.recv().await {
+            self.say(telling);
+        }
+    }
+
+    fn say(&self, telling: Telling) {
+        // A state is repeated; what waited would only be old. A breach must arrive.
+        if telling.channel == Channel::PowerState && !self.connected.load(Ordering::Relaxed) {
+            return;
+        }
+        let Voice { identifier, infra_identifier, signer } = &self.voice;
+        let (role, who, kind, what, qos) = match telling.channel {
+            Channel::PowerState => {
+                ("dsx-flex-agent", identifier, "grid.powerstate.status.v1", "powerstate/status", QoS::AtLeastOnce)
+            }
+            Channel::Breach => {
+                ("dsx-flex-agent", identifier, "grid.powerbreach.alert.v1", "powerbreach", QoS::ExactlyOnce)
+            }
+            Channel::Enforcement => {
+                let what = "powerbreach/enforcement";
+                ("infra", infra_identifier, "grid.powerbreach.enforcement.v1", what, QoS::ExactlyOnce)
+            }
+        };
+        let Ok(data) = jws::sign(telling.data.to_string().as_bytes(), signer) else {
+            tracing::error!(kind, "cannot sign: the system gives no random numbers");
+            return;
+        };
+        let envelope = Envelope {
+            id: self.chance.uuid(),
+            source: format!("//grid/v1/{role}/{who}"),
+            kind: kind.to_owned(),
+            time: self.clock.unix(),
+            correlation: telling.correlation,
+            trace: telling.trace,
+            data,
+        };
+        let topic = format!("grid/v1/{role}/{who}/{what}");
+        let text = event::write(&envelope, &self.chance);
+        if let Err(why) = self.client.try_publish(topic.clone(), text, PublishOptions::new(qos)) {
+            tracing::warn!(topic, %why, "a message to the load-flexibility partners is lost");
+        }
+    }
+}

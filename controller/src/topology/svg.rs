@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Space for one symbol with its words, px.
-const WIDE: f64 = 118.0;
+const WIDE: f64 = 150.0;
 const HIGH: f64 = 92.0;
 const MARGIN: f64 = 30.0;
 /// Feeds in order of their names. Told apart by people who see no red or green (Okabe and Ito, 2008).
@@ -17,13 +17,17 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 /// The diagram.
 pub fn draw(topology: &Topology, title: &str) -> String {
     let nodes = topology.nodes();
-    let places = places(topology);
+    let row = rows(topology);
+    let pitch = pitch(topology, &row);
+    let places = places(topology, row, pitch);
     let depth = places.iter().map(|p| p.1).max().unwrap_or(0) + 1;
     let mut feeds: BTreeMap<&str, &str> = nodes.iter().map(|n| (n.feed.as_str(), "")).collect();
     for (i, colour) in feeds.values_mut().enumerate() {
         *colour = COLOURS[i % COLOURS.len()];
     }
-    let rack_x = |r: usize| MARGIN + (r as f64 + 0.5) * WIDE;
+    // Feeds cross at heights of their own, as far as there is room.
+    let lane = |feed: &str| (feeds.keys().take_while(|f| **f != feed).count() % 5) as f64 * 7.0;
+    let rack_x = |r: usize| MARGIN + (r as f64 + 0.5) * pitch;
     let at = |n: usize| (places[n].0, MARGIN + 40.0 + places[n].1 as f64 * HIGH);
     let rack_y = MARGIN + 40.0 + depth as f64 * HIGH;
     let right = places.iter().map(|p| p.0).chain([rack_x(topology.racks().len())]).fold(0.0, f64::max);
@@ -35,7 +39,7 @@ pub fn draw(topology: &Topology, title: &str) -> String {
          <text x=\"{MARGIN}\" y=\"24\" font-size=\"15\" font-weight=\"bold\">{title}</text>\n",
         title = escape(title)
     );
-    let mut x = MARGIN + 11.0 * title.chars().count() as f64;
+    let mut x = MARGIN + 24.0 + 10.0 * title.chars().count() as f64;
     for (feed, colour) in &feeds {
         let _ = writeln!(
             svg,
@@ -47,16 +51,17 @@ pub fn draw(topology: &Topology, title: &str) -> String {
     let by_id: BTreeMap<_, usize> = nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
     for (n, node) in nodes.iter().enumerate() {
         let colour = feeds[node.feed.as_str()];
+        let lane = lane(&node.feed);
         for (above, dashed) in [(&node.parent, ""), (&node.standby, " stroke-dasharray=\"5 4\"")] {
             let Some(above) = above.as_ref().and_then(|p| by_id.get(p)) else { continue };
-            wire(&mut svg, at(*above), at(n), colour, dashed);
+            wire(&mut svg, at(*above), at(n), lane, colour, dashed);
         }
     }
     for (r, rack) in topology.racks().iter().enumerate() {
         for (i, cord) in rack.feeds.iter().enumerate() {
             let Some(n) = by_id.get(&cord.node) else { continue };
             let into = rack_x(r) + (i as f64 - (rack.feeds.len() as f64 - 1.0) / 2.0) * 14.0;
-            wire(&mut svg, at(*n), (into, rack_y), feeds[nodes[*n].feed.as_str()], "");
+            wire(&mut svg, at(*n), (into, rack_y), lane(&nodes[*n].feed), feeds[nodes[*n].feed.as_str()], "");
         }
     }
     for (n, node) in nodes.iter().enumerate() {
@@ -82,11 +87,29 @@ pub fn draw(topology: &Topology, title: &str) -> String {
     svg
 }
 
+/// The row of each node: how many nodes are above it.
+fn rows(topology: &Topology) -> Vec<usize> {
+    let mut row = vec![0_usize; topology.nodes().len()];
+    for (n, children) in children(topology).into_iter().enumerate() {
+        for child in children {
+            row[child] = row[n] + 1;
+        }
+    }
+    row
+}
+
+/// Distance of the racks, so that the longest row of nodes has room above them.
+fn pitch(topology: &Topology, row: &[usize]) -> f64 {
+    let mut counts = vec![0_usize; row.iter().max().map_or(0, |r| r + 1)];
+    row.iter().for_each(|r| counts[*r] += 1);
+    let longest = counts.into_iter().max().unwrap_or(0) as f64;
+    WIDE * (longest / topology.racks().len() as f64).max(1.0)
+}
+
 /// The middle of each node and its row. Nodes stand above the middle of what they feed and give way to
 /// their neighbours to the right.
-fn places(topology: &Topology) -> Vec<(f64, usize)> {
+fn places(topology: &Topology, row: Vec<usize>, pitch: f64) -> Vec<(f64, usize)> {
     let count = topology.nodes().len();
-    let children = children(topology);
     let mut sums = vec![(0.0, 0.0); count];
     for r in 0..topology.racks().len() {
         for (node, share) in topology.shares(r) {
@@ -94,17 +117,12 @@ fn places(topology: &Topology) -> Vec<(f64, usize)> {
             sums[*node].1 += share;
         }
     }
-    let mut row = vec![0_usize; count];
-    for n in 0..count {
-        for child in &children[n] {
-            row[*child] = row[n] + 1;
-        }
-    }
     let depth = row.iter().copied().max().unwrap_or(0);
     let mut x = vec![0.0; count];
     for level in 0..=depth {
         let mut on: Vec<usize> = (0..count).filter(|n| row[*n] == level).collect();
-        let wish = |n: usize| MARGIN + if sums[n].1 > 0.0 { sums[n].0 / sums[n].1 * WIDE } else { f64::from(u16::MAX) };
+        let wish =
+            |n: usize| MARGIN + if sums[n].1 > 0.0 { sums[n].0 / sums[n].1 * pitch } else { f64::from(u16::MAX) };
         on.sort_by(|a, b| {
             wish(*a).total_cmp(&wish(*b)).then_with(|| topology.nodes()[*a].feed.cmp(&topology.nodes()[*b].feed))
         });
@@ -126,9 +144,9 @@ fn places(topology: &Topology) -> Vec<(f64, usize)> {
     x.into_iter().zip(row).collect()
 }
 
-/// Down, across and down again.
-fn wire(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, dashed: &str) {
-    let bend = to.1 - 26.0;
+/// Down, across and down again; each feed crosses at a height of its own.
+fn wire(svg: &mut String, from: (f64, f64), to: (f64, f64), lane: f64, colour: &str, dashed: &str) {
+    let bend = to.1 - 20.0 - lane;
     let _ = writeln!(
         svg,
         "<path d=\"M{:.1} {:.1} V{bend:.1} H{:.1} V{:.1}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"{dashed}/>",

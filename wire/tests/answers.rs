@@ -1,0 +1,55 @@
+//! Orders that lie ready beside a Plan: their bytes are frozen, and an agent that does not know them reads
+//! the same Plan.
+
+use headroom_rack::{Answer, Condition, DeviceId, Generation, Order, Setting, Watts};
+use headroom_wire::{Downlink, WireError};
+
+/// Do not change the test: a new form needs a new name.
+const FROZEN: &str = "12110a0b4f726465722f65706f63682008580112130a0d4f726465722f636f756e7465722008580212150a0e4f726465722f\
+    6c656173655f6d732007508827122a0a1d4f726465722f6770752d302f706f7765725f6c696d69745f7761747473200a6900\
+    00000000407f40123c0a2f416e737765722f696e6c65745f646561642f7064752d612f6770752d302f706f7765725f6c696d\
+    69745f7761747473200a690000000000e07540123c0a2f416e737765722f6f6e5f626174746572792f7570732d612f677075\
+    2d302f706f7765725f6c696d69745f7761747473200a690000000000007940";
+
+fn downlink() -> Downlink {
+    let generation = Generation { epoch: 1, counter: 2 };
+    let orders = vec![(DeviceId::gpu(0), Setting::PowerLimit(Watts::new(500.0)))];
+    Downlink { generation, lease_ms: 5000, stored: None, held: None, orders, rebirth: false }
+}
+
+fn bytes() -> Vec<u8> {
+    let id = |text: &str| DeviceId::new(text).expect("an id");
+    let (dead, battery) = (Condition::InletDead(id("pdu-a")), Condition::OnBattery(id("ups-a")));
+    let gpu = DeviceId::gpu(0);
+    downlink().encode_preparing([(&dead, &gpu, Watts::new(350.0)), (&battery, &gpu, Watts::new(400.0))].into_iter())
+}
+
+#[test]
+fn answers_are_read_back_and_their_bytes_never_change() {
+    let bytes = bytes();
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(hex, FROZEN);
+    let read = Downlink::decode(&bytes).expect("a message");
+    assert_eq!(read, downlink(), "an agent that knows no answers sees the Plan");
+    let answers = read.answers(&bytes).expect("answers");
+    let order = |watts: f64| Order {
+        device: DeviceId::gpu(0),
+        setting: Setting::PowerLimit(Watts::new(watts)),
+        generation: Generation { epoch: 1, counter: 2 },
+        lease_ms: 5000,
+    };
+    let id = |text: &str| DeviceId::new(text).expect("an id");
+    let expected = [
+        Answer { when: Condition::InletDead(id("pdu-a")), order: order(350.0) },
+        Answer { when: Condition::OnBattery(id("ups-a")), order: order(400.0) },
+    ];
+    assert_eq!(answers, expected);
+    assert_eq!(read.answers(&downlink().encode()), Ok(vec![]));
+}
+
+#[test]
+fn answers_without_a_lease_are_refused() {
+    let mut read = Downlink::decode(&bytes()).expect("a message");
+    read.lease_ms = 0;
+    assert!(matches!(read.answers(&bytes()), Err(WireError::Metric(_))));
+}

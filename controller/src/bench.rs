@@ -2,6 +2,10 @@
 //! rack and feed, a PDU breaker per twenty racks and a UPS per two hundred, oversubscribed by a
 //! third, whose loads move from decision to decision. Times the decision alone, on one core.
 
+mod forecast;
+
+pub use forecast::forecast;
+
 use crate::clock::Clock;
 use headroom_controller_core::topology::NodeKind;
 use headroom_controller_core::{Decider, FeedShare, Fleet, NodeSpec, Policy, RackSpec, Topology};

@@ -1,6 +1,7 @@
-//! The command line: `run`, `check`, `broker`, `topology`, `policy`, `curves`, `default-config`, `bench`. Exit codes: 0 fine, 1 failed
-//! while running, 2 bad config or usage.
+//! The command line: `run`, `check`, `broker`, `topology`, `policy`, `curves`, `default-config`, `learn`, `bench`. Exit
+//! codes: 0 fine, 1 failed while running, 2 bad config or usage.
 
+use crate::ask;
 use crate::bench;
 use crate::broker::Broker;
 use crate::config::{self, Config};
@@ -77,6 +78,19 @@ enum Command {
     Curves(curves::Options),
     /// Print a commented config file to start from.
     DefaultConfig,
+    /// Ask the running controller for a training on its record, for the model before, or where
+    /// learning stands. Prints JSON.
+    Learn {
+        /// What to ask.
+        #[arg(value_enum)]
+        wish: ask::Wish,
+        /// The config file of the running controller: address and token are taken from it.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Where the console listens, if not where the config says.
+        #[arg(long, value_name = "ADDRESS")]
+        console: Option<SocketAddr>,
+    },
     /// Measure this machine.
     Bench {
         #[command(subcommand)]
@@ -96,6 +110,13 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// The time of all Forecasts at one moment, by the number of racks. Prints JSON.
+    Forecast {
+        /// Racks of the site; several sizes one after the other.
+        #[arg(long, value_delimiter = ',', num_args = 1.., default_value = "4,1000",
+            value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        racks: Vec<u32>,
+    },
 }
 
 /// Does what the command line says, in a runtime of its own.
@@ -112,6 +133,10 @@ pub fn run(cli: Cli) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        Command::Bench { what: Bench::Forecast { racks } } => finish(racks.into_iter().try_for_each(|racks| {
+            println!("{}", serde_json::to_string(&bench::forecast(racks as usize)?)?);
+            Ok(())
+        })),
         Command::Topology { what } => topology::run(&what),
         Command::Policy { what } => policy::run(&what),
         Command::Curves(options) => match curves::tell(&options) {
@@ -133,6 +158,10 @@ pub fn run(cli: Cli) -> ExitCode {
         },
         Command::Run { config, port_file, summary } => match config::load(&config) {
             Ok(config) => finish(block_on(crate::run::run(config, Files { port_file, summary }))),
+            Err(why) => bad(&why),
+        },
+        Command::Learn { wish, config, console } => match config::load(&config) {
+            Ok(config) => finish(block_on(ask::learn(&config, console, wish))),
             Err(why) => bad(&why),
         },
         Command::Broker { listen, dir, port_file } => finish(block_on(broker(listen, dir, port_file))),

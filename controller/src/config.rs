@@ -5,6 +5,7 @@ mod broker;
 mod core;
 mod document;
 mod flex;
+mod learning;
 mod policy;
 mod tree;
 
@@ -12,6 +13,7 @@ pub use broker::Broker;
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
 pub use flex::Flex;
+pub use learning::Learning;
 pub use policy::{PolicyFile, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The forecaster.
     pub model: Model,
+    /// Trainings on this controller's own record, if any.
+    pub learning: Option<Learning>,
     /// The alert webhook, if any.
     pub webhook: Option<Webhook>,
     /// InfluxDB, if any.
@@ -250,6 +254,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let record = record(&root.table("record"), m);
     let listen = listen(&root.table("serve"), m);
     let model = model(&root.table("model"), m);
+    let learning = learning::read(&root.table("learning"), record.as_ref(), &model, m);
     let alerts = root.table("alerts");
     let webhook = webhook(&alerts.table("webhook"), m);
     alerts.refuse_unknown();
@@ -275,6 +280,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         record: record?,
         listen: listen?,
         model,
+        learning,
         webhook,
         influx,
         flex,

@@ -18,7 +18,7 @@ pub struct Receipts {
 }
 
 /// What was counted since the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
     /// Snapshots, each once.
     pub snapshots: u64,
@@ -36,6 +36,10 @@ pub struct Counts {
     pub fallbacks: u64,
     /// Forecasts that came after their deadline and were not used.
     pub late: u64,
+    /// Periods without a decision because the one before was not over, or the machine stood still.
+    pub missed_periods: u64,
+    /// How late a period's turn began at worst since the start, in seconds.
+    pub worst_lateness_s: f64,
 }
 
 impl Counts {

@@ -1,32 +1,59 @@
 //! The predictor on its own thread with a deadline: a late answer is not used, and whatever is
-//! wrong with the model, each rack gets a Forecast: the baseline's, with the reason.
+//! wrong with the model, each rack gets a Forecast: the baseline's, with the reason. A second thread
+//! asks the baseline and the challenger, only to see how they would have done; nobody waits for it.
 
 use crate::config;
 use crate::picture::ModelStatus;
-use headroom_predict::{History, Predictor, baseline};
-use headroom_rack::{Forecast, RackId, Source, UnixMs};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use headroom_predict::{History, Method, Predictor, Spoken, baseline, store};
+use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// After a panic in the model: the baseline serves on.
 const ENDED: &str = "the model's thread ended";
 
+type Histories = Arc<BTreeMap<RackId, History>>;
+
 struct Request {
-    histories: BTreeMap<RackId, History>,
+    model: Arc<Predictor>,
+    histories: Histories,
     at: UnixMs,
-    answer: oneshot::Sender<Vec<Forecast>>,
+    answer: oneshot::Sender<Vec<Spoken>>,
 }
 
-/// The forecaster.
+struct Question {
+    challenger: Option<Arc<Predictor>>,
+    histories: Histories,
+    at: UnixMs,
+}
+
+/// What was said beside the Forecast that is used.
 #[derive(Debug)]
-pub struct Forecaster {
-    requests: Option<SyncSender<Request>>,
-    name: Option<String>,
-    /// Why no model is loaded.
+pub struct Beside {
+    /// When.
+    pub at: UnixMs,
+    /// Who said what of which rack, by horizon and quantile.
+    pub said: Vec<(Method, RackId, Vec<Vec<Watts>>)>,
+}
+
+#[derive(Debug, Clone)]
+struct Models {
+    champion: Option<Arc<Predictor>>,
+    /// Why there is none.
     why_not: String,
+    challenger: Option<Arc<Predictor>>,
+}
+
+/// The forecaster. Copies are the same one.
+#[derive(Debug, Clone)]
+pub struct Forecaster {
+    models: Arc<Mutex<Models>>,
+    requests: SyncSender<Request>,
+    questions: SyncSender<Question>,
+    beside: Arc<Mutex<Receiver<Beside>>>,
     deadline: Duration,
 }
 
@@ -42,65 +69,104 @@ pub struct Answer {
 }
 
 impl Forecaster {
-    /// Loads the model and starts its thread; without a usable model the baseline is used and
-    /// the log says why.
-    pub fn start(model: &config::Model, deadline: Duration) -> Self {
-        let loaded = match (&model.path, model.enabled) {
-            (_, false) => Err("switched off by [model] enabled = false".to_owned()),
-            (None, true) => Predictor::embedded().map_err(|why| format!("the shipped model is refused: {why}")),
-            (Some(dir), true) => load(dir),
-        };
-        let predictor = match loaded {
-            Ok(predictor) => predictor,
+    /// Loads the model and starts the threads; without a usable model the baseline is used and the
+    /// log says why.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(model: &config::Model, deadline: Duration) -> std::io::Result<Self> {
+        let (champion, why_not) = match load(model) {
+            Ok(predictor) => {
+                tracing::info!(model = predictor.id(), "the model is loaded");
+                (Some(Arc::new(predictor)), String::new())
+            }
             Err(why_not) => {
                 tracing::warn!(why_not, "no model: forecasts come from the baseline");
-                return Self { requests: None, name: None, why_not, deadline };
+                (None, why_not)
             }
         };
-        let name = predictor.name().to_owned();
         // One request at a time: a second one would be late anyway.
         let (requests, receiver) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("forecast".into()).spawn(move || work(&predictor, &receiver));
-        match thread {
-            Ok(_) => {
-                tracing::info!(name, "the model is loaded");
-                Self { requests: Some(requests), name: Some(name), why_not: String::new(), deadline }
-            }
-            Err(why) => {
-                let why_not = format!("its thread cannot start: {why}");
-                tracing::error!(why_not, "no model: forecasts come from the baseline");
-                Self { requests: None, name: None, why_not, deadline }
-            }
-        }
+        std::thread::Builder::new().name("forecast".into()).spawn(move || work(&receiver))?;
+        let (questions, receiver) = sync_channel(1);
+        let (sender, beside) = sync_channel(4);
+        std::thread::Builder::new().name("beside".into()).spawn(move || ask_beside(&receiver, &sender))?;
+        let models = Models { champion, why_not, challenger: None };
+        Ok(Self {
+            models: Arc::new(Mutex::new(models)),
+            requests,
+            questions,
+            beside: Arc::new(Mutex::new(beside)),
+            deadline,
+        })
+    }
+
+    fn models(&self) -> MutexGuard<'_, Models> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The model in use.
+    pub fn champion(&self) -> Option<Arc<Predictor>> {
+        self.models().champion.clone()
+    }
+
+    /// The model that is tried.
+    pub fn challenger(&self) -> Option<Arc<Predictor>> {
+        self.models().challenger.clone()
+    }
+
+    /// Puts another model in use, or none and why; it serves from the next request on.
+    pub fn crown(&self, model: Result<Arc<Predictor>, String>) {
+        let mut models = self.models();
+        (models.champion, models.why_not) = match model {
+            Ok(model) => (Some(model), String::new()),
+            Err(why_not) => (None, why_not),
+        };
+    }
+
+    /// Tries a model beside the one in use, or ends that.
+    pub fn challenge(&self, model: Option<Arc<Predictor>>) {
+        self.models().challenger = model;
     }
 
     /// A Forecast for each rack, within the deadline.
-    pub async fn forecast(&self, histories: &BTreeMap<RackId, History>, at: UnixMs) -> Answer {
-        let Some(requests) = &self.requests else {
-            return self.baseline(histories, at, &self.why_not, false);
+    pub async fn forecast(&self, histories: &Histories, at: UnixMs) -> Answer {
+        let Models { champion, why_not, challenger } = self.models().clone();
+        // Left out while the one before is still at work: then those seconds are not scored.
+        let _ = self.questions.try_send(Question { challenger, histories: Arc::clone(histories), at });
+        let Some(model) = champion else {
+            return Self::baseline(None, histories, at, &why_not, false);
         };
+        let name = Some(model.name().to_owned());
         let (answer, answered) = oneshot::channel();
-        let request = Request { histories: histories.clone(), at, answer };
-        match requests.try_send(request) {
+        let request = Request { model, histories: Arc::clone(histories), at, answer };
+        match self.requests.try_send(request) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return self.baseline(histories, at, "the model is still busy with an earlier request", true);
+                return Self::baseline(name, histories, at, "the model is still busy with an earlier request", true);
             }
-            Err(TrySendError::Disconnected(_)) => return self.baseline(histories, at, ENDED, false),
+            Err(TrySendError::Disconnected(_)) => return Self::baseline(name, histories, at, ENDED, false),
         }
         match tokio::time::timeout(self.deadline, answered).await {
-            Ok(Ok(forecasts)) => self.answer(forecasts, histories, at),
-            Ok(Err(_)) => self.baseline(histories, at, ENDED, false),
+            Ok(Ok(spoken)) => Self::answer(name, spoken, histories, at),
+            Ok(Err(_)) => Self::baseline(name, histories, at, ENDED, false),
             Err(_) => {
                 let reason = format!("the model took longer than {} ms", self.deadline.as_millis());
-                self.baseline(histories, at, &reason, true)
+                Self::baseline(name, histories, at, &reason, true)
             }
         }
     }
 
-    fn answer(&self, forecasts: Vec<Forecast>, histories: &BTreeMap<RackId, History>, at: UnixMs) -> Answer {
-        let mut by_rack: BTreeMap<RackId, Forecast> = forecasts.into_iter().map(|f| (f.rack.clone(), f)).collect();
-        for (rack, history) in histories {
+    /// What was said beside since the last call.
+    pub fn take_beside(&self) -> Vec<Beside> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).try_iter().collect()
+    }
+
+    fn answer(name: Option<String>, spoken: Vec<Spoken>, histories: &Histories, at: UnixMs) -> Answer {
+        let outside: BTreeSet<RackId> = spoken.iter().filter(|s| s.outside).map(|s| s.forecast.rack.clone()).collect();
+        let mut by_rack: BTreeMap<RackId, Forecast> =
+            spoken.into_iter().map(|s| (s.forecast.rack.clone(), s.forecast)).collect();
+        for (rack, history) in histories.iter() {
             by_rack
                 .entry(rack.clone())
                 .or_insert_with(|| baseline::forecast(history, rack, at, "the model left this rack out"));
@@ -110,38 +176,128 @@ impl Forecaster {
             Source::Baseline(why) => Some(format!("{}: {why}", f.rack)),
             Source::Model(_) => None,
         });
-        Answer { forecasts: by_rack, status: ModelStatus { used, name: self.name.clone(), reason }, late: false }
+        Answer { forecasts: by_rack, status: ModelStatus { used, name, reason, outside }, late: false }
     }
 
-    fn baseline(&self, histories: &BTreeMap<RackId, History>, at: UnixMs, reason: &str, late: bool) -> Answer {
+    fn baseline(name: Option<String>, histories: &Histories, at: UnixMs, reason: &str, late: bool) -> Answer {
         let forecasts =
             histories.iter().map(|(rack, h)| (rack.clone(), baseline::forecast(h, rack, at, reason))).collect();
-        let status = ModelStatus { used: false, name: self.name.clone(), reason: Some(reason.to_owned()) };
+        let status = ModelStatus { used: false, name, reason: Some(reason.to_owned()), outside: BTreeSet::new() };
         Answer { forecasts, status, late }
     }
 }
 
-fn work(predictor: &Predictor, requests: &Receiver<Request>) {
+fn work(requests: &Receiver<Request>) {
     for request in requests {
         let histories: Vec<(&RackId, &History)> = request.histories.iter().collect();
         // Nobody waits for a late answer: the receiver is gone then.
-        let _ = request.answer.send(predictor.forecast(&histories, request.at));
+        let _ = request.answer.send(request.model.forecast(&histories, request.at));
     }
 }
 
-fn load(dir: &Path) -> Result<Predictor, String> {
-    let failed = |what: &Path, why: &dyn std::fmt::Display| format!("{}: {why}", what.display());
-    let mut models = Vec::new();
-    for file in std::fs::read_dir(dir).map_err(|why| failed(dir, &why))? {
-        let path: PathBuf = file.map_err(|why| failed(dir, &why))?.path();
-        if path.extension().is_some_and(|e| e == "onnx") {
-            models.push(path);
+fn ask_beside(questions: &Receiver<Question>, answers: &SyncSender<Beside>) {
+    for Question { challenger, histories, at } in questions {
+        let now: Vec<_> = histories.iter().map(|(rack, h)| (rack, h.until(at))).collect();
+        let mut said: Vec<(Method, RackId, Vec<Vec<Watts>>)> =
+            now.iter().map(|(rack, h)| (Method::Baseline, (*rack).clone(), baseline::values(h))).collect();
+        if let Some(challenger) = challenger {
+            let windows: Vec<&History> = now.iter().map(|(_, h)| &**h).collect();
+            let answers = challenger.values(&windows).into_iter().zip(&now);
+            said.extend(
+                answers.filter_map(|(values, (rack, _))| Some((Method::Challenger, (*rack).clone(), values.ok()?.0))),
+            );
         }
+        let _ = answers.try_send(Beside { at, said });
     }
-    let [onnx] = &models[..] else {
-        return Err(failed(dir, &format!("has {} .onnx files, must have one", models.len())));
-    };
-    let manifest = onnx.with_extension("manifest.json");
-    let read = |path: &Path| std::fs::read(path).map_err(|why| failed(path, &why));
-    Predictor::load(&read(onnx)?, &read(&manifest)?).map_err(|why| failed(onnx, &why))
+}
+
+/// The model the config names: the one inside the program, a folder's, or a store's champion.
+///
+/// # Errors
+/// Why there is none.
+pub fn load(model: &config::Model) -> Result<Predictor, String> {
+    match (&model.path, model.enabled) {
+        (_, false) => Err("switched off by [model] enabled = false".to_owned()),
+        (None, true) => Predictor::embedded().map_err(|why| format!("the shipped model is refused: {why}")),
+        (Some(dir), true) => store::load(dir).map_err(|why| why.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headroom_predict::Sample;
+
+    const SHIPPED: config::Model = config::Model { enabled: true, path: None };
+
+    fn busy(racks: usize) -> Histories {
+        let mut history = History::new(Watts::new(7300.0));
+        for t in 0..60 {
+            let power = Some(Watts::new(3000.0 + 40.0 * (t % 7) as f64));
+            let sample = Sample { power, limit: Some(Watts::new(5600.0)), utilization: Some(0.7) };
+            history.push(UnixMs::new(t * 1000), sample);
+        }
+        Arc::new((0..racks).map(|i| (RackId::new(format!("r{i}")).unwrap(), history.clone())).collect())
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_not_used_and_the_baseline_speaks() {
+        let forecaster = Forecaster::start(&SHIPPED, Duration::ZERO).unwrap();
+        let answer = forecaster.forecast(&busy(2000), UnixMs::new(59_500)).await;
+        assert!(answer.late && !answer.status.used && answer.forecasts.len() == 2000);
+        let reason = answer.status.reason.unwrap();
+        assert!(reason.contains("longer than 0 ms"), "{reason}");
+        assert!(answer.forecasts.values().all(|f| matches!(f.source, Source::Baseline(_))));
+        let next = forecaster.forecast(&busy(1), UnixMs::new(60_500)).await;
+        assert!(matches!(next.forecasts.values().next().unwrap().source, Source::Baseline(_)));
+    }
+
+    #[tokio::test]
+    async fn a_model_in_time_is_used_and_what_others_would_have_said_follows() {
+        let forecaster = Forecaster::start(&SHIPPED, Duration::from_secs(60)).unwrap();
+        forecaster.challenge(forecaster.champion());
+        let answer = forecaster.forecast(&busy(3), UnixMs::new(59_500)).await;
+        assert!(answer.status.used && !answer.late, "{:?}", answer.status);
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        let said = loop {
+            let mut beside = forecaster.take_beside();
+            if let Some(beside) = beside.pop() {
+                break beside.said;
+            }
+            assert!(std::time::Instant::now() < end, "nothing was said beside");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let by = |method| said.iter().filter(|s| s.0 == method).count();
+        assert_eq!((by(Method::Baseline), by(Method::Challenger)), (3, 3));
+        let (_, rack, values) = said.iter().find(|s| s.0 == Method::Challenger).unwrap();
+        assert_eq!(*values, answer.forecasts[rack].values);
+    }
+
+    #[tokio::test]
+    async fn inputs_the_model_was_not_trained_on_raise_a_flag() {
+        let forecaster = Forecaster::start(&SHIPPED, Duration::from_secs(60)).unwrap();
+        let mut strange = History::new(Watts::new(7300.0));
+        for t in 0..60 {
+            strange.push(UnixMs::new(t * 1000), Sample { power: Some(Watts::new(29_000.0)), ..Sample::default() });
+        }
+        let mut histories = (*busy(1)).clone();
+        let rack = RackId::new("strange").unwrap();
+        histories.insert(rack.clone(), strange);
+        let answer = forecaster.forecast(&Arc::new(histories), UnixMs::new(59_500)).await;
+        assert_eq!(answer.status.outside, [rack].into());
+    }
+
+    #[tokio::test]
+    async fn another_model_or_none_serves_from_the_next_request_on() {
+        let forecaster =
+            Forecaster::start(&config::Model { enabled: false, path: None }, Duration::from_secs(60)).unwrap();
+        let histories = busy(1);
+        let at = UnixMs::new(59_500);
+        assert!(!forecaster.forecast(&histories, at).await.status.used);
+        forecaster.crown(Ok(Arc::new(Predictor::embedded().unwrap())));
+        assert!(forecaster.forecast(&histories, at).await.status.used);
+        forecaster.crown(Err("it drifted".to_owned()));
+        let answer = forecaster.forecast(&histories, at).await;
+        assert_eq!((answer.status.used, answer.status.reason), (false, Some("it drifted".to_owned())));
+    }
 }

@@ -1,6 +1,7 @@
 //! The controller: link, record, serve, alert and the console around the pure cores.
 
 pub mod alert;
+mod ask;
 pub mod bench;
 pub mod broker;
 mod cli;
@@ -14,6 +15,7 @@ pub mod forecaster;
 pub mod history;
 pub mod http;
 pub mod influx;
+pub mod learning;
 pub mod link;
 pub mod metrics;
 pub mod observed;

@@ -3,10 +3,12 @@
 //! of every live rack.
 
 use crate::config::Config;
+use crate::learning::Phase;
 use crate::observed::observe;
 use crate::picture::Picture;
+use headroom_predict::QUANTILES;
 use headroom_rack::metric::METRICS;
-use headroom_rack::{Mono, NodeView, RackId, Severity, Signal};
+use headroom_rack::{MethodScore, Mono, NodeView, RackId, Severity, Signal, Tally};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ pub struct Family {
 pub fn families(config: &Config, picture: &Picture, now: Mono) -> Vec<Family> {
     let mut families = of_nodes_and_racks(config, picture, now);
     families.extend(of_counts(picture));
+    families.extend(of_forecasts(picture));
     families.retain_mut(|f| {
         f.samples.retain(|(_, value)| value.is_finite());
         !f.samples.is_empty()
@@ -100,10 +103,61 @@ fn of_counts(picture: &Picture) -> Vec<Family> {
         by("headroom_readings_no_data_total", "reason", &reasons),
         by("headroom_frames_dropped_total", "reason", &picture.drops),
         by("headroom_forecasts_total", "source", &sources),
+        family("headroom_loop_lateness_seconds", [(Vec::new(), counts.worst_lateness_s)]),
+        whole("headroom_loop_missed_periods_total", counts.missed_periods),
         by("headroom_findings", "severity", &findings),
         by("headroom_alerts_total", "result", &alerts),
         whole("headroom_record_entries_total", picture.record.entries),
         by("headroom_influx_points_total", "result", influx.as_ref().map_or(&[], |i| &i[..])),
+    ]
+}
+
+/// How good Forecasts turned out, by method, horizon and quantile.
+fn of_forecasts(picture: &Picture) -> Vec<Family> {
+    let score = picture.score.as_deref();
+    let methods = score.map_or(&[][..], |s| &s.methods);
+    let horizons = score.map_or(&[][..], |s| &s.horizons_s);
+    let one = |name, of: fn(&MethodScore) -> &Vec<Tally>, value: fn(&Tally) -> Option<f64>| {
+        let samples = methods.iter().flat_map(|m| {
+            let labels = |h: &u32| vec![("method", m.method.clone()), ("horizon_s", h.to_string())];
+            horizons.iter().zip(of(m)).filter_map(move |(h, tally)| Some((labels(h), value(tally)?)))
+        });
+        family(name, samples.collect::<Vec<_>>())
+    };
+    let each = |name, of: fn(&MethodScore) -> &Vec<Tally>, value: fn(&Tally) -> Option<Vec<f64>>| {
+        let mut samples = Vec::new();
+        for m in methods {
+            for (h, tally) in horizons.iter().zip(of(m)) {
+                for (q, value) in QUANTILES.iter().zip(value(tally).unwrap_or_default()) {
+                    let labels =
+                        [("method", m.method.clone()), ("horizon_s", h.to_string()), ("quantile", q.to_string())];
+                    samples.push((labels.to_vec(), value));
+                }
+            }
+        }
+        family(name, samples)
+    };
+    let margins = picture.margins.iter().flat_map(|(rack, margins)| {
+        let upper = QUANTILES.iter().zip(margins).filter(|(q, _)| **q > 0.5);
+        upper.map(|(q, w)| (vec![("rack", rack.to_string()), ("quantile", q.to_string())], w.get()))
+    });
+    let outside = picture.model.outside.iter().map(|rack| (vec![("rack", rack.to_string())], 1.0));
+    let learning = &picture.learning;
+    let phases = Phase::ALL.map(|p| (vec![("phase", p.word().to_owned())], f64::from(u8::from(p == learning.phase))));
+    let trainings = learning.trainings.iter().map(|(how, n)| (vec![("result", (*how).to_owned())], *n as f64));
+    vec![
+        family("headroom_learning_phase", phases),
+        family("headroom_learning_trainings_total", trainings),
+        family("headroom_model_demotions_total", [(Vec::new(), learning.demotions as f64)]),
+        one("headroom_forecast_outcomes_total", |m| &m.total, |t| Some(t.outcomes)),
+        one("headroom_forecast_absolute_error_watts_total", |m| &m.total, |t| Some(t.absolute_watts)),
+        one("headroom_forecast_pinball_loss_watts_total", |m| &m.total, |t| Some(t.pinball_watts)),
+        each("headroom_forecast_covered_total", |m| &m.total, |t| Some(t.covered.clone())),
+        one("headroom_forecast_mae_watts", |m| &m.recent, Tally::mae_watts),
+        one("headroom_forecast_pinball_watts", |m| &m.recent, Tally::mean_pinball_watts),
+        each("headroom_forecast_coverage_ratio", |m| &m.recent, Tally::coverage),
+        family("headroom_forecast_outside_range", outside),
+        family("headroom_rack_margin_watts", margins),
     ]
 }
 

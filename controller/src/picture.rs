@@ -4,9 +4,9 @@
 use crate::counts::Counts;
 use crate::events::Events;
 use crate::history::History;
-use crate::{alert, influx, record};
-use headroom_rack::{Finding, Forecast, Mono, Plan, RackId, Snapshot};
-use std::collections::BTreeMap;
+use crate::{alert, influx, learning, record};
+use headroom_rack::{Finding, Forecast, Mono, Plan, RackId, Score, Snapshot, Watts};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The newest Snapshot of a rack and when it arrived.
@@ -29,6 +29,8 @@ pub struct ModelStatus {
     pub name: Option<String>,
     /// Why it is not used.
     pub reason: Option<String>,
+    /// Racks whose inputs lie outside the range it was trained on.
+    pub outside: BTreeSet<RackId>,
 }
 
 /// The picture.
@@ -50,6 +52,12 @@ pub struct Picture {
     pub policy: crate::policy::Status,
     /// The forecaster.
     pub model: ModelStatus,
+    /// Trainings and the model in use.
+    pub learning: learning::Shown,
+    /// How good Forecasts turned out so far.
+    pub score: Option<Arc<Score>>,
+    /// What is added to each rack's quantiles while an Order takes to act, by index of the quantile.
+    pub margins: BTreeMap<RackId, Vec<Watts>>,
     /// Alert deliveries.
     pub alerts: alert::Counts,
     /// The record.

@@ -13,7 +13,7 @@ pub use segment::{End, Segment, list, walk};
 
 use crate::clock::Clock;
 use headroom_rack::record::Entry;
-use headroom_rack::{Plan, RackId};
+use headroom_rack::{Plan, RackId, Score};
 use headroom_wire::{Held, Stored};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -84,6 +84,8 @@ impl Options {
 pub struct Recovery {
     /// The newest Plan.
     pub last_plan: Option<Plan>,
+    /// The newest account of how good Forecasts turned out.
+    pub last_score: Option<Score>,
     /// Bytes of an unfinished write that were cut off.
     pub torn_bytes: u64,
     /// One line per segment that is damaged.

@@ -2,6 +2,7 @@
 //! the order that loses nothing. What the loop does each period is in `run/control.rs`.
 
 mod control;
+mod scoring;
 
 use crate::alert::{self, Alerts};
 use crate::cli::write_whole;
@@ -10,6 +11,7 @@ use crate::config::{self, Config};
 use crate::flex::Flex;
 use crate::forecaster::Forecaster;
 use crate::influx::Influx;
+use crate::learning::{self, Learning};
 use crate::link::{self, Link, LinkEvent};
 use crate::picture::Board;
 use crate::record::{Record, Recovery};
@@ -69,9 +71,11 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
         None => None,
     };
     let influx = config.influx.clone().map(Influx::start).transpose().context("cannot make the InfluxDB client")?;
-    let forecaster = Forecaster::start(&config.model, FORECAST_DEADLINE.min(config.period / 4));
+    let forecaster = Forecaster::start(&config.model, FORECAST_DEADLINE.min(config.period / 4))
+        .context("the forecaster's threads cannot be started")?;
+    let learning = Learning::start(&config, clock, &forecaster).context("the learning thread cannot be started")?;
     let board = Arc::new(Board::default());
-    let window = Window { config: Arc::clone(&config), board: Arc::clone(&board), clock };
+    let window = Window { config: Arc::clone(&config), board: Arc::clone(&board), clock, learning: learning.handle() };
     let server = tokio::spawn(serve::serve(listener, window, stop.clone()));
     tracing::info!(console = %format!("http://{address}/"), mode = ?config.mode, "the controller runs");
     if let Some(path) = &files.port_file {
@@ -90,16 +94,8 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     let hangups = tokio::spawn(stop::hangups(Arc::clone(&reload)));
     let (link, events, session) = Link::start(options, clock, stop.clone());
     let flex = Flex::start(&config, &topology, clock, stop.clone());
-    let mut control = Control::new(
-        Arc::clone(&config),
-        clock,
-        &topology,
-        recovery.last_plan.as_ref(),
-        Arc::clone(&board),
-        reload,
-        flex,
-    );
-    let parts = Parts { link, record, forecaster, alerts, influx };
+    let mut control = Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board), reload, flex);
+    let parts = Parts { link, record, forecaster, learning: learning.handle(), alerts, influx };
 
     let signals = tokio::spawn(async move {
         match stop::signal().await {
@@ -109,9 +105,10 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
         stopper.stop();
     });
     circle(&mut control, &parts, events, stop).await;
+    control.keep_score(&parts);
     signals.await.context("waiting for signals failed")?;
     hangups.abort();
-    finish(control, parts, session, server, &files).await
+    finish(control, parts, learning, session, server, &files).await
 }
 
 /// What the loop uses and what must be closed after it.
@@ -119,6 +116,7 @@ struct Parts {
     link: Link,
     record: Record,
     forecaster: Forecaster,
+    learning: learning::Handle,
     alerts: Option<Alerts>,
     influx: Option<Influx>,
 }
@@ -153,11 +151,13 @@ async fn circle(control: &mut Control, parts: &Parts, mut events: mpsc::Receiver
                     control.decide_now(parts);
                     continue;
                 }
+                control.note_lateness(clock.now().since(tick));
                 control.tick(parts).await;
                 tick = tick.after(control.period());
                 // After a long pause (a suspended machine) one decision is enough.
                 while tick < clock.now() {
                     tick = tick.after(control.period());
+                    control.note_missed();
                 }
             }
             heard = control.partner() => {
@@ -177,6 +177,7 @@ async fn circle(control: &mut Control, parts: &Parts, mut events: mpsc::Receiver
 async fn finish(
     mut control: Control,
     parts: Parts,
+    learning: Learning,
     session: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
     files: &Files,
@@ -190,6 +191,8 @@ async fn finish(
     if let Some(alerts) = alerts {
         control.ended_alerts(alerts.stop().await);
     }
+    // A training on the record ends before the record does.
+    tokio::task::spawn_blocking(move || learning.stop()).await.context("ending the learning thread failed")?;
     let stats = tokio::task::spawn_blocking(move || record.close()).await.context("closing the record failed")?;
     control.ended_record(stats);
     // A browser may keep its connection open: it does not hold up the stop.

@@ -1,17 +1,20 @@
-//! The HTTP interfaces: console, state, events, history, metrics. Reads the picture, changes
-//! nothing.
+//! The HTTP interfaces: console, state, events, history, forecasts, metrics. Reads the picture and
+//! changes nothing, but for `POST /api/learning`, which asks for a training or a step back.
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::learning::{self, Command, Denied, NotNow};
 use crate::picture::Board;
 use crate::stop::Stop;
 use crate::{metrics, view};
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -29,6 +32,8 @@ pub struct Window {
     pub board: Arc<Board>,
     /// The clock, for ages.
     pub clock: Clock,
+    /// On-site learning.
+    pub learning: learning::Handle,
 }
 
 /// Serves until `stop`.
@@ -36,7 +41,8 @@ pub struct Window {
 /// # Errors
 /// What the listener said.
 pub async fn serve(listener: TcpListener, window: Window, mut stop: Stop) -> std::io::Result<()> {
-    axum::serve(listener, router(window)).with_graceful_shutdown(async move { stop.requested().await }).await
+    let service = router(window).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(async move { stop.requested().await }).await
 }
 
 fn router(window: Window) -> Router {
@@ -47,6 +53,8 @@ fn router(window: Window) -> Router {
         .route("/api/state", get(state))
         .route("/api/events", get(events))
         .route("/api/history", get(history))
+        .route("/api/forecasts", get(forecasts))
+        .route("/api/learning", get(learning).post(learn))
         .route("/api/summary", get(summary))
         .with_state(window)
 }
@@ -80,6 +88,71 @@ async fn state(State(window): State<Window>) -> Response {
 
 async fn summary(State(window): State<Window>) -> Response {
     fresh(Json(view::summary(&window.board.picture(), false)))
+}
+
+async fn forecasts(State(window): State<Window>) -> Response {
+    fresh(Json(view::forecasts(&window.board.picture())))
+}
+
+async fn learning(State(window): State<Window>) -> Response {
+    fresh(Json(window.learning.shown()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    #[serde(rename = "do")]
+    what: Word,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Now,
+    Back,
+}
+
+/// `{"do": "now"}` trains, `{"do": "back"}` goes back to the model before.
+async fn learn(
+    State(window): State<Window>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let seen = learning::Headers {
+        host: text("host"),
+        content_type: text("content-type"),
+        authorization: text("authorization"),
+        forwarded: ["forwarded", "x-forwarded-for", "via"].iter().any(|name| headers.contains_key(*name)),
+    };
+    let token = window.config.learning.as_ref().and_then(|l| l.token.as_ref());
+    let refuse = |code: StatusCode, why: String| {
+        tracing::warn!(%peer, why, "a command to the learning was refused");
+        (code, Json(serde_json::json!({ "error": why }))).into_response()
+    };
+    match learning::may_command(peer, seen, token) {
+        Ok(()) => {}
+        Err(why @ Denied::Form) => return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_string()),
+        Err(why @ Denied::Token) => return refuse(StatusCode::UNAUTHORIZED, why.to_string()),
+        Err(why @ Denied::Elsewhere) => return refuse(StatusCode::FORBIDDEN, why.to_string()),
+    }
+    let command = match serde_json::from_str(&body) {
+        Ok(Wish { what: Word::Now }) => Command::Now,
+        Ok(Wish { what: Word::Back }) => Command::Back,
+        Err(why) => {
+            return refuse(StatusCode::BAD_REQUEST, format!("send {{\"do\": \"now\"}} or {{\"do\": \"back\"}}: {why}"));
+        }
+    };
+    match window.learning.command(command) {
+        Ok(()) => {
+            tracing::info!(%peer, "a command to the learning was taken");
+            fresh(Json(window.learning.shown()))
+        }
+        Err(why @ NotNow::Off) => refuse(StatusCode::NOT_FOUND, why.to_string()),
+        Err(why @ NotNow::Busy(_)) => refuse(StatusCode::CONFLICT, why.to_string()),
+        Err(why @ NotNow::Deaf) => refuse(StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
+    }
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,8 @@ use crate::config::Config;
 use crate::observed::observe;
 use crate::picture::Picture;
 use headroom_controller_core::NodeKind;
-use headroom_rack::{Cap, DeviceId, Mono, NodeView, Reading, Signal, UnixMs};
+use headroom_predict::{QUANTILES, Standing};
+use headroom_rack::{Cap, DeviceId, Mono, NodeView, Reading, Signal, Tally, UnixMs};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -43,6 +44,11 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         "connected": picture.connected,
         "generation": plan.map(|p| p.generation.to_string()),
         "model": model(picture),
+        "learning": picture.learning,
+        "loop": {
+            "missed_periods": picture.counts.missed_periods,
+            "worst_lateness_s": picture.counts.worst_lateness_s,
+        },
         "policy": picture.policy,
         "redundancy_cost_watts": plan.map(|_| picture.redundancy_cost),
         "nodes": nodes,
@@ -71,6 +77,7 @@ pub fn summary(picture: &Picture, clean_stop: bool) -> Value {
         "orders": counts.orders,
         "receipts": counts.receipts,
         "model": model(picture),
+        "missed_periods": counts.missed_periods,
         "findings": picture.findings.len(),
         "alerts": alerts(picture),
         "points_recorded": picture.record.points,
@@ -86,6 +93,46 @@ fn model(picture: &Picture) -> Value {
         "fallbacks": picture.counts.fallbacks,
         "late": picture.counts.late,
         "reason": picture.model.reason,
+        "outside": picture.model.outside,
+        "recent": recent(picture),
+    })
+}
+
+/// Each method's recent error and coverage, mean over the horizons.
+fn recent(picture: &Picture) -> Value {
+    let methods = picture.score.as_deref().map_or(&[][..], |s| &s.methods);
+    methods.iter().map(|m| (m.method.clone(), json!(Standing::of(&m.recent)))).collect()
+}
+
+/// `/api/forecasts`: how good Forecasts turned out, by method and horizon, and what margins follow.
+pub fn forecasts(picture: &Picture) -> Value {
+    let Some(score) = picture.score.as_deref() else {
+        return json!({ "at_ms": null, "methods": [], "margins_watts": {}, "outside": [] });
+    };
+    let tallies = |tallies: &[Tally]| -> Vec<Value> {
+        let rows = score.horizons_s.iter().zip(tallies);
+        rows.map(|(horizon, t)| {
+            json!({
+                "horizon_s": horizon, "outcomes": t.outcomes, "mae_watts": t.mae_watts(),
+                "pinball_watts": t.mean_pinball_watts(), "coverage": t.coverage(),
+            })
+        })
+        .collect()
+    };
+    let methods: Vec<Value> = score
+        .methods
+        .iter()
+        .map(|m| {
+            json!({
+                "method": m.method, "model": m.model,
+                "recent": { "all": Standing::of(&m.recent), "horizons": tallies(&m.recent) },
+                "total": { "all": Standing::of(&m.total), "horizons": tallies(&m.total) },
+            })
+        })
+        .collect();
+    json!({
+        "at_ms": score.at, "quantiles": QUANTILES, "methods": methods,
+        "margins_watts": picture.margins, "outside": picture.model.outside,
     })
 }
 

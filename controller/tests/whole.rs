@@ -301,11 +301,12 @@ async fn snapshots_are_shown_stored_and_answered_with_orders_and_a_clean_stop_sa
                 Entry::Forecast(_) => "forecast",
                 Entry::Finding(_) => "finding",
                 Entry::Note { .. } => "note",
+                Entry::Score(_) => "score",
             });
         })
         .unwrap();
     }
-    for kind in ["snapshot", "plan", "forecast", "note"] {
+    for kind in ["snapshot", "plan", "forecast", "score", "note"] {
         assert!(kinds.contains(kind), "no {kind} in the record");
     }
 }

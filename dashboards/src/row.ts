@@ -49,6 +49,14 @@ const sections: readonly (readonly [title: string, panels: readonly Panel[]])[] 
     { title: "Coolant flow and pump", note: "A pump that must turn faster for the same flow is wearing out.", kind: "lines", unit: "none", width: 6, min: 0,
       queries: [ofDevice("headroom_cooling_flow_liters_per_minute", "{{rack}} l/min"), ofDevice("headroom_cooling_pump_speed_ratio", "{{rack}} pump speed, share of full")] },
   ]],
+  ["Forecasts", [
+    { title: "Error of the median", note: "Mean absolute error over some hour, by who forecasts and seconds ahead. 'used' is what decisions are made with.", kind: "lines", unit: "watt", width: 8, min: 0,
+      queries: [gauge("headroom_forecast_mae_watts", ["method", "horizon_s"], "{{method}} {{horizon_s}} s")] },
+    { title: "Pinball loss", note: "Mean over the quantiles. A model whose loss is above the baseline's is taken out of use.", kind: "lines", unit: "watt", width: 8, min: 0,
+      queries: [gauge("headroom_forecast_pinball_watts", ["method", "horizon_s"], "{{method}} {{horizon_s}} s")] },
+    { title: "Safety margin", note: "What is added to the upper quantiles so that they cover what they say, whatever the load does.", kind: "lines", unit: "watt", width: 8, min: 0,
+      queries: [gauge("headroom_rack_margin_watts", ["rack", "quantile"], "{{rack}} {{quantile}}", "rack")] },
+  ]],
   ["Control loop", [
     { title: "Age of what is known", note: "Time since the newest Snapshot of each rack, by the controller's clock.", kind: "lines", unit: "s", width: 8, min: 0,
       queries: [gauge("headroom_rack_age_seconds", ["rack"], "{{rack}}", "rack")], steps: [[null, "green"], [3, "orange"], [5, "red"]] },

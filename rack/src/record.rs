@@ -5,12 +5,17 @@
 use crate::finding::Finding;
 use crate::forecast::Forecast;
 use crate::plan::Plan;
+use crate::score::Score;
 use crate::snapshot::Snapshot;
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 
-/// Version of the entry encoding. Raise it when a type below changes.
-pub const VERSION: u8 = 1;
+/// Version of the entry encoding. Raise it when a type below changes. Version 2 added
+/// [`Entry::Score`] and changed nothing else, so all other kinds are still written as version 1 and
+/// an older program reads them.
+pub const VERSION: u8 = 2;
+/// The oldest version that is read.
+const OLDEST: u8 = 1;
 /// Bytes before the version byte.
 pub const HEADER: usize = 8;
 /// No entry is longer: a larger length is corruption.
@@ -36,6 +41,18 @@ pub enum Entry {
         /// Words for people.
         text: String,
     },
+    /// How good Forecasts turned out so far.
+    Score(Score),
+}
+
+impl Entry {
+    /// The version that first had this kind.
+    fn version(&self) -> u8 {
+        match self {
+            Self::Snapshot(_) | Self::Plan(_) | Self::Forecast(_) | Self::Finding(_) | Self::Note { .. } => OLDEST,
+            Self::Score(_) => 2,
+        }
+    }
 }
 
 /// Why bytes are not an entry.
@@ -51,7 +68,7 @@ pub enum FrameError {
     #[error("the checksum does not fit")]
     Checksum,
     /// Written by another version.
-    #[error("the frame has version {0}, this program reads version {VERSION}")]
+    #[error("the frame has version {0}, this program reads {OLDEST} to {VERSION}")]
     Version(u8),
     /// The body does not decode.
     #[error("the body does not decode: {0}")]
@@ -64,7 +81,7 @@ pub enum FrameError {
 /// [`FrameError::Body`] if the entry cannot be encoded, [`FrameError::Length`] if it is longer than [`MAX_BODY`].
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, FrameError> {
     let mut bytes = vec![0; HEADER];
-    bytes.push(VERSION);
+    bytes.push(entry.version());
     let mut bytes = postcard::to_extend(entry, bytes).map_err(|e| FrameError::Body(e.to_string()))?;
     let length = bytes.len() - HEADER;
     if length > MAX_BODY {
@@ -91,7 +108,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Entry, usize), FrameError> {
     if crc32fast::hash(body) != crc {
         return Err(FrameError::Checksum);
     }
-    if body[0] != VERSION {
+    if !(OLDEST..=VERSION).contains(&body[0]) {
         return Err(FrameError::Version(body[0]));
     }
     let entry = postcard::from_bytes(&body[1..]).map_err(|e| FrameError::Body(e.to_string()))?;
@@ -101,6 +118,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Entry, usize), FrameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::MethodScore;
 
     fn note() -> Entry {
         Entry::Note { at: UnixMs::new(7), kind: "cap".into(), text: "rack-1 held".into() }
@@ -130,5 +148,20 @@ mod tests {
     fn the_bytes_of_version_1_are_frozen() {
         let hex: String = encode(&note()).expect("encodes").iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "13000000aabe7f65010407036361700b7261636b2d312068656c64");
+    }
+    /// As above.
+    #[test]
+    fn the_bytes_of_version_2_are_frozen() {
+        let score = Entry::Score(Score {
+            at: UnixMs::new(7),
+            horizons_s: vec![1],
+            quantiles: vec![0.5],
+            methods: vec![MethodScore { method: "used".into(), model: None, total: vec![], recent: vec![] }],
+            margins: vec![(crate::id::RackId::new("r").expect("valid"), vec![0.25])],
+        });
+        let bytes = encode(&score).expect("encodes");
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "23000000203de31f020507010101000000000000e03f01047573656400000001017201000000000000d03f");
+        assert_eq!(decode(&bytes), Ok((score, bytes.len())));
     }
 }

@@ -47,9 +47,10 @@ fn expected_later(name: &str) -> bool {
 fn every_metric_asked_for_is_exported_by_a_running_row() {
     let row = Row::start();
     let counted = |state: &Value, path: &str| state.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
-    until("Receipts and a model's forecasts", || {
+    until("Receipts and a model's forecasts with what came of them", || {
         let state = row.state();
-        let both = counted(&state, "/counts/receipts/applied") > 8.0 && counted(&state, "/model/forecasts") > 0.0;
+        let both =
+            counted(&state, "/counts/receipts/applied") > 8.0 && counted(&state, "/model/recent/used/outcomes") > 0.0;
         both.then_some(())
     });
     let pages = row.metrics();

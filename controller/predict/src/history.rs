@@ -79,6 +79,13 @@ impl History {
         self.samples.iter()
     }
 
+    /// The power in one second of the clock, if it lies in the window and is known.
+    pub fn power_at(&self, second: u64) -> Option<Watts> {
+        let back = self.second.checked_sub(second)? as usize;
+        let index = self.samples.len().checked_sub(back + 1)?;
+        self.samples.get(index)?.power
+    }
+
     /// The newest known power, not older than `seconds`.
     pub fn last_power(&self, seconds: usize) -> Option<Watts> {
         self.samples.iter().rev().take(seconds + 1).find_map(|s| s.power)

@@ -6,13 +6,20 @@ pub mod baseline;
 pub mod feature;
 pub mod history;
 pub mod manifest;
+pub mod margin;
 mod net;
 mod predictor;
+pub mod scorer;
+pub mod store;
+pub mod verdict;
 
 pub use feature::{FEATURES, Features, NoFeatures, features};
 pub use history::{History, Sample};
 pub use manifest::{Data, Manifest, Measured, Scaling, file_hash, schema_hash};
-pub use predictor::{Predictor, Refused};
+pub use margin::Margins;
+pub use predictor::{Predictor, Refused, Spoken};
+pub use scorer::{Method, Scorer};
+pub use verdict::Standing;
 
 /// Length of the history a forecast is made from, s, at one sample a second.
 pub const WINDOW_S: usize = 60;

@@ -39,6 +39,16 @@ pub enum Refused {
     Network(String),
 }
 
+/// A Forecast of a model, or of the baseline in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spoken {
+    /// The Forecast.
+    pub forecast: Forecast,
+    /// The model spoke, but of inputs outside the range it was trained on: its upper quantiles were
+    /// widened.
+    pub outside: bool,
+}
+
 /// A model that passed every check.
 #[derive(Debug)]
 pub struct Predictor {
@@ -91,6 +101,11 @@ impl Predictor {
         &self.manifest
     }
 
+    /// The name with the beginning of the file's hash: two trainings under one name are two models.
+    pub fn id(&self) -> String {
+        format!("{}/{:.8}", self.manifest.name, self.manifest.onnx_sha256)
+    }
+
     /// The raw answer to one feature vector, for parity tests.
     ///
     /// # Errors
@@ -99,38 +114,52 @@ impl Predictor {
         self.net.run(features)
     }
 
-    /// One Forecast per rack, in the order given: the model's, or where it has no say the
-    /// baseline's with the reason.
-    pub fn forecast(&self, racks: &[(&RackId, &History)], at: UnixMs) -> Vec<Forecast> {
-        racks.iter().map(|(rack, history)| self.forecast_one(rack, history, at)).collect()
+    /// One answer per rack, in the order given: the model's, or where it has no say the baseline's
+    /// with the reason.
+    pub fn forecast(&self, racks: &[(&RackId, &History)], at: UnixMs) -> Vec<Spoken> {
+        let now: Vec<_> = racks.iter().map(|(_, history)| history.until(at)).collect();
+        let answers = self.values(&now.iter().map(|h| &**h).collect::<Vec<_>>());
+        racks
+            .iter()
+            .zip(answers)
+            .map(|((rack, history), answer)| match answer {
+                Ok((values, outside)) => Spoken {
+                    forecast: Forecast {
+                        rack: (*rack).clone(),
+                        at,
+                        horizons_s: HORIZONS_S.to_vec(),
+                        quantiles: QUANTILES.to_vec(),
+                        values,
+                        source: Source::Model(self.manifest.name.clone()),
+                    },
+                    outside,
+                },
+                Err(reason) => Spoken { forecast: baseline::forecast(history, rack, at, &reason), outside: false },
+            })
+            .collect()
     }
 
-    fn forecast_one(&self, rack: &RackId, history: &History, at: UnixMs) -> Forecast {
-        let now = history.until(at);
-        match self.values(&now) {
-            Ok(values) => Forecast {
-                rack: rack.clone(),
-                at,
-                horizons_s: HORIZONS_S.to_vec(),
-                quantiles: QUANTILES.to_vec(),
-                values,
-                source: Source::Model(self.manifest.name.clone()),
-            },
-            Err(reason) => baseline::forecast(history, rack, at, &reason),
-        }
-    }
-
-    /// Power by horizon and quantile, as of the history's end.
-    ///
-    /// # Errors
-    /// Why the model has no say.
-    pub fn values(&self, history: &History) -> Result<Vec<Vec<Watts>>, String> {
-        let features = features(history).map_err(|e| e.to_string())?;
-        let mut values = features.watts(&self.net.run(&features.values)?);
-        if self.is_outside(&features) {
-            widen(&mut values, &baseline::values(history), &features);
-        }
-        Ok(values)
+    /// For each history power by horizon and quantile, as of its end, and whether its features lie
+    /// outside the trained range; or why the model has no say.
+    #[expect(clippy::type_complexity, reason = "a list of answers or reasons")]
+    pub fn values(&self, histories: &[&History]) -> Vec<Result<(Vec<Vec<Watts>>, bool), String>> {
+        let all: Vec<Result<Features, String>> =
+            histories.iter().map(|h| features(h).map_err(|e| e.to_string())).collect();
+        let windows: Vec<&[f32]> = all.iter().flatten().map(|f| &f.values[..]).collect();
+        let mut answers = self.net.run_all(&windows).into_iter();
+        all.into_iter()
+            .zip(histories)
+            .map(|(features, history)| {
+                let features = features?;
+                let answer = answers.next().expect("invariant: one answer per window")?;
+                let mut values = features.watts(&answer);
+                let outside = self.is_outside(&features);
+                if outside {
+                    widen(&mut values, &baseline::values(history), &features);
+                }
+                Ok((values, outside))
+            })
+            .collect()
     }
 
     /// Whether a feature lies outside what the model was trained on.

@@ -108,6 +108,13 @@ pub struct Rack {
     pub cooling: Option<DeviceId>,
 }
 
+impl Rack {
+    /// What it draws at most: everything in it at once.
+    pub fn nameplate(&self) -> Watts {
+        self.overhead + self.gpu_max * f64::from(self.gpus)
+    }
+}
+
 /// One inlet of a rack.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Feed {

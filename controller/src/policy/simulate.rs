@@ -5,6 +5,7 @@
 use crate::config::{self, Config};
 use crate::record::{self, Segment};
 use headroom_controller_core::{Decider, Fleet, Rules};
+use headroom_predict::Margins;
 use headroom_rack::record::Entry;
 use headroom_rack::{Forecast, Generation, Mode, Mono, Plan, RackId, UnixMs};
 use std::collections::BTreeMap;
@@ -90,6 +91,7 @@ pub fn simulate(config: &Config, rules: &Rules, dir: &Path, window_ms: u64) -> R
     let mut pair = [&config.rules, rules].map(|r| (r, Decider::new(topology.clone(), r.at(UnixMs::new(from)))));
     let mut fleet = Fleet::new(&topology);
     let mut forecasts: BTreeMap<RackId, Forecast> = BTreeMap::new();
+    let mut margins: BTreeMap<RackId, Margins> = BTreeMap::new();
     let mut cuts = [vec![Cut::default(); config.racks.len()], vec![Cut::default(); config.racks.len()]];
     let (mut first, mut at, mut decisions) = (None, from, 0);
     for segment in &segments[begins..] {
@@ -98,7 +100,16 @@ pub fn simulate(config: &Config, rules: &Rules, dir: &Path, window_ms: u64) -> R
                 // Arrival is not recorded: a Snapshot arrives with the next decision.
                 fleet.fold(&snapshot, mono(at, from));
             }
-            Entry::Forecast(forecast) => {
+            // Forecasts are recorded as they were said; what was decided with had these margins on top.
+            Entry::Score(score) => {
+                margins =
+                    score.margins.into_iter().map(|(rack, shares)| (rack, Margins::from_shares(&shares))).collect();
+            }
+            Entry::Forecast(mut forecast) => {
+                let rack = config.racks.iter().find(|r| r.id == forecast.rack);
+                if let Some((rack, margins)) = rack.zip(margins.get(&forecast.rack)) {
+                    forecast.values = margins.widen(&forecast.values, rack.nameplate());
+                }
                 forecasts.insert(forecast.rack.clone(), forecast);
             }
             Entry::Plan(plan) if plan.at.get() >= from => {

@@ -264,6 +264,7 @@ fn scan(segments: &[Segment], marks: &mut Marks, recovery: &mut Recovery) -> Res
                     recovery.last_plan = Some(p);
                 }
             }
+            Entry::Score(score) => recovery.last_score = Some(score),
             Entry::Forecast(_) | Entry::Finding(_) | Entry::Note { .. } => {}
         })?;
         let name = segment.path.display();

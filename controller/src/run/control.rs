@@ -2,6 +2,7 @@
 //! effects is fixed here; every judgement is the cores'.
 
 use super::Parts;
+use super::scoring::Scoring;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::counts::Counts;
@@ -14,6 +15,7 @@ use crate::observed::observe;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
 use crate::record::Marks;
+use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
 use headroom_predict::{History, Sample};
@@ -52,6 +54,7 @@ pub(super) struct Control {
     plan: Option<Arc<Plan>>,
     forecasts: Arc<BTreeMap<RackId, Forecast>>,
     model: ModelStatus,
+    scoring: Scoring,
     findings: Vec<Finding>,
     started: Mono,
     decide_s: f64,
@@ -69,7 +72,7 @@ impl Control {
         config: Arc<Config>,
         clock: Clock,
         topology: &Topology,
-        last_plan: Option<&Plan>,
+        recovery: &Recovery,
         board: Arc<Board>,
         reload: Arc<AtomicBool>,
         flex: Option<Flex>,
@@ -77,7 +80,7 @@ impl Control {
         let (policy, begun) = Live::start(&config, clock.unix());
         let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
         let mut epoch = clock.unix().get();
-        if let Some(plan) = last_plan {
+        if let Some(plan) = &recovery.last_plan {
             // Heat in the breakers outlives this process.
             let gap = clock.unix().get().saturating_sub(plan.at.get());
             decider.restore(plan, Duration::from_millis(gap));
@@ -86,8 +89,8 @@ impl Control {
         if let Some(flex) = &flex {
             flex.introduce(&config, &mut decider);
         }
-        let nameplate = |r: &config::Rack| r.overhead + r.gpu_max * f64::from(r.gpus);
-        let histories = config.racks.iter().map(|r| (r.id.clone(), History::new(nameplate(r)))).collect();
+        let histories = config.racks.iter().map(|r| (r.id.clone(), History::new(r.nameplate()))).collect();
+        let scoring = Scoring::new(&config, recovery.last_score.as_ref());
         Self {
             fleet: Fleet::new(topology),
             health: Health::new(topology),
@@ -104,6 +107,7 @@ impl Control {
             plan: None,
             forecasts: Arc::default(),
             model: ModelStatus::default(),
+            scoring,
             findings: Vec::new(),
             started: clock.now(),
             decide_s: 0.0,
@@ -190,7 +194,9 @@ impl Control {
     pub(super) async fn tick(&mut self, parts: &Parts) {
         let at = self.clock.unix();
         self.look_at_policy(parts);
-        let answer = parts.forecaster.forecast(&self.histories, at).await;
+        let histories = Arc::new(self.histories.clone());
+        self.scoring.take_outcomes(&parts.forecaster, &histories, at);
+        let answer = parts.forecaster.forecast(&histories, at).await;
         let by_model =
             answer.forecasts.values().filter(|f| matches!(f.source, headroom_rack::Source::Model(_))).count() as u64;
         self.counts.forecasts += by_model;
@@ -205,15 +211,27 @@ impl Control {
             self.note(parts, "model", text);
         }
         self.model = answer.status;
-        self.forecasts = Arc::new(answer.forecasts);
+        for text in parts.learning.take_notes() {
+            self.note(parts, "learning", text);
+        }
+        for text in self.scoring.outside(&self.model.outside, self.clock.now()) {
+            self.note(parts, "model", text);
+        }
+        let said = answer.forecasts;
+        self.forecasts = Arc::new(self.scoring.widen(&said));
+        parts.learning.report(self.scoring.report());
+        if self.scoring.is_due(self.clock.now()) {
+            self.keep_score(parts);
+        }
         if !self.is_warm() {
             self.show(parts);
             return;
         }
         self.decide_now(parts);
         self.prepare();
-        for forecast in self.forecasts.values() {
-            parts.record.append(Entry::Forecast(forecast.clone()));
+        // As it was said: margins follow from that and from what came, see `Entry::Score`.
+        for forecast in said.into_values() {
+            parts.record.append(Entry::Forecast(forecast));
         }
         if let Some(plan) = &self.plan {
             let powers = self.powers();
@@ -304,6 +322,21 @@ impl Control {
         self.show(parts);
     }
 
+    /// Puts the account of how good Forecasts turned out into the record.
+    pub(super) fn keep_score(&mut self, parts: &Parts) {
+        parts.record.append(Entry::Score(self.scoring.score(self.clock.unix())));
+    }
+
+    /// A period's turn begins this long after it was due.
+    pub(super) fn note_lateness(&mut self, late: Duration) {
+        self.counts.worst_lateness_s = self.counts.worst_lateness_s.max(late.as_secs_f64());
+    }
+
+    /// A period passed without a turn.
+    pub(super) fn note_missed(&mut self) {
+        self.counts.missed_periods += 1;
+    }
+
     /// When the next decision that cannot wait may be made: at once, unless there was one just now.
     pub(super) fn earliest(&self) -> Mono {
         let gap = super::GATHER.max(Duration::from_secs_f64(2.0 * self.decide_s));
@@ -378,6 +411,9 @@ impl Control {
             redundancy_cost: self.decider.redundancy_cost(),
             policy: self.policy.status().clone(),
             model: self.model.clone(),
+            learning: parts.learning.shown(),
+            score: self.scoring.shown(),
+            margins: self.scoring.margins(),
             alerts: parts.alerts.as_ref().map(crate::alert::Alerts::counts).unwrap_or_default(),
             record: parts.record.stats(),
             influx: parts.influx.as_ref().map(influx::Influx::counts),

@@ -7,7 +7,7 @@ use crate::options::{Places, Recipe, Task, Usage};
 use crate::stop::Stop;
 use crate::table::TableError;
 use crate::weights::Shape;
-use crate::{eval, fit, life, metrics};
+use crate::{background, compare, eval, fit, life, metrics, promote};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "headroom-train", version)]
 pub struct Cli {
+    /// Give way to everything else on the machine, and end with whoever started this.
+    #[arg(long, global = true)]
+    pub background: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -50,6 +53,12 @@ pub enum Command {
         #[arg(long, default_value_t = 5)]
         stride: usize,
     },
+    /// Compare models on the newest part of the data, and say whether the first may take the place of
+    /// the second. The last line on stdout is JSON.
+    Compare(compare::Compare),
+    /// Put a run's model in use in a store, if it passes every check and beats the one there; or go
+    /// back to the one before. The last line on stdout is JSON.
+    Promote(promote::Promote),
     /// Train on a published task and measure beside baselines. The last line on stdout is JSON.
     Bench {
         /// Which.
@@ -165,7 +174,11 @@ pub struct Fit {
 
 /// Runs a command to its end.
 pub fn run(cli: Cli) -> ExitCode {
+    let refused = if cli.background { background::settle() } else { Vec::new() };
     headroom_log::start("info");
+    if !refused.is_empty() {
+        tracing::warn!(?refused, "the system refuses to let this give way entirely");
+    }
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -199,6 +212,8 @@ fn execute(command: Command) -> Result<()> {
             print!("{}", metrics::table(&evaluation.measured));
             println!("{}", evaluation.summary);
         }
+        Command::Compare(options) => compare::run(&options)?,
+        Command::Promote(options) => promote::run(&options)?,
         Command::Bench { task } => {
             let stop = Stop::on_signals().context("signals cannot be heard")?;
             println!("{}", bench::run(&task, &stop)?);

@@ -3,10 +3,12 @@
 //!
 //! burn appears in [`engine`] and in networks and losses ([`network`], [`tabular`], `model.rs` of a task, `bench/`) only; everything else is plain Rust.
 
+pub mod background;
 pub mod battery;
 pub mod bench;
 pub mod chance;
 pub mod cli;
+pub mod compare;
 pub mod data;
 pub mod engine;
 pub mod eval;
@@ -18,6 +20,7 @@ pub mod network;
 pub mod onnx;
 pub mod options;
 pub mod progress;
+pub mod promote;
 pub mod reference;
 pub mod run_folder;
 pub mod scale;

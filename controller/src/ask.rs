@@ -1,0 +1,68 @@
+//! `headroom-controller learn`: asks the running controller, over the address its console is on.
+
+use crate::config::Config;
+use crate::http;
+use anyhow::{Context, Result, bail};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// What to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wish {
+    /// Train now on the record.
+    Now,
+    /// Go back to the model before the one in use.
+    Back,
+    /// Tell where things stand.
+    Status,
+}
+
+/// Asks, and prints the controller's answer, one line of JSON.
+///
+/// # Errors
+/// Nobody answers, or the answer is no.
+pub async fn learn(config: &Config, console: Option<SocketAddr>, wish: Wish) -> Result<()> {
+    let client = http::client(Duration::from_secs(10))?;
+    let url = format!("http://{}/api/learning", console.unwrap_or_else(|| reachable(config.listen)));
+    let token = config.learning.as_ref().and_then(|l| l.token.as_ref());
+    let request = match wish {
+        Wish::Status => client.get(&url),
+        Wish::Now => client.post(&url).json(&serde_json::json!({ "do": "now" })),
+        Wish::Back => client.post(&url).json(&serde_json::json!({ "do": "back" })),
+    };
+    let request = match token {
+        Some(token) => request.header("authorization", token.bearer()),
+        None => request,
+    };
+    let answer = request.send().await.with_context(|| format!("no controller answers at {url}"))?;
+    let (code, text) = (answer.status(), answer.text().await.unwrap_or_default());
+    if !code.is_success() {
+        let said: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+        let why = said.and_then(|v| v["error"].as_str().map(str::to_owned)).unwrap_or(text);
+        bail!("the controller at {url} refuses ({code}): {why}");
+    }
+    println!("{text}");
+    Ok(())
+}
+
+/// Where to reach what listens everywhere.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_on_every_address_is_asked_on_this_machine() {
+        let at = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!((at("0.0.0.0:7878"), at("[::]:7878")), ("127.0.0.1:7878".into(), "[::1]:7878".into()));
+        assert_eq!(at("192.0.2.7:80"), "192.0.2.7:80");
+    }
+}

@@ -44,27 +44,17 @@ impl Row {
     /// # Panics
     /// When a part does not start.
     pub fn start_with(more: impl Fn(&Path) -> String) -> Self {
-        Self::of(None, more, |text, _| text)
+        Self::of(None, more, |text| text)
     }
 
-    /// As [`Row::start_with`]; `controller_more` is added to the controller's config, gets the folder of
-    /// its record, and may put something there first.
-    ///
-    /// # Panics
-    /// When a part does not start.
-    pub fn start_configured(more: impl Fn(&Path) -> String, controller_more: impl Fn(&Path) -> String) -> Self {
-        Self::of(None, more, |text, record| text + &controller_more(record))
-    }
-
-    /// As [`Row::start_with`], with the scenario of this text, and the controller's config changed; that
-    /// also gets the folder of the record.
+    /// As [`Row::start_with`], with the scenario of this text, and the controller's config changed.
     ///
     /// # Panics
     /// When a part does not start.
     pub fn of(
         scenario: Option<&str>,
         more: impl Fn(&Path) -> String,
-        controller_config: impl Fn(String, &Path) -> String,
+        controller_config: impl Fn(String) -> String,
     ) -> Self {
         let plant = Plant::of(scenario);
         let (hook, influx, record) = (Hook::start(), Hook::start(), plant.dir().join("record"));
@@ -81,7 +71,7 @@ impl Row {
             starts.insert(rack.id.clone(), start);
         }
         let text = controller(&plant.broker, &hook.address, &influx.address, &record.display().to_string());
-        let text = controller_config(text, &record);
+        let text = controller_config(text);
         let config = plant.file("controller.toml", &text).display().to_string();
         let port = plant.dir().join("console.port").display().to_string();
         let args = ["run", "--config", &config, "--port-file", &port];

@@ -126,7 +126,7 @@ fn a_signed_target_is_met_held_and_released_and_a_forged_one_changes_nothing() {
     let mut listener = partner.listen();
     let none = |_: &Path| String::new();
     let wide = |text: String| text.replace("rating_amperes = 16.0", "rating_amperes = 63.0");
-    let mut row = Row::of(Some(&scenario()), none, |text, _| wide(text) + &partner.section());
+    let mut row = Row::of(Some(&scenario()), none, |text| wide(text) + &partner.section());
     let before = settled(&row);
     until("a first state", || messages(&mut listener).into_iter().next());
 

@@ -38,7 +38,8 @@ pub fn read(path: &Path, nameplates: &Nameplates) -> Result<Vec<Series>, DataErr
 
 fn samples(points: Vec<Point>) -> BTreeMap<String, BTreeMap<u64, Sample>> {
     type Values = BTreeMap<(Signal, DeviceId), f64>;
-    let mut racks: BTreeMap<String, (BTreeSet<(Signal, DeviceId)>, BTreeMap<u64, Values>)> = BTreeMap::new();
+    type Rack = (BTreeSet<(Signal, DeviceId)>, BTreeMap<u64, Values>);
+    let mut racks: BTreeMap<String, Rack> = BTreeMap::new();
     for p in points {
         let (known, seconds) = racks.entry(p.rack).or_default();
         known.insert((p.signal, p.device.clone()));

@@ -245,10 +245,12 @@ fn an_agent_and_the_controller_meet_at_mosquitto_under_the_shipped_rules() {
         })
         .collect();
     let default = succeed(Command::new(program("headroom-controller")).arg("default-config"), "nothing");
+    // The first is the controller's own broker; another is offered to load-flexibility partners as a comment.
     let text = default
-        .replace(
+        .replacen(
             "url = \"mqtt://127.0.0.1:1883\"",
             &format!("url = \"mqtt://{address}\"\nuser = \"controller\"\npassword_env = \"PASSWORD\""),
+            1,
         )
         .replace("dir = \"record\"", &format!("dir = \"{}\"", plant.dir().join("record").display()))
         .replace("127.0.0.1:7878", "127.0.0.1:0");

@@ -201,7 +201,7 @@ fn mosquitto(papers: &Papers, certificate: &str, wants_one: bool) -> (Mosquitto,
 fn controller(dir: &Path, address: &str, keys: &str) -> (Part, String) {
     let (config, port) = (dir.join("controller.toml"), dir.join("controller.port"));
     let text = DEFAULT
-        .replace("url = \"mqtt://127.0.0.1:1883\"", &format!("url = \"mqtts://{address}\"\n{keys}"))
+        .replacen("url = \"mqtt://127.0.0.1:1883\"", &format!("url = \"mqtts://{address}\"\n{keys}"), 1)
         .replace("127.0.0.1:7878", "127.0.0.1:0")
         .replace("dir = \"record\"", &format!("dir = \"{}\"", dir.join("record").display()));
     std::fs::write(&config, text).expect("a file");

@@ -135,7 +135,12 @@ impl Case {
                 _ => false,
             })
         };
-        (0..self.plant.racks.len()).map(there).collect()
+        let mut present: Vec<bool> = (0..self.plant.racks.len()).map(there).collect();
+        // A row has a rack: no controller can be told of none.
+        if let Some(first) = present.first_mut().filter(|_| !(0..self.plant.racks.len()).any(there)) {
+            *first = true;
+        }
+        present
     }
 }
 

@@ -14,6 +14,7 @@
 //!   demands is lent out as room to ramp, but only as far as a ramp of everybody to the lent caps
 //!   at once would still leave twice the response time before any trip.
 //! * **shape**: tighten at once, release slowly, ignore trifles.
+//!   GPUs on their way to overheat are kept from it, each by itself ([`heat`]).
 //! * **explain**: each cap names the node that bound it, the kind of limit and the margin.
 //!
 //! Each step walks racks and the nodes above them once: the time grows with their number, not with
@@ -22,6 +23,7 @@
 mod answer;
 mod believe;
 mod cords;
+mod heat;
 mod limit;
 mod outside;
 mod shape;
@@ -132,6 +134,7 @@ struct RackMemory {
     overhead: Option<Watts>,
     /// Power its GPUs draw beyond limits they do not keep.
     unruly: Watts,
+    heat: heat::Heat,
 }
 
 impl Decider {
@@ -262,7 +265,9 @@ impl Decider {
                 let spec = &topology.racks()[i];
                 let budget = if mode == Mode::Safe { spec.at(spec.safe_gpu) } else { Watts::new(lent[i]) };
                 let gpu = self.shape(i, rack, budget, now, dt_s);
-                self.explain(i, rack, &grants[i], gpu, &nodes, &held)
+                let mut cap = self.explain(i, rack, &grants[i], gpu, &nodes, &held);
+                self.keep_cool(i, rack, &mut cap);
+                cap
             })
             .collect();
         let nodes = topology

@@ -61,9 +61,9 @@ pub struct Decider {
     topology: Arc<Topology>,
     policy: Policy,
     protection: Vec<Protection>,
-    /// The images of breakers that would trip at their continuous limit: how much of what they may carry
-    /// for long is used up. Short peaks pass, what lasts is held at the derated rating.
-    lasting: Vec<Protection>,
+    /// Mean square of each node's load over its rating: short peaks pass, what lasts is held at the derated
+    /// rating.
+    lasting: Vec<f64>,
     racks: Vec<RackMemory>,
     /// Smoothed power at each node that no rack accounts for.
     other: Vec<f64>,
@@ -142,7 +142,6 @@ impl Decider {
     pub fn new(topology: Topology, policy: Policy) -> Self {
         let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate);
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
-        let lasting = topology.nodes().iter().map(|n| Protection::at(Arc::clone(&n.curve), 1.0)).collect();
         let count = protection.len();
         let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
         let groups = vec![outside::site(&topology)];
@@ -158,10 +157,10 @@ impl Decider {
             uneven: vec![1.0; count],
             split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
             topology: Arc::new(topology),
-            policy,
             protection,
             surviving: Watts::ZERO,
-            lasting,
+            lasting: vec![policy.derate.powi(2); count],
+            policy,
             groups,
             kept: answer::Kept::default(),
             targeted: None,

@@ -12,6 +12,10 @@ use std::time::Duration;
 /// load that waited would otherwise come back higher than it went.
 const NO_REBOUND: Duration = Duration::from_secs(120);
 
+/// Over how long a load counts as lasting, s. Far below the hours of a continuous rating and of the order in which
+/// cables and terminals warm (5 to 20 min for small cables in air, IEC 60853-2), far above a trip.
+const LASTS_S: f64 = 300.0;
+
 pub(super) struct NodeNow {
     pub power: Watts,
     /// Load of the fullest phase over its rating: what heats the trip image.
@@ -109,7 +113,7 @@ impl Decider {
         self.other[i] += (seen - self.other[i]) * (1.0 - (-dt_s / OTHER_S).exp());
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
-        let hot = rating * self.protection[i].allowed(2.0 * response);
+        let hot = rating * self.protection[i].allowed(self.alone().as_secs_f64());
         let peaks = self.peaks(i, spec, ratio, now, dt_s);
         let mut limits = vec![(continuous * peaks, LimitKind::Continuous)];
         limits.push(match spec.kind {
@@ -198,21 +202,22 @@ impl Decider {
     }
 
     /// By how much a node may exceed its derated rating now so that what lasts stays at it, at least 1. A
-    /// continuous rating is one for hours (UL 489: three and more); the strip of a breaker forgets in half a
-    /// minute. So a device with a thermal image may carry peaks that one of the derated size would survive, and
-    /// is back at the derated rating when the image of that one is full. Others, a UPS above all, are rated for
-    /// what flows.
+    /// continuous rating is one for hours (UL 489: three and more), so the mean of the squared load over
+    /// [`LASTS_S`] stays below the square of the derated rating; whether a peak trips is the trip image's
+    /// business alone. Devices without a thermal image, a UPS above all, are rated for what flows.
     fn peaks(&mut self, i: usize, spec: &NodeSpec, ratio: f64, now: Mono, dt_s: f64) -> f64 {
         if !spec.curve.is_thermal() {
             return 1.0;
         }
-        let holds = spec.curve.holds();
-        self.lasting[i].advance(ratio * holds / self.policy.derate, dt_s);
+        let most = self.policy.derate.powi(2);
+        let mean = &mut self.lasting[i];
+        *mean += (ratio * ratio - *mean) * (1.0 - (-dt_s / LASTS_S).exp());
         // Whoever asked for less does not want a rebound when it is over.
         if self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND) {
             return 1.0;
         }
-        (self.lasting[i].allowed(self.alone().as_secs_f64()) / holds).max(1.0)
+        let grown = (self.alone().as_secs_f64() / LASTS_S).exp();
+        (((grown * most - self.lasting[i]) / (grown - 1.0)).max(most) / most).sqrt()
     }
 
     /// What a UPS on battery can give so that it lasts as long as the policy wants.

@@ -67,6 +67,8 @@ pub struct Decider {
     racks: Vec<RackMemory>,
     /// Smoothed power at each node that no rack accounts for.
     other: Vec<f64>,
+    /// How much of what they were granted the racks below each node draw at once, 0 to 1.
+    together: Vec<f64>,
     /// Smoothed load of each node's fullest phase over the mean of its phases.
     uneven: Vec<f64>,
     /// Nodes whose phases have constraints of their own.
@@ -125,6 +127,8 @@ struct RackMemory {
     /// What the policy says of it.
     wanted: Wanted,
     demand: Option<Watts>,
+    /// What it was granted last.
+    granted: Watts,
     gpu_limit: Option<Watts>,
     /// When its limit was last lowered.
     lowered: Option<Mono>,
@@ -152,6 +156,7 @@ impl Decider {
             capped: capped(&topology, &policy),
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; count],
+            together: vec![1.0; count],
             battery: vec![None; count],
             wiring: Arc::new(Wiring::new(&topology)),
             uneven: vec![1.0; count],
@@ -247,10 +252,11 @@ impl Decider {
             let nodes = nodes.iter().map(|n| (limit(n) - n.other).get());
             nodes.chain(held.iter().map(held_to)).chain(outside.iter().copied()).collect()
         };
-        let rooms = room(|n| n.limit, |h| h.limit);
+        let rooms = room(|n| n.room, |h| h.limit);
         let grants = allocate(&rooms, &asks);
         self.surviving = self.price(&nodes, &held, &grants, || allocate(&room(|n| n.alone, |h| h.alone), &asks));
         for ((memory, grant), rack) in self.racks.iter_mut().zip(&grants).zip(&racks) {
+            memory.granted = Watts::new(grant.watts);
             if grant.bound_by.is_some() && grant.watts < rack.power.get() * NEAR {
                 memory.bound = Some(now);
             }
@@ -290,7 +296,7 @@ impl Decider {
 
     /// What all racks together would have been granted more if no loss had to be survived.
     fn price(&self, nodes: &[NodeNow], held: &[Hold], grants: &[Grant], without: impl FnOnce() -> Vec<Grant>) -> Watts {
-        let binds = nodes.iter().any(|n| n.alone > n.limit) || held.iter().any(|h| h.alone > h.limit);
+        let binds = nodes.iter().any(|n| n.alone > n.room) || held.iter().any(|h| h.alone > h.limit);
         if !binds || grants.iter().all(|g| g.bound_by.is_none()) {
             return Watts::ZERO;
         }

@@ -16,6 +16,11 @@ const NO_REBOUND: Duration = Duration::from_secs(120);
 /// cables and terminals warm (5 to 20 min for small cables in air, IEC 60853-2), far above a trip.
 const LASTS_S: f64 = 300.0;
 
+/// How slowly it is forgotten that racks drew most of what they were granted, s.
+const TOGETHER_S: f64 = 15.0;
+/// Racks are never taken to draw less than this share of what they were granted.
+const LEAST_TOGETHER: f64 = 0.6;
+
 pub(super) struct NodeNow {
     pub power: Watts,
     /// Load of the fullest phase over its rating: what heats the trip image.
@@ -26,9 +31,13 @@ pub(super) struct NodeNow {
     pub expected: Watts,
     pub limit: Watts,
     pub kind: LimitKind,
-    /// The limit if no loss had to be survived.
+    /// What may be granted in all: racks do not draw all they are granted at once.
+    pub room: Watts,
+    /// The same if no loss had to be survived.
     pub alone: Watts,
-    /// What may flow for twice the response time.
+    /// The limit that the room comes from.
+    pub by: LimitKind,
+    /// What may flow until Orders run out.
     pub ramp: Watts,
 }
 
@@ -49,6 +58,8 @@ struct Below {
     power: Watts,
     expected: Watts,
     demand: Watts,
+    /// Granted by the last decision.
+    granted: Watts,
     /// What each phase carries beyond a third of the power.
     skew: [f64; 3],
     uncertain: bool,
@@ -73,6 +84,7 @@ impl Decider {
                 below.power += rack.power * *share;
                 below.expected += rack.expected * *share;
                 below.demand += rack.demand * *share;
+                below.granted += self.racks[i].granted * *share;
                 below.uncertain |= rack.quality != Quality::Measured;
             }
             self.skew(fleet, i, rack, &mut below);
@@ -115,11 +127,16 @@ impl Decider {
         let continuous = rating * self.policy.derate;
         let hot = rating * self.protection[i].allowed(self.alone().as_secs_f64());
         let peaks = self.peaks(i, spec, ratio, now, dt_s);
-        let mut limits = vec![(continuous * peaks, LimitKind::Continuous)];
-        limits.push(match spec.kind {
+        let lasts = continuous * peaks;
+        // The mean may be met by a mean: only what trips has to hold against all that was granted at once.
+        let eased = match spec.curve.is_thermal() {
+            true => (lasts - other).max(Watts::ZERO) / self.coincidence(i, below, dt_s) + other,
+            false => lasts,
+        };
+        let mut limits = vec![match spec.kind {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
             _ => (hot, LimitKind::TimeToTrip),
-        });
+        }];
         if more > below.demand * 1e-3 {
             // Of what flows after the loss, this share flows already.
             let share = below.demand / (below.demand + more);
@@ -128,17 +145,30 @@ impl Decider {
         limits.extend(self.capped[i].map(|watts| (watts, LimitKind::External)));
         let lasting = self.stretch(i, spec, power, fleet, now);
         limits.extend(lasting.map(|watts| (watts, LimitKind::UpsOverload)));
-        let alone = limits.iter().filter(|(_, kind)| *kind != LimitKind::Redundancy).map(|(watts, _)| *watts);
-        let alone = alone.reduce(Watts::min).unwrap_or(continuous);
-        let least = limits.into_iter().reduce(|least, next| if next.0 < least.0 { next } else { least });
-        let (limit, kind) = least.unwrap_or((continuous, LimitKind::Continuous));
+        let least = |lasts: Watts, redundant: bool| {
+            let others = limits.iter().filter(|(_, kind)| redundant || *kind != LimitKind::Redundancy);
+            others.fold((lasts, LimitKind::Continuous), |least, next| if next.0 < least.0 { *next } else { least })
+        };
+        let ((limit, kind), (room, by), (alone, _)) = (least(lasts, true), least(eased, true), least(eased, false));
         // A battery does not come back by cooling down: nothing beyond is lent.
         let ramp = match (lasting, self.capped[i]) {
-            (Some(_), _) => limit,
-            (None, Some(most)) => hot.max(limit).min(most),
-            (None, None) => hot.max(limit),
+            (Some(_), _) => room,
+            (None, Some(most)) => hot.max(room).min(most),
+            (None, None) => hot.max(room),
         };
-        NodeNow { power, ratio, quality, other, expected: below.expected + other, limit, kind, alone, ramp }
+        NodeNow { power, ratio, quality, other, expected: below.expected + other, limit, kind, room, by, alone, ramp }
+    }
+
+    /// How much of what they were granted racks draw together: peaks seldom meet. Rises at once, falls slowly.
+    fn coincidence(&mut self, i: usize, below: &Below, dt_s: f64) -> f64 {
+        let now = match below.granted > Watts::ZERO {
+            true => (below.power / below.granted).clamp(LEAST_TOGETHER, 1.0),
+            false => 1.0,
+        };
+        let fade = 1.0 - (-dt_s / TOGETHER_S).exp();
+        let known = &mut self.together[i];
+        *known = if now > *known { now } else { *known + (now - *known) * fade };
+        *known
     }
 
     /// Adds what the cords of a rack load one phase more than another with, by their meters or, where
@@ -176,10 +206,10 @@ impl Decider {
                 let node = &nodes[*node];
                 let third = |limit: Watts| (limit - node.other).get() / 3.0;
                 Hold {
-                    limit: third(node.limit),
+                    limit: third(node.room),
                     alone: third(node.alone),
                     ramp: third(node.ramp),
-                    kind: node.kind,
+                    kind: node.by,
                     power,
                 }
             }

@@ -90,7 +90,7 @@ impl Decider {
     fn bound(&self, by: usize, nodes: &[NodeNow], held: &[Hold]) -> (NodeId, LimitKind, Watts, Option<usize>) {
         let name = |node: usize| self.topology.nodes()[node].id.clone();
         if let Some(node) = nodes.get(by) {
-            return (name(by), node.kind, node.limit - node.power, Some(by));
+            return (name(by), node.by, node.limit - node.power, Some(by));
         }
         if let Some((hold, constraint)) =
             held.get(by - nodes.len()).zip(self.topology.constraints().get(by - nodes.len()))

@@ -468,7 +468,7 @@ fn limits(table: &Table<'_>, bands: Vec<String>, place: &str, m: &Mistakes) -> P
         floor_gpu: Watts::new(number("floor_gpu_watts", 200.0, 0.0, 5000.0)),
         response: Duration::from_secs_f64(number("response_s", 3.0, 0.5, 60.0)),
         derate: number("derate", 0.95, 0.1, 1.0),
-        release_watts_per_s: number("release_watts_per_s", 500.0, 1.0, 1e6),
+        release_watts_per_s: number("release_watts_per_s", 1000.0, 1.0, 1e6),
         coolant_limit: Celsius::new(number("coolant_limit_celsius", 60.0, 20.0, 90.0)),
         battery_target: Duration::from_secs_f64(number("battery_target_s", 0.0, 0.0, 86_400.0)),
     }

@@ -100,7 +100,7 @@ fn the_difference_of_two_policies_is_told_statement_by_statement() {
         "order: training, inference, batch -> inference, training, batch",
         "rule \"demand response\", site_watts: 21000 -> not said",
         "rule \"night tariff\", when: not said -> 22:00 to 06:00",
-        "release_watts_per_s: 200 -> 500",
+        "release_watts_per_s: 200 -> 1000",
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }

@@ -43,9 +43,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A rack that was just kept below its demand is lent nothing for this long: demand that hovers
+/// A rack that was just kept below its demand is lent nothing more for this long: demand that hovers
 /// around what fits would otherwise be lent and taken back each second.
-const LEND_AFTER: Duration = Duration::from_secs(20);
+const LEND_AFTER: Duration = Duration::from_secs(3);
 /// Kept below its demand is who draws what was granted or nearly so; to one that draws less, the rest of a
 /// demand held from its last peak is no loss.
 const NEAR: f64 = 1.05;
@@ -246,7 +246,7 @@ impl Decider {
             .collect();
         let nodes = self.limit(fleet, &racks, &live, now, dt_s);
         let held = self.hold(&racks, &nodes);
-        let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i])).collect();
+        let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i], now)).collect();
         let outside = self.outside(&nodes, &racks);
         let room = |limit: fn(&NodeNow) -> Watts, held_to: fn(&Hold) -> f64| -> Vec<f64> {
             let nodes = nodes.iter().map(|n| (limit(n) - n.other).get());
@@ -304,15 +304,24 @@ impl Decider {
         (sum(&without()) - sum(grants)).max(Watts::ZERO)
     }
 
-    fn ask<'t>(&self, index: usize, rack: &RackNow, shares: &'t [(usize, f64)]) -> Ask<'t> {
+    fn ask<'t>(&self, index: usize, rack: &RackNow, shares: &'t [(usize, f64)], now: Mono) -> Ask<'t> {
         let spec = &self.topology.racks()[index];
         let wanted = self.racks[index].wanted;
         let floor = rack.overhead + wanted.floor_gpu * f64::from(spec.gpus);
         let most = rack.overhead + wanted.ceiling_gpu * f64::from(spec.gpus);
         // A rack nobody can reach takes what it takes; the others have to make room.
         let floor = if rack.reachable { floor } else { rack.worst.max(floor) };
-        let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c)).min(most);
+        // What a rack that was just held has, it goes on asking for: a limit that sinks with its load would cut
+        // the next rise.
+        let has = self.racks[index].gpu_limit.filter(|_| self.is_bound(index, now));
+        let wants = has.map_or(rack.demand, |gpu| rack.demand.max(rack.overhead + gpu * f64::from(spec.gpus)));
+        let cooled = rack.cooling.map_or(wants, |c| wants.min(c)).min(most);
         Ask { floor: floor.get(), demand: cooled.max(floor).get(), weight: wanted.weight, band: wanted.band, shares }
+    }
+
+    /// A rack was kept below its demand just now.
+    fn is_bound(&self, index: usize, now: Mono) -> bool {
+        self.racks[index].bound.is_some_and(|at| now.since(at) < LEND_AFTER)
     }
 
     /// What is left over becomes room to ramp, most important bands first, up to what a sudden ramp
@@ -326,8 +335,7 @@ impl Decider {
                 let (spec, rack) = (&self.topology.racks()[i], &racks[i]);
                 let full = self.racks[i].wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
                 let top = rack.cooling.map_or(full, |c| full.min(c)).get();
-                let bound = self.racks[i].bound.is_some_and(|at| now.since(at) < LEND_AFTER);
-                let demand = if bound { grant.watts } else { top.max(grant.watts) };
+                let demand = if self.is_bound(i, now) { grant.watts } else { top.max(grant.watts) };
                 Ask { floor: grant.watts, demand, ..ask.clone() }
             })
             .collect();

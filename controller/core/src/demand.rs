@@ -13,7 +13,7 @@ const AT_LIMIT: f64 = 0.92;
 const GROWTH: f64 = 1.05;
 const GROWTH_WATTS: f64 = 10.0;
 /// Demand falls by this share of the nameplate in a second.
-const DECAY_PER_S: f64 = 0.04;
+const DECAY_PER_S: f64 = 0.1;
 
 /// What the GPUs held by their limits may want on top of what they draw.
 pub fn held(belief: &RackBelief, spec: &RackSpec) -> Watts {

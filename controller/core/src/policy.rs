@@ -43,7 +43,8 @@ pub struct Policy {
     /// Share of a rating that may flow for ever, 0 to 1 (0.8 for standard-rated breakers under
     /// UL 489, up to 1 for IEC 60898 ones in a cool place).
     pub derate: f64,
-    /// How fast the budget of one rack may grow, W/s.
+    /// How fast the budget of one rack may grow, W/s. What may be granted at all does not depend on it; a rack of
+    /// eight H100 is back from its floor within 4 s by default.
     pub release_watts_per_s: f64,
     /// Lease of an Order.
     pub lease: Duration,
@@ -70,7 +71,7 @@ impl Default for Policy {
             floor_gpu: Watts::new(200.0),
             response: Duration::from_secs(3),
             derate: 0.95,
-            release_watts_per_s: 400.0,
+            release_watts_per_s: 1000.0,
             lease: Duration::from_secs(5),
             coolant_limit_celsius: 60.0,
             battery_target: Duration::ZERO,

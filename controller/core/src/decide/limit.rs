@@ -129,8 +129,9 @@ impl Decider {
         let peaks = self.peaks(i, spec, ratio, now, dt_s);
         let lasts = continuous * peaks;
         // The mean may be met by a mean: only what trips has to hold against all that was granted at once.
-        let eased = match spec.curve.is_thermal() {
-            true => (lasts - other).max(Watts::ZERO) / self.coincidence(i, below, dt_s) + other,
+        let together = self.coincidence(i, below, dt_s);
+        let eased = match spec.curve.is_thermal() && !self.rebounds(now) {
+            true => (lasts - other).max(Watts::ZERO) / together + other,
             false => lasts,
         };
         let mut limits = vec![match spec.kind {
@@ -153,6 +154,7 @@ impl Decider {
         // A battery does not come back by cooling down: nothing beyond is lent.
         let ramp = match (lasting, self.capped[i]) {
             (Some(_), _) => room,
+            _ if self.rebounds(now) => room,
             (None, Some(most)) => hot.max(room).min(most),
             (None, None) => hot.max(room),
         };
@@ -205,13 +207,7 @@ impl Decider {
             Constraint::Phase(node, _) => {
                 let node = &nodes[*node];
                 let third = |limit: Watts| (limit - node.other).get() / 3.0;
-                Hold {
-                    limit: third(node.room),
-                    alone: third(node.alone),
-                    ramp: third(node.ramp),
-                    kind: node.by,
-                    power,
-                }
+                Hold { limit: third(node.room), alone: third(node.alone), ramp: third(node.ramp), kind: node.by, power }
             }
             Constraint::Standby(node) => {
                 let limit = self.topology.nodes()[*node].rating * self.protection[*node].allowed(response);
@@ -242,12 +238,16 @@ impl Decider {
         let most = self.policy.derate.powi(2);
         let mean = &mut self.lasting[i];
         *mean += (ratio * ratio - *mean) * (1.0 - (-dt_s / LASTS_S).exp());
-        // Whoever asked for less does not want a rebound when it is over.
-        if self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND) {
+        if self.rebounds(now) {
             return 1.0;
         }
         let grown = (self.alone().as_secs_f64() / LASTS_S).exp();
         (((grown * most - self.lasting[i]) / (grown - 1.0)).max(most) / most).sqrt()
+    }
+
+    /// A target from outside was lifted just now: whoever asked for less does not want a rebound when it is over.
+    fn rebounds(&self, now: Mono) -> bool {
+        self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND)
     }
 
     /// What a UPS on battery can give so that it lasts as long as the policy wants.

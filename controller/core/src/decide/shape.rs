@@ -15,9 +15,9 @@ const TRIFLE_WATTS: f64 = 10.0;
 /// A rack counts as held below its demand from this share of it on: demand is an estimate with room
 /// to grow in it, and nobody should be told of less.
 const HELD: f64 = 0.05;
-/// A limit that was just lowered is not raised for this long, so that a load that swings faster is
-/// held at the lower end of what fits.
-const RAISE_AFTER: Duration = Duration::from_secs(5);
+/// A limit that was just lowered is not raised for this long, so that a load that swings faster, as a training
+/// step does, is held at the lower end of what fits.
+const RAISE_AFTER: Duration = Duration::from_secs(2);
 
 /// The limit that a board is given for what it may draw.
 pub(super) fn whole(per_gpu: Watts) -> Watts {

@@ -70,11 +70,11 @@ fn closed_loop(seconds: u64, workload: impl Fn(u64, usize) -> f64) -> ([f64; 4],
 #[test]
 fn a_ramp_from_20_to_100_percent_of_every_gpu_never_trips() {
     let ramp = |second: u64, _| if second < 40 { 0.2 } else { 1.0 };
-    let (limits, worst, plans) = closed_loop(240, ramp);
+    let (limits, worst, plans) = closed_loop(700, ramp);
     assert!(worst < 1.05 * 1.05, "heat reached {worst}");
     let last = plans.last().unwrap();
     for node in &last.nodes {
-        assert!(node.power <= node.rating, "{} carries {}", node.node, node.power);
+        assert!(node.power <= node.rating * 0.97, "{} carries {} for long", node.node, node.power);
     }
     assert!(limits[0] > limits[3], "training {} not before batch {}", limits[0], limits[3]);
     assert!(last.caps[3].binding && last.caps[3].bound_by.as_str().starts_with("breaker-"));
@@ -611,8 +611,8 @@ fn a_floor_and_a_ceiling_of_a_class_hold_and_say_so() {
 #[test]
 fn another_policy_takes_effect_at_once_and_forgets_nothing_of_the_plant() {
     let turned = Policy { bands: ["batch", "inference", "training"].map(str::to_owned).to_vec(), ..Policy::default() };
-    let before = after(Policy::default(), 40, None);
-    let turned = after(Policy::default(), 40, Some(turned));
+    let before = after(Policy::default(), 200, None);
+    let turned = after(Policy::default(), 200, Some(turned));
     assert!(gpu(&before, 0) > gpu(&before, 3) && gpu(&turned, 3) > gpu(&turned, 0), "{:?}", turned.caps);
     assert!((before.nodes[2].trip_used - turned.nodes[2].trip_used).abs() < 0.1);
     let held = [(NodeId::new("breaker-a").unwrap(), Watts::new(8_000.0))];

@@ -52,6 +52,8 @@ pub struct Picture {
     pub policy: crate::policy::Status,
     /// The forecaster.
     pub model: ModelStatus,
+    /// The controller above, if any.
+    pub parent: Option<crate::parent::Shown>,
     /// Trainings and the model in use.
     pub learning: learning::Shown,
     /// How good Forecasts turned out so far.

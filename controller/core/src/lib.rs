@@ -3,6 +3,7 @@
 //! `now` is an argument, and nothing here can fail.
 
 pub mod allocate;
+pub mod budget;
 pub mod decide;
 pub mod demand;
 pub mod fleet;

@@ -49,6 +49,10 @@ pub(super) struct Control {
     decided_at: Option<Mono>,
     /// What lies ready at the agents, by rack.
     answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
+    /// Where a rack stands in the config and in Plans.
+    places: BTreeMap<RackId, usize>,
+    /// The limits that each rack was sent last, by place.
+    sent: Vec<Vec<Watts>>,
     counted: Marks,
     counts: Counts,
     generation: Generation,
@@ -59,6 +63,8 @@ pub(super) struct Control {
     findings: Vec<Finding>,
     started: Mono,
     decide_s: f64,
+    /// How long the last decision took with everything that follows from it, s.
+    turn_s: f64,
     last: Picture,
     policy: Live,
     /// Set by SIGHUP: read the policy file at the next turn.
@@ -67,6 +73,15 @@ pub(super) struct Control {
     begun: Vec<String>,
     flex: Option<Flex>,
     parent: Option<Parent>,
+}
+
+/// To whom a Plan goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Send {
+    /// Every rack: it renews the leases.
+    All,
+    /// Racks that must come down.
+    Falls,
 }
 
 /// What came from somebody who may limit this site.
@@ -112,6 +127,9 @@ impl Control {
             urgency: Urgency::new(topology),
             decided_at: None,
             answers: BTreeMap::new(),
+            places: config.racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect(),
+            sent: vec![Vec::new(); config.racks.len()],
+            turn_s: 0.0,
             counted: Marks::new(Duration::MAX),
             counts: Counts::default(),
             generation: Generation { epoch, counter: 0 },
@@ -187,14 +205,18 @@ impl Control {
         self.fleet.fold(&snapshot, arrived);
         let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.take_receipts();
-        self.health.fold(&snapshot, arrived);
-        let Some(rack) = self.config.racks.iter().find(|r| r.id == snapshot.rack) else { return false };
-        let seen = observe(rack, &snapshot);
+        self.health.fold(&snapshot, arrived, &self.fleet);
+        let Some(place) = self.places.get(&snapshot.rack).copied() else { return false };
+        let seen = observe(&self.config.racks[place], &snapshot);
         if let Some(history) = self.histories.get_mut(&snapshot.rack) {
             let sample = Sample { power: seen.power, limit: seen.limit, utilization: seen.utilization };
             history.push(self.clock.unix(), sample);
         }
         let back = last.is_none_or(|l| l.gone);
+        if back {
+            // It knows nothing of what was sent to the agent before it.
+            self.sent[place].clear();
+        }
         let latest = Latest { snapshot: Arc::new(snapshot), arrived, gone: false };
         let event = self.urgency.see(&latest.snapshot);
         if let Some(event) = event {
@@ -239,7 +261,7 @@ impl Control {
             self.show(parts);
             return;
         }
-        self.decide_now(parts);
+        self.decide_and(Send::All, parts);
         self.prepare();
         // As it was said: margins follow from that and from what came, see `Entry::Score`.
         for forecast in said.into_values() {
@@ -311,11 +333,15 @@ impl Control {
         target.map(|left| now.after(left)).into_iter().chain(lease).min()
     }
 
-    /// Decides with what is known, sends the Orders and tells everybody.
+    /// Decides between two periods: what must fall is sent at once, the rest with the next period.
     pub(super) fn decide_now(&mut self, parts: &Parts) {
-        if !self.is_warm() {
-            return;
+        if self.is_warm() {
+            self.decide_and(Send::Falls, parts);
         }
+    }
+
+    /// Decides with what is known, sends the Orders and tells everybody.
+    fn decide_and(&mut self, send: Send, parts: &Parts) {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let begun = self.clock.uptime();
         self.generation.counter += 1;
@@ -332,7 +358,7 @@ impl Control {
         }
         let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.config.mode);
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
-        self.send(&plan, parts);
+        self.send(&plan, send, parts);
         self.urgency.decided(&plan);
         self.decided_at = Some(now);
         parts.record.append(Entry::Plan(plan.clone()));
@@ -350,6 +376,7 @@ impl Control {
         }
         self.plan = Some(Arc::new(plan));
         self.show(parts);
+        self.turn_s = (self.clock.uptime() - begun).as_secs_f64();
     }
 
     /// Puts the account of how good Forecasts turned out into the record.
@@ -367,9 +394,10 @@ impl Control {
         self.counts.missed_periods += 1;
     }
 
-    /// When the next decision that cannot wait may be made: at once, unless there was one just now.
+    /// When the next decision that cannot wait may be made: at once, unless there was one just now. On a site so
+    /// large that something happens all the time most of the time is left for hearing.
     pub(super) fn earliest(&self) -> Mono {
-        let gap = super::GATHER.max(Duration::from_secs_f64(2.0 * self.decide_s));
+        let gap = super::GATHER.max(Duration::from_secs_f64(4.0 * self.turn_s));
         self.decided_at.map_or(Mono::default(), |at| at.after(gap)).max(self.clock.now())
     }
 
@@ -383,9 +411,15 @@ impl Control {
         }
     }
 
-    fn send(&mut self, plan: &Plan, parts: &Parts) {
+    fn send(&mut self, plan: &Plan, send: Send, parts: &Parts) {
         let stored = parts.record.stored();
-        for cap in &plan.caps {
+        let changed = self.plan.as_ref().is_none_or(|last| last.mode != plan.mode);
+        for (place, cap) in plan.caps.iter().enumerate() {
+            let last = &self.sent[place];
+            let falls = last.len() != cap.gpus.len() || cap.gpus.iter().zip(last).any(|((_, new), old)| new < old);
+            if send == Send::Falls && !falls && !changed {
+                continue;
+            }
             let orders = match plan.mode {
                 Mode::Advisory => Vec::new(),
                 Mode::Automatic | Mode::Safe => {
@@ -404,6 +438,7 @@ impl Control {
             let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
             if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
                 self.counts.orders += message.orders.len() as u64;
+                self.sent[place] = cap.gpus.iter().map(|(_, watts)| *watts).collect();
             }
         }
     }

@@ -9,7 +9,9 @@ use crate::counts::Counts;
 use crate::flex::Flex;
 use crate::flex::desk::RackSeen;
 use crate::flex::gate::Heard;
+use crate::hands;
 use crate::influx::line::{metric_lines, snapshot_lines};
+use crate::kept::Keeper;
 use crate::link::LinkEvent;
 use crate::observed::observe;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
@@ -17,7 +19,7 @@ use crate::policy::Live;
 use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
-use headroom_controller_core::{Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
+use headroom_controller_core::{Automation, Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
 use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
 use headroom_rack::{
@@ -35,11 +37,11 @@ const WARM_UP_PERIODS: u32 = 5;
 
 /// The loop's state.
 pub(super) struct Control {
-    config: Arc<Config>,
-    clock: Clock,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
     board: Arc<Board>,
     fleet: Fleet,
-    decider: Decider,
+    pub(super) decider: Decider,
     health: Health,
     story: Story,
     histories: BTreeMap<RackId, History>,
@@ -65,6 +67,12 @@ pub(super) struct Control {
     /// Lines of the start, noted with the first turn.
     begun: Vec<String>,
     flex: Option<Flex>,
+    pub(super) hands: hands::Desk,
+    pub(super) automation: Automation,
+    pub(super) keeper: Keeper<hands::State>,
+    /// Racks that get no Orders by a person's hand.
+    pub(super) advised: BTreeSet<RackId>,
+    pub(super) topology: Topology,
 }
 
 impl Control {
@@ -91,7 +99,14 @@ impl Control {
         if let Some(flex) = &flex {
             flex.introduce(&config, &mut decider);
         }
-        Self {
+        let (keeper, kept) = Keeper::open(config.record.dir.join("hands.json"), "what was set by hand");
+        let hands::State { set, stops } = kept;
+        let mut control = Self {
+            hands: hands::Desk::new(&config, topology, set),
+            automation: Automation::new(topology, config.automation, stops),
+            keeper,
+            advised: BTreeSet::new(),
+            topology: topology.clone(),
             fleet: Fleet::new(topology),
             health: Health::new(topology),
             story: Story::new(topology),
@@ -119,7 +134,9 @@ impl Control {
             config,
             clock,
             board,
-        }
+        };
+        control.put_hands();
+        control
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -174,7 +191,7 @@ impl Control {
         let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(&snapshot, arrived);
         let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
-        self.fleet.take_receipts();
+        self.automation.receipts(&self.fleet.take_receipts(), self.generation.epoch);
         self.health.fold(&snapshot, arrived);
         let Some(rack) = self.config.racks.iter().find(|r| r.id == snapshot.rack) else { return false };
         let seen = observe(rack, &snapshot);
@@ -305,7 +322,7 @@ impl Control {
         if let Some(flex) = &mut self.flex {
             flex.limit(&mut self.decider, at);
         }
-        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.config.mode);
+        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.mode());
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
         self.send(&plan, parts);
         self.urgency.decided(&plan);
@@ -315,6 +332,10 @@ impl Control {
             let racks = self.config.racks.iter().filter_map(|r| Some((r, self.latest.get(&r.id)?)));
             let seen = racks.map(|(r, l)| (r.id.clone(), RackSeen::of(r, l, now, 3 * self.config.period))).collect();
             flex.tell(&plan, &seen, now, at);
+        }
+        if plan.mode == Mode::Automatic && self.automation.decided(&plan, &self.advised, &self.fleet, now) {
+            tracing::error!(stops = ?self.automation.stops(), "the automation stops itself");
+            self.put_hands();
         }
         self.judge(parts);
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
@@ -358,11 +379,10 @@ impl Control {
     fn send(&mut self, plan: &Plan, parts: &Parts) {
         let stored = parts.record.stored();
         for cap in &plan.caps {
-            let orders = match plan.mode {
-                Mode::Advisory => Vec::new(),
-                Mode::Automatic | Mode::Safe => {
-                    cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect()
-                }
+            let silent = plan.mode == Mode::Advisory || self.advised.contains(&cap.rack);
+            let orders = match silent {
+                true => Vec::new(),
+                false => cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect(),
             };
             let message = Downlink {
                 generation: plan.generation,
@@ -372,7 +392,7 @@ impl Control {
                 orders,
                 rebirth: false,
             };
-            let ready = self.answers.get(&cap.rack).filter(|_| plan.mode == Mode::Automatic).into_iter().flatten();
+            let ready = self.answers.get(&cap.rack).filter(|_| !silent).into_iter().flatten();
             let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
             if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
                 self.counts.orders += message.orders.len() as u64;
@@ -383,6 +403,7 @@ impl Control {
     fn judge(&mut self, parts: &Parts) {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let mut findings = self.health.findings(now, at);
+        findings.extend(self.automation.findings());
         findings.extend(self.policy.finding());
         findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
@@ -396,14 +417,14 @@ impl Control {
     }
 
     /// A line for people: on the console, in the record, in the log.
-    fn note(&mut self, parts: &Parts, kind: &str, text: String) {
+    pub(super) fn note(&mut self, parts: &Parts, kind: &str, text: String) {
         let at: UnixMs = self.clock.unix();
         tracing::info!(kind, "{text}");
         parts.record.append(Entry::Note { at, kind: kind.to_owned(), text: text.clone() });
         self.board.events().push(at, kind, text);
     }
 
-    fn show(&mut self, parts: &Parts) {
+    pub(super) fn show(&mut self, parts: &Parts) {
         self.last = Picture {
             plan: self.plan.clone(),
             latest: self.latest.clone(),
@@ -412,6 +433,7 @@ impl Control {
             counts: self.counts.clone(),
             redundancy_cost: self.decider.redundancy_cost(),
             policy: self.policy.status().clone(),
+            hands: self.hands_state(),
             model: self.model.clone(),
             learning: parts.learning.shown(),
             score: self.scoring.shown(),
@@ -428,6 +450,7 @@ impl Control {
 
     /// Ends what the loop alone has.
     pub(super) async fn stop(&mut self) {
+        self.keeper.stop().await;
         if let Some(flex) = self.flex.take() {
             flex.stop().await;
         }

@@ -200,6 +200,9 @@ async fn finish(
 ) -> anyhow::Result<()> {
     let mut clean = session.await.is_ok();
     control.stop().await;
+    // A training on the record ends before the record does, and what it came to is still written.
+    tokio::task::spawn_blocking(move || learning.stop()).await.context("ending the learning thread failed")?;
+    control.keep_notes(&parts);
     let Parts { record, alerts, influx, .. } = parts;
     if let Some(influx) = influx {
         control.ended_influx(influx.stop().await);
@@ -207,8 +210,6 @@ async fn finish(
     if let Some(alerts) = alerts {
         control.ended_alerts(alerts.stop().await);
     }
-    // A training on the record ends before the record does.
-    tokio::task::spawn_blocking(move || learning.stop()).await.context("ending the learning thread failed")?;
     let stats = tokio::task::spawn_blocking(move || record.close()).await.context("closing the record failed")?;
     control.ended_record(stats);
     // A browser may keep its connection open: it does not hold up the stop.

@@ -14,6 +14,7 @@
 //!   demands is lent out as room to ramp, but only as far as a ramp of everybody to the lent caps
 //!   at once would still leave twice the response time before any trip.
 //! * **shape**: tighten at once, release slowly, ignore trifles.
+//!   GPUs on their way to overheat are kept from it, each by itself ([`heat`]).
 //! * **explain**: each cap names the node that bound it, the kind of limit and the margin.
 //!
 //! Each step walks racks and the nodes above them once: the time grows with their number, not with
@@ -23,6 +24,7 @@ mod answer;
 mod believe;
 mod cords;
 mod hands;
+mod heat;
 mod limit;
 mod outside;
 mod shape;
@@ -136,6 +138,7 @@ struct RackMemory {
     overhead: Option<Watts>,
     /// Power its GPUs draw beyond limits they do not keep.
     unruly: Watts,
+    heat: heat::Heat,
 }
 
 impl Decider {
@@ -280,7 +283,9 @@ impl Decider {
                 let most = if mode == Mode::Safe || over.safe { spec.at(spec.safe_gpu).get() } else { f64::INFINITY };
                 let budget = Watts::new(free.min(most));
                 let gpu = self.shape(i, rack, budget, now, dt_s);
-                self.explain(i, rack, &grants[i], gpu, &nodes, &held)
+                let mut cap = self.explain(i, rack, &grants[i], gpu, &nodes, &held);
+                self.keep_cool(i, rack, &mut cap);
+                cap
             })
             .collect();
         let nodes = topology

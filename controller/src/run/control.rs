@@ -230,9 +230,7 @@ impl Control {
             self.note(parts, "model", text);
         }
         self.model = answer.status;
-        for text in parts.learning.take_notes() {
-            self.note(parts, "learning", text);
-        }
+        self.keep_notes(parts);
         for text in self.scoring.outside(&self.model.outside, self.clock.now()) {
             self.note(parts, "model", text);
         }
@@ -414,6 +412,13 @@ impl Control {
             alerts.update(&findings);
         }
         self.findings = findings;
+    }
+
+    /// What learning has to say, into the audit log.
+    pub(super) fn keep_notes(&mut self, parts: &Parts) {
+        for text in parts.learning.take_notes() {
+            self.note(parts, "learning", text);
+        }
     }
 
     /// A line for people: on the console, in the record, in the log.

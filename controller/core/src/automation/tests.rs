@@ -80,7 +80,7 @@ fn stands_after(seconds: u64, a: &mut Automation, look: impl Fn(u64) -> ([f64; 4
 
 #[test]
 fn a_rack_whose_limit_swings_is_held_alone_and_many_stop_everything() {
-    let swing = |second: u64| if second % 2 == 0 { 500.0 } else { 400.0 };
+    let swing = |second: u64| if second.is_multiple_of(2) { 500.0 } else { 400.0 };
     let mut a = automation();
     assert!(!stands_after(482, &mut a, |s| ([swing(s), 700.0, 700.0, 700.0], SOUND)));
     assert!(a.stops().racks.is_empty(), "240 swings are none too many: {:?}", a.stops());
@@ -132,7 +132,7 @@ fn meters_that_contradict_stop_it_when_they_are_many_and_last() {
     let mut a = automation();
     assert!(stands_after(40, &mut a, |_| ([400.0; 4], [lie, lie, 6500.0, 6500.0])));
     assert!(a.findings()[0].detail.starts_with("2 of 4 meters"), "{:?}", a.findings());
-    let flicker = |s: u64| ([400.0; 4], if s % 20 == 0 { SOUND } else { [lie; 4] });
+    let flicker = |s: u64| ([400.0; 4], if s.is_multiple_of(20) { SOUND } else { [lie; 4] });
     assert!(!stands_after(300, &mut automation(), flicker));
 }
 

@@ -10,6 +10,9 @@ use headroom_rack::Watts;
 const AT_ONCE: f64 = 1.01;
 /// Time constant of giving, s: about the time in which what was given is seen to flow.
 const GIVE_S: f64 = 3.0;
+/// What racks no longer leave is forgotten over this, s: one whose limit was just raised is not held by it for a
+/// moment.
+const FORGET_S: f64 = 20.0;
 
 /// What is given beyond the limit because it is not drawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -37,7 +40,8 @@ impl Slack {
             over if over > 1.0 => 0.0,
             _ => 1.0 - (-dt_s / GIVE_S).exp(),
         };
-        self.watts = (self.watts + gap * part).min(unused).max(Watts::ZERO);
+        let most = unused.max(self.watts * (-dt_s / FORGET_S).exp());
+        self.watts = (self.watts + gap * part).min(most).max(Watts::ZERO);
     }
 
     /// What it is now.

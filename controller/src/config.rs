@@ -6,7 +6,9 @@ mod broker;
 mod core;
 mod document;
 mod flex;
+mod group;
 mod learning;
+mod parent;
 mod policy;
 mod tree;
 
@@ -15,6 +17,7 @@ pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
 pub use flex::Flex;
 pub use learning::Learning;
+pub use parent::{Parent, ParentFeed};
 pub use policy::{PolicyFile, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
@@ -63,6 +66,8 @@ pub struct Config {
     pub influx: Option<crate::influx::Options>,
     /// The load-flexibility partners, if any.
     pub flex: Option<Flex>,
+    /// The controller above, if any.
+    pub parent: Option<Parent>,
     /// How caps are decided.
     pub policy: PolicySpec,
     /// All of the policy, with what changes by the time of day.
@@ -273,6 +278,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
     let tree = plant(file, root, bands, m);
     let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
+    let parent = parent::read(&root.table("parent"), broker.as_ref(), &tree, m);
     sound(&tree, m)?;
     if let Some(path) = &policy_file {
         // Once more, now that it is known what it may name.
@@ -295,6 +301,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         webhook,
         influx,
         flex,
+        parent,
         policy: policy.spec,
         rules: policy.rules,
         policy_file,

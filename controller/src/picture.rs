@@ -54,6 +54,8 @@ pub struct Picture {
     pub hands: crate::hands::State,
     /// The forecaster.
     pub model: ModelStatus,
+    /// The controller above, if any.
+    pub parent: Option<crate::parent::Shown>,
     /// Trainings and the model in use.
     pub learning: learning::Shown,
     /// How good Forecasts turned out so far.

@@ -15,6 +15,7 @@ use crate::hands;
 use crate::influx::Influx;
 use crate::learning::{self, Learning};
 use crate::link::{self, Link, LinkEvent};
+use crate::parent::Parent;
 use crate::picture::Board;
 use crate::record::{Record, Recovery};
 use crate::serve::{self, Window};
@@ -103,7 +104,9 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     let hangups = tokio::spawn(stop::hangups(Arc::clone(&reload)));
     let (link, events, session) = Link::start(options, clock, stop.clone());
     let flex = Flex::start(&config, &topology, clock, stop.clone());
-    let mut control = Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board), reload, flex);
+    let outside = (flex, Parent::start(&config, clock, stop.clone()));
+    let mut control =
+        Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board), reload, outside);
     let parts = Parts { link, record, forecaster, learning: learning.handle(), alerts, influx };
 
     let signals = tokio::spawn(async move {
@@ -156,7 +159,7 @@ async fn circle(
     let mut tick = clock.now().after(control.period());
     let mut urgent: Option<Mono> = None;
     loop {
-        let due = [urgent, control.next_target()].into_iter().flatten().fold(tick, Mono::min);
+        let due = [urgent, control.next_change()].into_iter().flatten().fold(tick, Mono::min);
         tokio::select! {
             biased;
             () = stop.requested() => return,
@@ -175,8 +178,8 @@ async fn circle(
                     control.note_missed();
                 }
             }
-            heard = control.partner() => {
-                if control.hear_partner(heard, parts) {
+            heard = control.outside() => {
+                if control.hear_outside(heard, parts) {
                     control.decide_now(parts);
                 }
             }

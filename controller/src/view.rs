@@ -46,6 +46,7 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         "model": model(picture),
         "policy": picture.policy,
         "hands": picture.hands,
+        "parent": picture.parent,
         "learning": picture.learning,
         "loop": {
             "missed_periods": picture.counts.missed_periods,

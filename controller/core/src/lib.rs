@@ -4,6 +4,7 @@
 
 pub mod allocate;
 pub mod automation;
+pub mod budget;
 pub mod decide;
 pub mod demand;
 pub mod fleet;

@@ -8,12 +8,13 @@ use crate::config::{self, Config};
 use crate::counts::Counts;
 use crate::flex::Flex;
 use crate::flex::desk::RackSeen;
-use crate::flex::gate::Heard;
+use crate::flex::gate;
 use crate::hands;
 use crate::influx::line::{metric_lines, snapshot_lines};
 use crate::kept::Keeper;
 use crate::link::LinkEvent;
 use crate::observed::observe;
+use crate::parent::{self, Parent};
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
 use crate::record::Marks;
@@ -73,6 +74,16 @@ pub(super) struct Control {
     /// Racks that get no Orders by a person's hand.
     pub(super) advised: BTreeSet<RackId>,
     pub(super) topology: Topology,
+    parent: Option<Parent>,
+}
+
+/// What came from somebody who may limit this site.
+#[derive(Debug)]
+pub(super) enum Outside {
+    /// A load-flexibility partner.
+    Flex(gate::Heard),
+    /// The controller above.
+    Parent(parent::Heard),
 }
 
 impl Control {
@@ -83,7 +94,7 @@ impl Control {
         recovery: &Recovery,
         board: Arc<Board>,
         reload: Arc<AtomicBool>,
-        flex: Option<Flex>,
+        (flex, parent): (Option<Flex>, Option<Parent>),
     ) -> Self {
         let (policy, begun) = Live::start(&config, clock.unix());
         let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
@@ -131,6 +142,7 @@ impl Control {
             reload,
             begun,
             flex,
+            parent,
             config,
             clock,
             board,
@@ -282,26 +294,38 @@ impl Control {
         self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| observe(r, s).power))).collect()
     }
 
-    /// The next message of a load-flexibility partner; never, without any.
-    pub(super) async fn partner(&mut self) -> Heard {
-        if let Some(heard) = async { self.flex.as_mut()?.next().await }.await {
-            return heard;
+    /// The next message of somebody who may limit this site; never, without any.
+    pub(super) async fn outside(&mut self) -> Outside {
+        let flex = async { self.flex.as_mut()?.next().await };
+        let parent = async { self.parent.as_mut()?.next().await };
+        tokio::select! {
+            Some(heard) = flex => Outside::Flex(heard),
+            Some(heard) = parent => Outside::Parent(heard),
+            else => std::future::pending().await,
         }
-        std::future::pending().await
     }
 
     /// Takes it in; true if it cannot wait for the next tick.
-    pub(super) fn hear_partner(&mut self, heard: Heard, parts: &Parts) -> bool {
-        let at = self.clock.unix();
-        let Some((text, urgent)) = self.flex.as_mut().map(|flex| flex.hear(heard, at)) else { return false };
-        self.note(parts, "flex", text);
-        urgent
+    pub(super) fn hear_outside(&mut self, heard: Outside, parts: &Parts) -> bool {
+        let (now, at) = (self.clock.now(), self.clock.unix());
+        match heard {
+            Outside::Flex(heard) => {
+                let Some((text, urgent)) = self.flex.as_mut().map(|flex| flex.hear(heard, at)) else { return false };
+                self.note(parts, "flex", text);
+                urgent
+            }
+            Outside::Parent(heard) => {
+                self.parent.as_mut().is_some_and(|parent| parent.hear(heard, self.config.mode, now, at))
+            }
+        }
     }
 
-    /// When next a load target begins or ends by itself.
-    pub(super) fn next_target(&self) -> Option<Mono> {
-        let left = self.flex.as_ref()?.next_change(self.clock.unix())?;
-        Some(self.clock.now().after(left))
+    /// When next a limit from outside begins or ends by itself.
+    pub(super) fn next_change(&self) -> Option<Mono> {
+        let now = self.clock.now();
+        let target = self.flex.as_ref().and_then(|flex| flex.next_change(self.clock.unix()));
+        let lease = self.parent.as_ref().and_then(|parent| parent.runs_out(now));
+        target.map(|left| now.after(left)).into_iter().chain(lease).min()
     }
 
     /// Decides with what is known, sends the Orders and tells everybody.
@@ -320,6 +344,9 @@ impl Control {
         if let Some(flex) = &mut self.flex {
             flex.limit(&mut self.decider, at);
         }
+        if let Some(line) = self.parent.as_mut().and_then(|parent| parent.limit(&mut self.decider, now, at)) {
+            self.note(parts, "parent", line);
+        }
         let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.mode());
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
         self.send(&plan, parts);
@@ -334,6 +361,9 @@ impl Control {
         if plan.mode == Mode::Automatic && self.automation.decided(&plan, &self.advised, &self.fleet, now) {
             tracing::error!(stops = ?self.automation.stops(), "the automation stops itself");
             self.put_hands();
+        }
+        if let Some(parent) = &mut self.parent {
+            parent.tell(&plan, &self.latest, 3 * self.config.period, now, at);
         }
         self.judge(parts);
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
@@ -404,6 +434,7 @@ impl Control {
         findings.extend(self.automation.findings());
         findings.extend(self.policy.finding());
         findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
+        findings.extend(self.parent.iter().flat_map(|parent| parent.findings(now)));
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
             parts.record.append(Entry::Finding(finding.clone()));
@@ -440,6 +471,7 @@ impl Control {
             policy: self.policy.status().clone(),
             hands: self.hands_state(),
             model: self.model.clone(),
+            parent: self.parent.as_ref().map(Parent::shown),
             learning: parts.learning.shown(),
             score: self.scoring.shown(),
             margins: self.scoring.margins(),
@@ -458,6 +490,9 @@ impl Control {
         self.keeper.stop().await;
         if let Some(flex) = self.flex.take() {
             flex.stop().await;
+        }
+        if let Some(parent) = self.parent.take() {
+            parent.stop().await;
         }
     }
 

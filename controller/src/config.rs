@@ -1,6 +1,7 @@
 //! The controller's config file: read strictly, every mistake at once. What the electrical tree
 //! says is in `config/tree.rs`; the meaning of a sound tree is `headroom-controller-core`'s.
 
+mod automation;
 mod broker;
 mod core;
 mod document;
@@ -23,6 +24,7 @@ pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 use crate::influx::Token;
 use document::{Mistakes, Spot, Table};
 use headroom_controller_core::Rules;
+use headroom_controller_core::automation::Tolerance;
 use headroom_rack::{Celsius, Mode, RackId, Watts};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,10 @@ pub struct Config {
     pub record: crate::record::Options,
     /// Where the console and the interfaces listen.
     pub listen: SocketAddr,
+    /// Who has it may command from another machine.
+    pub token: Option<Token>,
+    /// When the automation stops itself.
+    pub automation: Tolerance,
     /// The forecaster.
     pub model: Model,
     /// Trainings on this controller's own record, if any.
@@ -257,7 +263,10 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     }
     let broker = broker::read(&root.table("broker"), m);
     let record = record(&root.table("record"), m);
-    let listen = listen(&root.table("serve"), m);
+    let serve = root.table("serve");
+    let token = secret(&serve, "token_env", false, m).map(Token::new);
+    let listen = listen(&serve, m);
+    let automation = automation::read(&root.table("automation"), m);
     let model = model(&root.table("model"), m);
     let learning = learning::read(&root.table("learning"), record.as_ref(), &model, m);
     let alerts = root.table("alerts");
@@ -285,6 +294,8 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         broker: broker?,
         record: record?,
         listen: listen?,
+        token,
+        automation,
         model,
         learning,
         webhook,

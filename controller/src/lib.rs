@@ -1,5 +1,6 @@
 //! The controller: link, record, serve, alert and the console around the pure cores.
 
+mod access;
 pub mod alert;
 mod ask;
 pub mod bench;
@@ -12,9 +13,11 @@ mod curves;
 pub mod events;
 pub mod flex;
 pub mod forecaster;
+pub mod hands;
 pub mod history;
 pub mod http;
 pub mod influx;
+mod kept;
 pub mod learning;
 pub mod link;
 pub mod metrics;

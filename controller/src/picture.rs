@@ -50,6 +50,8 @@ pub struct Picture {
     pub redundancy_cost: headroom_rack::Watts,
     /// The policy in force.
     pub policy: crate::policy::Status,
+    /// What stands over the automation.
+    pub hands: crate::hands::State,
     /// The forecaster.
     pub model: ModelStatus,
     /// The controller above, if any.

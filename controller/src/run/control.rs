@@ -3,28 +3,27 @@
 
 use super::Parts;
 use super::scoring::Scoring;
+use super::send::To;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::counts::Counts;
 use crate::flex::Flex;
 use crate::flex::desk::RackSeen;
-use crate::flex::gate;
+use crate::hands;
 use crate::influx::line::{metric_lines, snapshot_lines};
+use crate::kept::Keeper;
 use crate::link::LinkEvent;
 use crate::observed::observe;
-use crate::parent::{self, Parent};
+use crate::parent::Parent;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
 use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
-use headroom_controller_core::{Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
+use headroom_controller_core::{Automation, Decider, Fleet, Health, Story, Topology, Urgency};
 use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
-use headroom_rack::{
-    Condition, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Setting, Snapshot, UnixMs, Watts,
-};
-use headroom_wire::Downlink;
+use headroom_rack::{Condition, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Snapshot, UnixMs, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,11 +35,11 @@ const WARM_UP_PERIODS: u32 = 5;
 
 /// The loop's state.
 pub(super) struct Control {
-    config: Arc<Config>,
-    clock: Clock,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
     board: Arc<Board>,
-    fleet: Fleet,
-    decider: Decider,
+    pub(super) fleet: Fleet,
+    pub(super) decider: Decider,
     health: Health,
     story: Story,
     histories: BTreeMap<RackId, History>,
@@ -48,15 +47,15 @@ pub(super) struct Control {
     urgency: Urgency,
     decided_at: Option<Mono>,
     /// What lies ready at the agents, by rack.
-    answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
+    pub(super) answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
     /// Where a rack stands in the config and in Plans.
     places: BTreeMap<RackId, usize>,
     /// The limits that each rack was sent last, by place.
-    sent: Vec<Vec<Watts>>,
+    pub(super) sent: Vec<Vec<Watts>>,
     counted: Marks,
-    counts: Counts,
+    pub(super) counts: Counts,
     generation: Generation,
-    plan: Option<Arc<Plan>>,
+    pub(super) plan: Option<Arc<Plan>>,
     forecasts: Arc<BTreeMap<RackId, Forecast>>,
     model: ModelStatus,
     scoring: Scoring,
@@ -71,26 +70,14 @@ pub(super) struct Control {
     reload: Arc<AtomicBool>,
     /// Lines of the start, noted with the first turn.
     begun: Vec<String>,
-    flex: Option<Flex>,
-    parent: Option<Parent>,
-}
-
-/// To whom a Plan goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Send {
-    /// Every rack: it renews the leases.
-    All,
-    /// Racks that must come down.
-    Falls,
-}
-
-/// What came from somebody who may limit this site.
-#[derive(Debug)]
-pub(super) enum Outside {
-    /// A load-flexibility partner.
-    Flex(gate::Heard),
-    /// The controller above.
-    Parent(parent::Heard),
+    pub(super) flex: Option<Flex>,
+    pub(super) hands: hands::Desk,
+    pub(super) automation: Automation,
+    pub(super) keeper: Keeper<hands::State>,
+    /// Racks that get no Orders by a person's hand.
+    pub(super) advised: BTreeSet<RackId>,
+    pub(super) topology: Topology,
+    pub(super) parent: Option<Parent>,
 }
 
 impl Control {
@@ -117,7 +104,14 @@ impl Control {
         if let Some(flex) = &flex {
             flex.introduce(&config, &mut decider);
         }
-        Self {
+        let (keeper, kept) = Keeper::open(config.record.dir.join("hands.json"), "what was set by hand");
+        let hands::State { set, stops } = kept;
+        let mut control = Self {
+            hands: hands::Desk::new(&config, topology, set),
+            automation: Automation::new(topology, config.automation, stops),
+            keeper,
+            advised: BTreeSet::new(),
+            topology: topology.clone(),
             fleet: Fleet::new(topology),
             health: Health::new(topology),
             story: Story::new(topology),
@@ -149,7 +143,9 @@ impl Control {
             config,
             clock,
             board,
-        }
+        };
+        control.put_hands();
+        control
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -204,7 +200,7 @@ impl Control {
         let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(&snapshot, arrived);
         let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
-        self.fleet.take_receipts();
+        self.automation.receipts(&self.fleet.take_receipts(), self.generation.epoch);
         self.health.fold(&snapshot, arrived, &self.fleet);
         let Some(place) = self.places.get(&snapshot.rack).copied() else { return false };
         let seen = observe(&self.config.racks[place], &snapshot);
@@ -261,7 +257,7 @@ impl Control {
             self.show(parts);
             return;
         }
-        self.decide_and(Send::All, parts);
+        self.decide_and(To::All, parts);
         self.prepare();
         // As it was said: margins follow from that and from what came, see `Entry::Score`.
         for forecast in said.into_values() {
@@ -299,49 +295,15 @@ impl Control {
         self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| observe(r, s).power))).collect()
     }
 
-    /// The next message of somebody who may limit this site; never, without any.
-    pub(super) async fn outside(&mut self) -> Outside {
-        let flex = async { self.flex.as_mut()?.next().await };
-        let parent = async { self.parent.as_mut()?.next().await };
-        tokio::select! {
-            Some(heard) = flex => Outside::Flex(heard),
-            Some(heard) = parent => Outside::Parent(heard),
-            else => std::future::pending().await,
-        }
-    }
-
-    /// Takes it in; true if it cannot wait for the next tick.
-    pub(super) fn hear_outside(&mut self, heard: Outside, parts: &Parts) -> bool {
-        let (now, at) = (self.clock.now(), self.clock.unix());
-        match heard {
-            Outside::Flex(heard) => {
-                let Some((text, urgent)) = self.flex.as_mut().map(|flex| flex.hear(heard, at)) else { return false };
-                self.note(parts, "flex", text);
-                urgent
-            }
-            Outside::Parent(heard) => {
-                self.parent.as_mut().is_some_and(|parent| parent.hear(heard, self.config.mode, now, at))
-            }
-        }
-    }
-
-    /// When next a limit from outside begins or ends by itself.
-    pub(super) fn next_change(&self) -> Option<Mono> {
-        let now = self.clock.now();
-        let target = self.flex.as_ref().and_then(|flex| flex.next_change(self.clock.unix()));
-        let lease = self.parent.as_ref().and_then(|parent| parent.runs_out(now));
-        target.map(|left| now.after(left)).into_iter().chain(lease).min()
-    }
-
     /// Decides between two periods: what must fall is sent at once, the rest with the next period.
     pub(super) fn decide_now(&mut self, parts: &Parts) {
         if self.is_warm() {
-            self.decide_and(Send::Falls, parts);
+            self.decide_and(To::Falls, parts);
         }
     }
 
     /// Decides with what is known, sends the Orders and tells everybody.
-    fn decide_and(&mut self, send: Send, parts: &Parts) {
+    fn decide_and(&mut self, to: To, parts: &Parts) {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let begun = self.clock.uptime();
         self.generation.counter += 1;
@@ -356,9 +318,9 @@ impl Control {
         if let Some(line) = self.parent.as_mut().and_then(|parent| parent.limit(&mut self.decider, now, at)) {
             self.note(parts, "parent", line);
         }
-        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.config.mode);
+        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.mode());
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
-        self.send(&plan, send, parts);
+        self.send(&plan, to, parts);
         self.urgency.decided(&plan);
         self.decided_at = Some(now);
         parts.record.append(Entry::Plan(plan.clone()));
@@ -366,6 +328,10 @@ impl Control {
             let racks = self.config.racks.iter().filter_map(|r| Some((r, self.latest.get(&r.id)?)));
             let seen = racks.map(|(r, l)| (r.id.clone(), RackSeen::of(r, l, now, 3 * self.config.period))).collect();
             flex.tell(&plan, &seen, now, at);
+        }
+        if plan.mode == Mode::Automatic && self.automation.decided(&plan, &self.advised, &self.fleet, now) {
+            tracing::error!(stops = ?self.automation.stops(), "the automation stops itself");
+            self.put_hands();
         }
         if let Some(parent) = &mut self.parent {
             parent.tell(&plan, &self.latest, 3 * self.config.period, now, at);
@@ -401,51 +367,10 @@ impl Control {
         self.decided_at.map_or(Mono::default(), |at| at.after(gap)).max(self.clock.now())
     }
 
-    /// Makes the answers that go out with the next Plans. Not part of a decision: it must not delay one.
-    fn prepare(&mut self) {
-        self.answers.clear();
-        if self.config.mode == Mode::Automatic {
-            for Prepared { rack, when, gpu } in self.decider.answers(&self.fleet) {
-                self.answers.entry(rack).or_default().push((when, gpu));
-            }
-        }
-    }
-
-    fn send(&mut self, plan: &Plan, send: Send, parts: &Parts) {
-        let stored = parts.record.stored();
-        let changed = self.plan.as_ref().is_none_or(|last| last.mode != plan.mode);
-        for (place, cap) in plan.caps.iter().enumerate() {
-            let last = &self.sent[place];
-            let falls = last.len() != cap.gpus.len() || cap.gpus.iter().zip(last).any(|((_, new), old)| new < old);
-            if send == Send::Falls && !falls && !changed {
-                continue;
-            }
-            let orders = match plan.mode {
-                Mode::Advisory => Vec::new(),
-                Mode::Automatic | Mode::Safe => {
-                    cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect()
-                }
-            };
-            let message = Downlink {
-                generation: plan.generation,
-                lease_ms: self.config.lease_ms,
-                stored: stored.get(&cap.rack).copied(),
-                held: Some(parts.record.take_held(&cap.rack)),
-                orders,
-                rebirth: false,
-            };
-            let ready = self.answers.get(&cap.rack).filter(|_| plan.mode == Mode::Automatic).into_iter().flatten();
-            let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
-            if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
-                self.counts.orders += message.orders.len() as u64;
-                self.sent[place] = cap.gpus.iter().map(|(_, watts)| *watts).collect();
-            }
-        }
-    }
-
     fn judge(&mut self, parts: &Parts) {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let mut findings = self.health.findings(now, at);
+        findings.extend(self.automation.findings());
         findings.extend(self.policy.finding());
         findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
         findings.extend(self.parent.iter().flat_map(|parent| parent.findings(now)));
@@ -467,14 +392,14 @@ impl Control {
     }
 
     /// A line for people: on the console, in the record, in the log.
-    fn note(&mut self, parts: &Parts, kind: &str, text: String) {
+    pub(super) fn note(&mut self, parts: &Parts, kind: &str, text: String) {
         let at: UnixMs = self.clock.unix();
         tracing::info!(kind, "{text}");
         parts.record.append(Entry::Note { at, kind: kind.to_owned(), text: text.clone() });
         self.board.events().push(at, kind, text);
     }
 
-    fn show(&mut self, parts: &Parts) {
+    pub(super) fn show(&mut self, parts: &Parts) {
         self.last = Picture {
             plan: self.plan.clone(),
             latest: self.latest.clone(),
@@ -483,6 +408,7 @@ impl Control {
             counts: self.counts.clone(),
             redundancy_cost: self.decider.redundancy_cost(),
             policy: self.policy.status().clone(),
+            hands: self.hands_state(),
             model: self.model.clone(),
             parent: self.parent.as_ref().map(Parent::shown),
             learning: parts.learning.shown(),
@@ -500,6 +426,7 @@ impl Control {
 
     /// Ends what the loop alone has.
     pub(super) async fn stop(&mut self) {
+        self.keeper.stop().await;
         if let Some(flex) = self.flex.take() {
             flex.stop().await;
         }

@@ -15,6 +15,18 @@ use std::time::{Duration, Instant};
 /// The safe share of the row's agents.
 pub const SAFE_GPU_WATTS: f64 = 400.0;
 
+/// A scenario: four racks whose load swings little, under breakers that carry all of it.
+pub fn steady() -> String {
+    let mut text = "site = \"demo\"\n[breaker]\nrating_amperes = 63.0\n".to_owned();
+    for rack in 1..=4 {
+        let _ = write!(
+            text,
+            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\nlevel = [[0, 0.8]]\n"
+        );
+    }
+    text
+}
+
 /// The row.
 #[derive(Debug)]
 pub struct Row {
@@ -167,6 +179,14 @@ impl Row {
             .flat_map(|(_, devices)| devices.as_object().into_iter().flatten())
             .filter_map(|(_, device)| device["gpu_limit_enforced_watts"].as_f64())
             .collect()
+    }
+
+    /// What both feeds draw by the plant itself, W.
+    pub fn drawn(&self) -> f64 {
+        let truth = self.plant.truth();
+        let phases = (1..=3).map(|l| format!("ups_output_power_l{l}_watts"));
+        let of = |rack: &str, ups: &str| -> f64 { phases.clone().filter_map(|p| truth[rack][ups][&p].as_f64()).sum() };
+        of("rack-1", "ups-a") + of("rack-2", "ups-b")
     }
 
     /// Every log, for a message.

@@ -3,27 +3,27 @@
 
 use super::Parts;
 use super::scoring::Scoring;
+use super::send::To;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::counts::Counts;
 use crate::flex::Flex;
 use crate::flex::desk::RackSeen;
-use crate::flex::gate::Heard;
+use crate::hands;
 use crate::influx::line::{metric_lines, snapshot_lines};
+use crate::kept::Keeper;
 use crate::link::LinkEvent;
 use crate::observed::observe;
+use crate::parent::Parent;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
 use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
-use headroom_controller_core::{Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
+use headroom_controller_core::{Automation, Decider, Fleet, Health, Story, Topology, Urgency};
 use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
-use headroom_rack::{
-    Condition, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Setting, Snapshot, UnixMs, Watts,
-};
-use headroom_wire::Downlink;
+use headroom_rack::{Condition, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Snapshot, UnixMs, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,11 +35,11 @@ const WARM_UP_PERIODS: u32 = 5;
 
 /// The loop's state.
 pub(super) struct Control {
-    config: Arc<Config>,
-    clock: Clock,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
     board: Arc<Board>,
-    fleet: Fleet,
-    decider: Decider,
+    pub(super) fleet: Fleet,
+    pub(super) decider: Decider,
     health: Health,
     story: Story,
     histories: BTreeMap<RackId, History>,
@@ -47,24 +47,37 @@ pub(super) struct Control {
     urgency: Urgency,
     decided_at: Option<Mono>,
     /// What lies ready at the agents, by rack.
-    answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
+    pub(super) answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
+    /// Where a rack stands in the config and in Plans.
+    places: BTreeMap<RackId, usize>,
+    /// The limits that each rack was sent last, by place.
+    pub(super) sent: Vec<Vec<Watts>>,
     counted: Marks,
-    counts: Counts,
+    pub(super) counts: Counts,
     generation: Generation,
-    plan: Option<Arc<Plan>>,
+    pub(super) plan: Option<Arc<Plan>>,
     forecasts: Arc<BTreeMap<RackId, Forecast>>,
     model: ModelStatus,
     scoring: Scoring,
     findings: Vec<Finding>,
     started: Mono,
     decide_s: f64,
+    /// How long the last decision took with everything that follows from it, s.
+    turn_s: f64,
     last: Picture,
     policy: Live,
     /// Set by SIGHUP: read the policy file at the next turn.
     reload: Arc<AtomicBool>,
     /// Lines of the start, noted with the first turn.
     begun: Vec<String>,
-    flex: Option<Flex>,
+    pub(super) flex: Option<Flex>,
+    pub(super) hands: hands::Desk,
+    pub(super) automation: Automation,
+    pub(super) keeper: Keeper<hands::State>,
+    /// Racks that get no Orders by a person's hand.
+    pub(super) advised: BTreeSet<RackId>,
+    pub(super) topology: Topology,
+    pub(super) parent: Option<Parent>,
 }
 
 impl Control {
@@ -75,7 +88,7 @@ impl Control {
         recovery: &Recovery,
         board: Arc<Board>,
         reload: Arc<AtomicBool>,
-        flex: Option<Flex>,
+        (flex, parent): (Option<Flex>, Option<Parent>),
     ) -> Self {
         let (policy, begun) = Live::start(&config, clock.unix());
         let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
@@ -91,7 +104,14 @@ impl Control {
         if let Some(flex) = &flex {
             flex.introduce(&config, &mut decider);
         }
-        Self {
+        let (keeper, kept) = Keeper::open(config.record.dir.join("hands.json"), "what was set by hand");
+        let hands::State { set, stops } = kept;
+        let mut control = Self {
+            hands: hands::Desk::new(&config, topology, set),
+            automation: Automation::new(topology, config.automation, stops),
+            keeper,
+            advised: BTreeSet::new(),
+            topology: topology.clone(),
             fleet: Fleet::new(topology),
             health: Health::new(topology),
             story: Story::new(topology),
@@ -101,6 +121,9 @@ impl Control {
             urgency: Urgency::new(topology),
             decided_at: None,
             answers: BTreeMap::new(),
+            places: config.racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect(),
+            sent: vec![Vec::new(); config.racks.len()],
+            turn_s: 0.0,
             counted: Marks::new(Duration::MAX),
             counts: Counts::default(),
             generation: Generation { epoch, counter: 0 },
@@ -116,10 +139,13 @@ impl Control {
             reload,
             begun,
             flex,
+            parent,
             config,
             clock,
             board,
-        }
+        };
+        control.put_hands();
+        control
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -174,15 +200,19 @@ impl Control {
         let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(&snapshot, arrived);
         let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
-        self.fleet.take_receipts();
-        self.health.fold(&snapshot, arrived);
-        let Some(rack) = self.config.racks.iter().find(|r| r.id == snapshot.rack) else { return false };
-        let seen = observe(rack, &snapshot);
+        self.automation.receipts(&self.fleet.take_receipts(), self.generation.epoch);
+        self.health.fold(&snapshot, arrived, &self.fleet);
+        let Some(place) = self.places.get(&snapshot.rack).copied() else { return false };
+        let seen = observe(&self.config.racks[place], &snapshot);
         if let Some(history) = self.histories.get_mut(&snapshot.rack) {
             let sample = Sample { power: seen.power, limit: seen.limit, utilization: seen.utilization };
             history.push(self.clock.unix(), sample);
         }
         let back = last.is_none_or(|l| l.gone);
+        if back {
+            // It knows nothing of what was sent to the agent before it.
+            self.sent[place].clear();
+        }
         let latest = Latest { snapshot: Arc::new(snapshot), arrived, gone: false };
         let event = self.urgency.see(&latest.snapshot);
         if let Some(event) = event {
@@ -227,7 +257,7 @@ impl Control {
             self.show(parts);
             return;
         }
-        self.decide_now(parts);
+        self.decide_and(To::All, parts);
         self.prepare();
         // As it was said: margins follow from that and from what came, see `Entry::Score`.
         for forecast in said.into_values() {
@@ -265,33 +295,15 @@ impl Control {
         self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| observe(r, s).power))).collect()
     }
 
-    /// The next message of a load-flexibility partner; never, without any.
-    pub(super) async fn partner(&mut self) -> Heard {
-        if let Some(heard) = async { self.flex.as_mut()?.next().await }.await {
-            return heard;
+    /// Decides between two periods: what must fall is sent at once, the rest with the next period.
+    pub(super) fn decide_now(&mut self, parts: &Parts) {
+        if self.is_warm() {
+            self.decide_and(To::Falls, parts);
         }
-        std::future::pending().await
-    }
-
-    /// Takes it in; true if it cannot wait for the next tick.
-    pub(super) fn hear_partner(&mut self, heard: Heard, parts: &Parts) -> bool {
-        let at = self.clock.unix();
-        let Some((text, urgent)) = self.flex.as_mut().map(|flex| flex.hear(heard, at)) else { return false };
-        self.note(parts, "flex", text);
-        urgent
-    }
-
-    /// When next a load target begins or ends by itself.
-    pub(super) fn next_target(&self) -> Option<Mono> {
-        let left = self.flex.as_ref()?.next_change(self.clock.unix())?;
-        Some(self.clock.now().after(left))
     }
 
     /// Decides with what is known, sends the Orders and tells everybody.
-    pub(super) fn decide_now(&mut self, parts: &Parts) {
-        if !self.is_warm() {
-            return;
-        }
+    fn decide_and(&mut self, to: To, parts: &Parts) {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let begun = self.clock.uptime();
         self.generation.counter += 1;
@@ -303,9 +315,12 @@ impl Control {
         if let Some(flex) = &mut self.flex {
             flex.limit(&mut self.decider, at);
         }
-        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.config.mode);
+        if let Some(line) = self.parent.as_mut().and_then(|parent| parent.limit(&mut self.decider, now, at)) {
+            self.note(parts, "parent", line);
+        }
+        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.mode());
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
-        self.send(&plan, parts);
+        self.send(&plan, to, parts);
         self.urgency.decided(&plan);
         self.decided_at = Some(now);
         parts.record.append(Entry::Plan(plan.clone()));
@@ -314,12 +329,20 @@ impl Control {
             let seen = racks.map(|(r, l)| (r.id.clone(), RackSeen::of(r, l, now, 3 * self.config.period))).collect();
             flex.tell(&plan, &seen, now, at);
         }
+        if plan.mode == Mode::Automatic && self.automation.decided(&plan, &self.advised, &self.fleet, now) {
+            tracing::error!(stops = ?self.automation.stops(), "the automation stops itself");
+            self.put_hands();
+        }
+        if let Some(parent) = &mut self.parent {
+            parent.tell(&plan, &self.latest, 3 * self.config.period, now, at);
+        }
         self.judge(parts);
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
             self.note(parts, event.kind, event.text);
         }
         self.plan = Some(Arc::new(plan));
         self.show(parts);
+        self.turn_s = (self.clock.uptime() - begun).as_secs_f64();
     }
 
     /// Puts the account of how good Forecasts turned out into the record.
@@ -337,52 +360,20 @@ impl Control {
         self.counts.missed_periods += 1;
     }
 
-    /// When the next decision that cannot wait may be made: at once, unless there was one just now.
+    /// When the next decision that cannot wait may be made: at once, unless there was one just now. On a site so
+    /// large that something happens all the time most of the time is left for hearing.
     pub(super) fn earliest(&self) -> Mono {
-        let gap = super::GATHER.max(Duration::from_secs_f64(2.0 * self.decide_s));
+        let gap = super::GATHER.max(Duration::from_secs_f64(4.0 * self.turn_s));
         self.decided_at.map_or(Mono::default(), |at| at.after(gap)).max(self.clock.now())
-    }
-
-    /// Makes the answers that go out with the next Plans. Not part of a decision: it must not delay one.
-    fn prepare(&mut self) {
-        self.answers.clear();
-        if self.config.mode == Mode::Automatic {
-            for Prepared { rack, when, gpu } in self.decider.answers(&self.fleet) {
-                self.answers.entry(rack).or_default().push((when, gpu));
-            }
-        }
-    }
-
-    fn send(&mut self, plan: &Plan, parts: &Parts) {
-        let stored = parts.record.stored();
-        for cap in &plan.caps {
-            let orders = match plan.mode {
-                Mode::Advisory => Vec::new(),
-                Mode::Automatic | Mode::Safe => {
-                    cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect()
-                }
-            };
-            let message = Downlink {
-                generation: plan.generation,
-                lease_ms: self.config.lease_ms,
-                stored: stored.get(&cap.rack).copied(),
-                held: Some(parts.record.take_held(&cap.rack)),
-                orders,
-                rebirth: false,
-            };
-            let ready = self.answers.get(&cap.rack).filter(|_| plan.mode == Mode::Automatic).into_iter().flatten();
-            let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
-            if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
-                self.counts.orders += message.orders.len() as u64;
-            }
-        }
     }
 
     fn judge(&mut self, parts: &Parts) {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let mut findings = self.health.findings(now, at);
+        findings.extend(self.automation.findings());
         findings.extend(self.policy.finding());
         findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
+        findings.extend(self.parent.iter().flat_map(|parent| parent.findings(now)));
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
             parts.record.append(Entry::Finding(finding.clone()));
@@ -401,14 +392,14 @@ impl Control {
     }
 
     /// A line for people: on the console, in the record, in the log.
-    fn note(&mut self, parts: &Parts, kind: &str, text: String) {
+    pub(super) fn note(&mut self, parts: &Parts, kind: &str, text: String) {
         let at: UnixMs = self.clock.unix();
         tracing::info!(kind, "{text}");
         parts.record.append(Entry::Note { at, kind: kind.to_owned(), text: text.clone() });
         self.board.events().push(at, kind, text);
     }
 
-    fn show(&mut self, parts: &Parts) {
+    pub(super) fn show(&mut self, parts: &Parts) {
         self.last = Picture {
             plan: self.plan.clone(),
             latest: self.latest.clone(),
@@ -417,7 +408,9 @@ impl Control {
             counts: self.counts.clone(),
             redundancy_cost: self.decider.redundancy_cost(),
             policy: self.policy.status().clone(),
+            hands: self.hands_state(),
             model: self.model.clone(),
+            parent: self.parent.as_ref().map(Parent::shown),
             learning: parts.learning.shown(),
             score: self.scoring.shown(),
             margins: self.scoring.margins(),
@@ -433,8 +426,12 @@ impl Control {
 
     /// Ends what the loop alone has.
     pub(super) async fn stop(&mut self) {
+        self.keeper.stop().await;
         if let Some(flex) = self.flex.take() {
             flex.stop().await;
+        }
+        if let Some(parent) = self.parent.take() {
+            parent.stop().await;
         }
     }
 

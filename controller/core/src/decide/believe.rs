@@ -28,6 +28,10 @@ pub(super) struct RackNow {
     pub demand: Watts,
     /// What it can take without any agent.
     pub worst: Watts,
+    /// What it can take while it gets no Orders.
+    pub taken: Watts,
+    /// At least half of its GPUs are held by their limits.
+    pub pressed: bool,
     /// The agent answers, so a new cap will take effect.
     pub reachable: bool,
     pub cooling: Option<Watts>,
@@ -92,7 +96,10 @@ impl Decider {
             memory.heat.see(belief, policy.coolant_limit_celsius);
         }
         let cooling = memory.heat.carried();
-        RackNow { power, quality, overhead, expected, demand, worst, reachable, cooling }
+        let known = belief.filter(|_| reachable && quality != Quality::Aged);
+        let pressed = known.is_some_and(|b| demand::pressed(b) * 2 >= spec.gpus as usize);
+        let taken = super::hands::without_orders(spec, belief, overhead).max(expected);
+        RackNow { power, quality, overhead, expected, demand, worst, taken, pressed, reachable, cooling }
     }
 }
 

@@ -143,7 +143,7 @@ impl Decider {
             let share = below.demand / (below.demand + more);
             limits.push((rating * (self.protection[i].allowed(response) * share), LimitKind::Redundancy));
         }
-        limits.extend(self.capped[i].map(|watts| (watts, LimitKind::External)));
+        limits.extend(self.most(i).map(|watts| (watts, LimitKind::External)));
         let lasting = self.stretch(i, spec, power, fleet, now);
         limits.extend(lasting.map(|watts| (watts, LimitKind::UpsOverload)));
         let least = |lasts: Watts, redundant: bool| {
@@ -152,7 +152,7 @@ impl Decider {
         };
         let ((limit, kind), (room, by), (alone, _)) = (least(lasts, true), least(eased, true), least(eased, false));
         // A battery does not come back by cooling down: nothing beyond is lent.
-        let ramp = match (lasting, self.capped[i]) {
+        let ramp = match (lasting, self.most(i)) {
             (Some(_), _) => room,
             _ if self.rebounds(now) => room,
             (None, Some(most)) => hot.max(room).min(most),

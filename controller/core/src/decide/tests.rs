@@ -6,7 +6,7 @@ use crate::topology::{FeedShare, NodeKind, RackSpec};
 use headroom_rack::{LimitKind, Quality, Reading, Signal, SignalPath, Snapshot};
 use proptest::prelude::*;
 
-const GENERATION: Generation = Generation { epoch: 1, counter: 1 };
+pub(super) const GENERATION: Generation = Generation { epoch: 1, counter: 1 };
 
 fn snapshot(rack: usize, gpu_power: f64, limit: f64, cord: Option<f64>) -> Snapshot {
     let at = UnixMs::new(1);
@@ -27,7 +27,7 @@ fn snapshot(rack: usize, gpu_power: f64, limit: f64, cord: Option<f64>) -> Snaps
     Snapshot { rack, boot: 1, seq: 1, at, historical: false, readings, receipts: Vec::new() }
 }
 
-fn fleet_at(powers: &[f64; 4], limits: &[f64; 4], now: Mono) -> Fleet {
+pub(super) fn fleet_at(powers: &[f64; 4], limits: &[f64; 4], now: Mono) -> Fleet {
     let mut fleet = Fleet::new(&row());
     for rack in 0..4 {
         let cord = (powers[rack] * 8.0 + 1700.0) / 2.0;
@@ -36,11 +36,11 @@ fn fleet_at(powers: &[f64; 4], limits: &[f64; 4], now: Mono) -> Fleet {
     fleet
 }
 
-fn decide(decider: &mut Decider, fleet: &Fleet, now: Mono) -> Plan {
+pub(super) fn decide(decider: &mut Decider, fleet: &Fleet, now: Mono) -> Plan {
     decider.decide(fleet, &BTreeMap::new(), now, UnixMs::new(now.as_ms()), GENERATION, Mode::Automatic)
 }
 
-fn gpu(plan: &Plan, rack: usize) -> f64 {
+pub(super) fn gpu(plan: &Plan, rack: usize) -> f64 {
     plan.caps[rack].gpus[0].1.get()
 }
 

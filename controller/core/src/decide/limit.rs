@@ -3,7 +3,7 @@
 use super::believe::RackNow;
 use super::cords::Live;
 use super::{Decider, OTHER_S};
-use crate::fleet::{Battery, Fleet, METER_TOLERANCE};
+use crate::fleet::{Battery, Fleet, METER_TOLERANCE, SILENT};
 use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec};
 use headroom_rack::{LimitKind, Mono, Quality, Watts};
 use std::time::Duration;
@@ -222,9 +222,11 @@ impl Decider {
     }
 
     /// How long a peak that is allowed now may last: twice the response time, or the lease of an Order and the
-    /// response, if whoever gave it dies the moment after.
+    /// response, if whoever gave it dies the moment after, or the time until an agent that hangs counts as silent
+    /// and the others have made room for it.
     fn alone(&self) -> Duration {
-        (self.policy.response * 2).max(self.policy.lease + self.policy.response)
+        let response = self.policy.response;
+        (response * 2).max(self.policy.lease + response).max(SILENT + response)
     }
 
     /// By how much a node may exceed its derated rating now so that what lasts stays at it, at least 1. A

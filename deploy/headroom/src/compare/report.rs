@@ -121,7 +121,7 @@ pub fn markdown(results: &Results) -> String {
     let _ = writeln!(
         out,
         "*Racks hosted*: the most with which, on every trace, nothing trips and at most {:.0} % of the wanted work is lost (not tried beyond \
-         {}); nameplate's is by its own rule. All other figures are with {} racks (nameplate: {}), all traces together. *Lost*: share of \
+         {}); nameplate's is by its own rule. All other figures are with {} racks, the most that ours and three-band both host but at least 30 % above nameplate (nameplate: {}), all traces together. *Lost*: share of \
          wanted work left undone, by the curve below. *To cap*: from an overload of the breaker to limits that end it.\n",
         setup.bound * 100.0,
         (setup.nameplate_racks as f64 * super::MOST_RACKS) as usize,

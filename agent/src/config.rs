@@ -176,7 +176,8 @@ pub struct ModbusDevice {
     pub poll: Duration,
     /// Time-out of one request.
     pub timeout: Duration,
-    /// How often its currents are read for the guard, when it watches this device's breaker.
+    /// How often it is read between two polls for what cannot wait: currents for the guard, and what prepared
+    /// answers depend on.
     pub guarded: Option<Duration>,
 }
 

@@ -159,7 +159,7 @@ impl Keeper {
             answers.iter().for_each(|answer| drop(self.failsafe.prepare(answer, &bounds, arrived)));
         }
         let board = &self.board;
-        self.failsafe.look(|device, signal| board.value(device, signal).map(|(value, _)| value), now);
+        self.failsafe.look(|device, signal| board.value(device, signal), now);
         self.tell_answering(now);
         let expired = self.failsafe.expire(now);
         if !expired.is_empty() {

@@ -6,6 +6,7 @@ use crate::bench;
 use crate::broker::Broker;
 use crate::config::{self, Config};
 use crate::curves;
+use crate::hands;
 use crate::policy;
 use crate::run::Files;
 use crate::stop;
@@ -91,11 +92,63 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         console: Option<SocketAddr>,
     },
+    /// Pin a node or rack to a limit, until it is released: room for a pinned rack is kept before all
+    /// others', and it is lowered only where a breaker would be in danger.
+    Pin {
+        /// The node or rack.
+        at: String,
+        /// Most that may flow through the node, or the rack's budget at its inlets, W.
+        watts: f64,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Put a node with all racks below it, or a rack, in advisory mode: decided and shown, not sent. Its
+    /// agents fall to their safe share.
+    Advise {
+        /// The node or rack.
+        at: String,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Give a node or rack back to the automation: no pin, no advisory mode.
+    Release {
+        /// The node or rack.
+        at: String,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Let an automation that stopped itself go on, after the cause was found.
+    Resume {
+        #[command(flatten)]
+        to: To,
+    },
+    /// What is set by hand, and what the automation's own breaker holds. Prints JSON.
+    Hands {
+        #[command(flatten)]
+        to: To,
+    },
     /// Measure this machine.
     Bench {
         #[command(subcommand)]
         what: Bench,
     },
+}
+
+/// The running controller.
+#[derive(Debug, clap::Args)]
+struct To {
+    /// The config file of the running controller: address and token are taken from it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Where the console listens, if not where the config says.
+    #[arg(long, value_name = "ADDRESS")]
+    console: Option<SocketAddr>,
+    /// Who asks, for the record.
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "")]
+    by: String,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -164,7 +217,25 @@ pub fn run(cli: Cli) -> ExitCode {
             Ok(config) => finish(block_on(ask::learn(&config, console, wish))),
             Err(why) => bad(&why),
         },
+        Command::Pin { at, watts, to } => {
+            hand(&to, Some(hands::Command::Pin { at, watts, by: to.by.clone(), note: to.note.clone() }))
+        }
+        Command::Advise { at, to } => {
+            hand(&to, Some(hands::Command::Advise { at, by: to.by.clone(), note: to.note.clone() }))
+        }
+        Command::Release { at, to } => {
+            hand(&to, Some(hands::Command::Release { at, by: to.by.clone(), note: to.note.clone() }))
+        }
+        Command::Resume { to } => hand(&to, Some(hands::Command::Resume { by: to.by.clone(), note: to.note.clone() })),
+        Command::Hands { to } => hand(&to, None),
         Command::Broker { listen, dir, port_file } => finish(block_on(broker(listen, dir, port_file))),
+    }
+}
+
+fn hand(to: &To, command: Option<hands::Command>) -> ExitCode {
+    match config::load(&to.config) {
+        Ok(config) => finish(block_on(ask::hands(&config, to.console, command.as_ref()))),
+        Err(why) => bad(&why),
     }
 }
 

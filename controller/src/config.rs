@@ -1,11 +1,14 @@
 //! The controller's config file: read strictly, every mistake at once. What the electrical tree
 //! says is in `config/tree.rs`; the meaning of a sound tree is `headroom-controller-core`'s.
 
+mod automation;
 mod broker;
 mod core;
 mod document;
 mod flex;
+mod group;
 mod learning;
+mod parent;
 mod policy;
 mod tree;
 
@@ -14,12 +17,14 @@ pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
 pub use flex::Flex;
 pub use learning::Learning;
+pub use parent::{Parent, ParentFeed};
 pub use policy::{PolicyFile, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
 use crate::influx::Token;
 use document::{Mistakes, Spot, Table};
 use headroom_controller_core::Rules;
+use headroom_controller_core::automation::Tolerance;
 use headroom_rack::{Celsius, Mode, RackId, Watts};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,6 +52,10 @@ pub struct Config {
     pub record: crate::record::Options,
     /// Where the console and the interfaces listen.
     pub listen: SocketAddr,
+    /// Who has it may command from another machine.
+    pub token: Option<Token>,
+    /// When the automation stops itself.
+    pub automation: Tolerance,
     /// The forecaster.
     pub model: Model,
     /// Trainings on this controller's own record, if any.
@@ -57,6 +66,8 @@ pub struct Config {
     pub influx: Option<crate::influx::Options>,
     /// The load-flexibility partners, if any.
     pub flex: Option<Flex>,
+    /// The controller above, if any.
+    pub parent: Option<Parent>,
     /// How caps are decided.
     pub policy: PolicySpec,
     /// All of the policy, with what changes by the time of day.
@@ -252,7 +263,10 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     }
     let broker = broker::read(&root.table("broker"), m);
     let record = record(&root.table("record"), m);
-    let listen = listen(&root.table("serve"), m);
+    let serve = root.table("serve");
+    let token = secret(&serve, "token_env", false, m).map(Token::new);
+    let listen = listen(&serve, m);
+    let automation = automation::read(&root.table("automation"), m);
     let model = model(&root.table("model"), m);
     let learning = learning::read(&root.table("learning"), record.as_ref(), &model, m);
     let alerts = root.table("alerts");
@@ -264,6 +278,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
     let tree = plant(file, root, bands, m);
     let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
+    let parent = parent::read(&root.table("parent"), broker.as_ref(), &tree, m);
     sound(&tree, m)?;
     if let Some(path) = &policy_file {
         // Once more, now that it is known what it may name.
@@ -279,11 +294,14 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         broker: broker?,
         record: record?,
         listen: listen?,
+        token,
+        automation,
         model,
         learning,
         webhook,
         influx,
         flex,
+        parent,
         policy: policy.spec,
         rules: policy.rules,
         policy_file,

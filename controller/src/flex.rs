@@ -10,13 +10,13 @@ pub mod jws;
 pub mod key;
 pub mod message;
 mod session;
-mod store;
 
 pub use session::{Ends, Voice};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::stop::{self, Stop, Stopper};
+use crate::kept::Keeper;
+use crate::stop::Stop;
 use desk::{Desk, RackSeen};
 use gate::Heard;
 use headroom_controller_core::{Decider, Topology};
@@ -24,8 +24,6 @@ use headroom_rack::{Finding, Mono, Plan, RackId, UnixMs};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 /// Partners cannot be reached for so long: somebody should know.
 const UNREACHABLE: Duration = Duration::from_secs(60);
@@ -34,9 +32,7 @@ const UNREACHABLE: Duration = Duration::from_secs(60);
 pub struct Flex {
     desk: Desk,
     ends: Ends,
-    states: watch::Sender<desk::State>,
-    keeper: JoinHandle<()>,
-    keeper_stop: Stopper,
+    keeper: Keeper<desk::State>,
     alone_since: Option<(Mono, UnixMs)>,
 }
 
@@ -44,16 +40,11 @@ impl Flex {
     /// Starts it, if the config has it. `None`: it has not.
     pub fn start(config: &Config, topology: &Topology, clock: Clock, stop: Stop) -> Option<Self> {
         let flex = config.flex.as_ref()?;
-        let path = config.record.dir.join("flex/state.json");
-        let state = store::load(&path);
-        let (states, saved) = watch::channel(state.clone());
-        let (keeper_stop, keeper_stopped) = stop::channel();
+        let (keeper, state) = Keeper::open(config.record.dir.join("flex/state.json"), "the load targets");
         Some(Self {
             desk: Desk::new(flex.desk.clone(), topology.clone(), state),
             ends: session::start(&flex.broker, flex.voice(), flex.gate.clone(), clock, stop),
-            states,
-            keeper: store::keep(path, saved, keeper_stopped),
-            keeper_stop,
+            keeper,
             alone_since: None,
         })
     }
@@ -135,14 +126,13 @@ impl Flex {
 
     fn save(&mut self) {
         if let Some(state) = self.desk.to_save() {
-            self.states.send_replace(state);
+            self.keeper.save(state);
         }
     }
 
     /// Ends after the loop, with everything kept.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let _ = self.ends.task.await;
-        self.keeper_stop.stop();
-        let _ = self.keeper.await;
+        self.keeper.stop().await;
     }
 }

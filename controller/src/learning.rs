@@ -8,11 +8,8 @@
 //!   +--------+------------+-----------+-----------+      in use -> drifted -> the one before, or the baseline
 //! ```
 
-mod access;
 mod process;
 mod worker;
-
-pub use access::{Denied, Headers, may_command};
 
 use crate::clock::Clock;
 use crate::config::Config;

@@ -7,16 +7,15 @@ mod inbox;
 pub use inbox::{Drops, LinkEvent};
 
 use crate::clock::Clock;
-use crate::http;
+use crate::session;
 use crate::stop::Stop;
 use headroom_rack::{Generation, RackId};
 use headroom_tls::BrokerTls;
 use headroom_wire::{Downlink, Kind, topic};
 use inbox::Inbox;
-use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, Packet, PublishOptions, QoS};
+use rumqttc::{AsyncClient, ConnectionError, LastWill, Publish, PublishOptions, QoS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -98,19 +97,17 @@ impl Link {
         let shared = Arc::new(Shared::default());
         let link = Self { client, site: options.site.clone(), shared: Arc::clone(&shared) };
         let inbox = Inbox::new(&options.site, &options.name, &options.racks);
-        let task = Session {
+        let listener = Session {
             link: link.clone(),
-            eventloop,
             inbox,
             events,
             clock,
-            stop,
             subscriptions: vec![topic::site_filter(&options.site), state_topic.clone()],
             state_topic,
             online: presence(true),
             offline: presence(false),
         };
-        let join = tokio::spawn(task.run());
+        let join = tokio::spawn(session::keep(link.client.clone(), eventloop, listener, stop));
         (link, receiver, join)
     }
 
@@ -163,49 +160,16 @@ impl Link {
 
 struct Session {
     link: Link,
-    eventloop: EventLoop,
     inbox: Inbox,
     events: mpsc::Sender<LinkEvent>,
     clock: Clock,
-    stop: Stop,
     subscriptions: Vec<String>,
     state_topic: String,
     online: String,
     offline: String,
 }
 
-impl Session {
-    async fn run(mut self) {
-        let mut failures = 0;
-        loop {
-            let polled = tokio::select! {
-                polled = self.eventloop.poll() => polled,
-                () = self.stop.requested() => break,
-            };
-            match polled {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    failures = 0;
-                    self.connected();
-                }
-                Ok(Event::Incoming(Packet::Publish(message))) => {
-                    let name = String::from_utf8_lossy(&message.topic).into_owned();
-                    self.received(&name, &message.payload);
-                }
-                Ok(_) => {}
-                Err(why) => {
-                    failures += 1;
-                    self.lost(&why, failures);
-                    let pause = http::pause(failures, Duration::from_millis(100), Duration::from_secs(5));
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = self.stop.requested() => break,
-                    }
-                }
-            }
-        }
-        self.goodbye().await;
-    }
-
+impl session::Listener for Session {
     fn connected(&mut self) {
         tracing::info!("connected to the broker");
         self.link.shared.connected.store(true, Ordering::Relaxed);
@@ -227,7 +191,8 @@ impl Session {
         }
     }
 
-    fn received(&mut self, name: &str, payload: &[u8]) {
+    fn heard(&mut self, name: &str, message: &Publish) {
+        let payload = &message.payload[..];
         if name == self.state_topic {
             // The will of our own earlier connection may arrive after our birth.
             if payload == self.offline.as_bytes() || payload.windows(14).any(|w| w == b"\"online\":false") {
@@ -245,6 +210,17 @@ impl Session {
         }
     }
 
+    /// Says that we are gone, so that the will is not needed.
+    fn goodbye(&mut self) -> bool {
+        let connected = self.link.is_connected();
+        if connected {
+            self.say(self.offline.clone());
+        }
+        connected
+    }
+}
+
+impl Session {
     fn say(&self, presence: String) {
         let options = PublishOptions::at_least_once().retained();
         if let Err(why) = self.link.client.try_publish(self.state_topic.clone(), presence, options) {
@@ -256,18 +232,5 @@ impl Session {
         if self.events.try_send(event).is_err() {
             self.link.shared.drops.count("queue_full");
         }
-    }
-
-    /// Says that we are gone, so that the will is not needed, and leaves.
-    async fn goodbye(mut self) {
-        if !self.link.is_connected() {
-            return;
-        }
-        self.say(self.offline.clone());
-        if self.link.client.try_disconnect().is_err() {
-            return;
-        }
-        let leave = async { while self.eventloop.poll().await.is_ok() {} };
-        let _ = tokio::time::timeout(Duration::from_secs(2), leave).await;
     }
 }

@@ -50,8 +50,12 @@ pub struct Picture {
     pub redundancy_cost: headroom_rack::Watts,
     /// The policy in force.
     pub policy: crate::policy::Status,
+    /// What stands over the automation.
+    pub hands: crate::hands::State,
     /// The forecaster.
     pub model: ModelStatus,
+    /// The controller above, if any.
+    pub parent: Option<crate::parent::Shown>,
     /// Trainings and the model in use.
     pub learning: learning::Shown,
     /// How good Forecasts turned out so far.

@@ -2,6 +2,7 @@
 //! the order that loses nothing. What the loop does each period is in `run/control.rs`.
 
 mod control;
+mod obey;
 mod scoring;
 
 use crate::alert::{self, Alerts};
@@ -10,9 +11,11 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::flex::Flex;
 use crate::forecaster::Forecaster;
+use crate::hands;
 use crate::influx::Influx;
 use crate::learning::{self, Learning};
 use crate::link::{self, Link, LinkEvent};
+use crate::parent::Parent;
 use crate::picture::Board;
 use crate::record::{Record, Recovery};
 use crate::serve::{self, Window};
@@ -75,7 +78,14 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
         .context("the forecaster's threads cannot be started")?;
     let learning = Learning::start(&config, clock, &forecaster).context("the learning thread cannot be started")?;
     let board = Arc::new(Board::default());
-    let window = Window { config: Arc::clone(&config), board: Arc::clone(&board), clock, learning: learning.handle() };
+    let (hand, asked) = hands::Handle::channel();
+    let window = Window {
+        config: Arc::clone(&config),
+        board: Arc::clone(&board),
+        clock,
+        learning: learning.handle(),
+        hands: hand,
+    };
     let server = tokio::spawn(serve::serve(listener, window, stop.clone()));
     tracing::info!(console = %format!("http://{address}/"), mode = ?config.mode, "the controller runs");
     if let Some(path) = &files.port_file {
@@ -94,7 +104,9 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     let hangups = tokio::spawn(stop::hangups(Arc::clone(&reload)));
     let (link, events, session) = Link::start(options, clock, stop.clone());
     let flex = Flex::start(&config, &topology, clock, stop.clone());
-    let mut control = Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board), reload, flex);
+    let outside = (flex, Parent::start(&config, clock, stop.clone()));
+    let mut control =
+        Control::new(Arc::clone(&config), clock, &topology, &recovery, Arc::clone(&board), reload, outside);
     let parts = Parts { link, record, forecaster, learning: learning.handle(), alerts, influx };
 
     let signals = tokio::spawn(async move {
@@ -104,7 +116,7 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
         }
         stopper.stop();
     });
-    circle(&mut control, &parts, events, stop).await;
+    circle(&mut control, &parts, events, asked, stop).await;
     control.keep_score(&parts);
     signals.await.context("waiting for signals failed")?;
     hangups.abort();
@@ -136,12 +148,18 @@ fn tell(recovery: &Recovery, config: &Config) {
 
 /// Hears and decides until the stop. The next deadline is the last one plus the period, whatever
 /// the work took; events that cannot wait bring a decision of their own.
-async fn circle(control: &mut Control, parts: &Parts, mut events: mpsc::Receiver<LinkEvent>, mut stop: Stop) {
+async fn circle(
+    control: &mut Control,
+    parts: &Parts,
+    mut events: mpsc::Receiver<LinkEvent>,
+    mut asked: mpsc::Receiver<hands::Asked>,
+    mut stop: Stop,
+) {
     let clock = control.clock();
     let mut tick = clock.now().after(control.period());
     let mut urgent: Option<Mono> = None;
     loop {
-        let due = [urgent, control.next_target()].into_iter().flatten().fold(tick, Mono::min);
+        let due = [urgent, control.next_change()].into_iter().flatten().fold(tick, Mono::min);
         tokio::select! {
             biased;
             () = stop.requested() => return,
@@ -160,11 +178,12 @@ async fn circle(control: &mut Control, parts: &Parts, mut events: mpsc::Receiver
                     control.note_missed();
                 }
             }
-            heard = control.partner() => {
-                if control.hear_partner(heard, parts) {
+            heard = control.outside() => {
+                if control.hear_outside(heard, parts) {
                     control.decide_now(parts);
                 }
             }
+            Some(asked) = asked.recv() => control.obey(asked, parts),
             Some(event) = events.recv() => {
                 if control.hear(event, parts) && urgent.is_none() {
                     urgent = Some(control.earliest());
@@ -184,6 +203,9 @@ async fn finish(
 ) -> anyhow::Result<()> {
     let mut clean = session.await.is_ok();
     control.stop().await;
+    // A training on the record ends before the record does, and what it came to is still written.
+    tokio::task::spawn_blocking(move || learning.stop()).await.context("ending the learning thread failed")?;
+    control.keep_notes(&parts);
     let Parts { record, alerts, influx, .. } = parts;
     if let Some(influx) = influx {
         control.ended_influx(influx.stop().await);
@@ -191,8 +213,6 @@ async fn finish(
     if let Some(alerts) = alerts {
         control.ended_alerts(alerts.stop().await);
     }
-    // A training on the record ends before the record does.
-    tokio::task::spawn_blocking(move || learning.stop()).await.context("ending the learning thread failed")?;
     let stats = tokio::task::spawn_blocking(move || record.close()).await.context("closing the record failed")?;
     control.ended_record(stats);
     // A browser may keep its connection open: it does not hold up the stop.

@@ -1,9 +1,12 @@
 //! The HTTP interfaces: console, state, events, history, forecasts, metrics. Reads the picture and
-//! changes nothing, but for `POST /api/learning`, which asks for a training or a step back.
+//! changes nothing, but for `POST /api/learning`, which asks for a training or a step back, and `POST /api/hands`,
+//! by which people pin, advise, release and resume.
 
+use crate::access::{self, Denied};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::learning::{self, Command, Denied, NotNow};
+use crate::hands;
+use crate::learning::{self, Command, NotNow};
 use crate::picture::Board;
 use crate::stop::Stop;
 use crate::{metrics, view};
@@ -34,6 +37,8 @@ pub struct Window {
     pub clock: Clock,
     /// On-site learning.
     pub learning: learning::Handle,
+    /// Where people's commands go.
+    pub hands: hands::Handle,
 }
 
 /// Serves until `stop`.
@@ -55,6 +60,7 @@ fn router(window: Window) -> Router {
         .route("/api/history", get(history))
         .route("/api/forecasts", get(forecasts))
         .route("/api/learning", get(learning).post(learn))
+        .route("/api/hands", get(hands).post(hand))
         .route("/api/summary", get(summary))
         .with_state(window)
 }
@@ -119,23 +125,10 @@ async fn learn(
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
-    let seen = learning::Headers {
-        host: text("host"),
-        content_type: text("content-type"),
-        authorization: text("authorization"),
-        forwarded: ["forwarded", "x-forwarded-for", "via"].iter().any(|name| headers.contains_key(*name)),
-    };
-    let token = window.config.learning.as_ref().and_then(|l| l.token.as_ref());
-    let refuse = |code: StatusCode, why: String| {
-        tracing::warn!(%peer, why, "a command to the learning was refused");
-        (code, Json(serde_json::json!({ "error": why }))).into_response()
-    };
-    match learning::may_command(peer, seen, token) {
-        Ok(()) => {}
-        Err(why @ Denied::Form) => return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_string()),
-        Err(why @ Denied::Token) => return refuse(StatusCode::UNAUTHORIZED, why.to_string()),
-        Err(why @ Denied::Elsewhere) => return refuse(StatusCode::FORBIDDEN, why.to_string()),
+    let refuse = |code: StatusCode, why: String| refuse(peer, "learning", code, &why);
+    let learning = window.config.learning.as_ref().and_then(|l| l.token.as_ref());
+    if let Err((code, why)) = may_command(peer, &headers, learning.or(window.config.token.as_ref())) {
+        return refuse(code, why);
     }
     let command = match serde_json::from_str(&body) {
         Ok(Wish { what: Word::Now }) => Command::Now,
@@ -153,6 +146,63 @@ async fn learn(
         Err(why @ NotNow::Busy(_)) => refuse(StatusCode::CONFLICT, why.to_string()),
         Err(why @ NotNow::Deaf) => refuse(StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
     }
+}
+
+async fn hands(State(window): State<Window>) -> Response {
+    fresh(Json(&window.board.picture().hands))
+}
+
+/// `{"do": "pin", "at": "rack-1", "watts": 4000}`, and `advise`, `release`, `resume`.
+async fn hand(
+    State(window): State<Window>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let refuse = |code: StatusCode, why: String| refuse(peer, "hands", code, &why);
+    let learning = window.config.learning.as_ref().and_then(|l| l.token.as_ref());
+    if let Err((code, why)) = may_command(peer, &headers, window.config.token.as_ref().or(learning)) {
+        return refuse(code, why);
+    }
+    let command = match serde_json::from_str(&body) {
+        Ok(command) => command,
+        Err(why) => {
+            let example = r#"{"do": "pin", "at": "rack-1", "watts": 4000}"#;
+            return refuse(StatusCode::BAD_REQUEST, format!("send something like {example}: {why}"));
+        }
+    };
+    match window.hands.ask(command, peer).await {
+        Ok(()) => fresh(Json(&window.board.picture().hands)),
+        Err(why @ hands::Refused::Wrong(_)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()),
+        Err(why @ hands::Refused::Busy) => refuse(StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
+    }
+}
+
+fn may_command(
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    token: Option<&crate::influx::Token>,
+) -> Result<(), (StatusCode, String)> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let seen = access::Headers {
+        host: text("host"),
+        content_type: text("content-type"),
+        authorization: text("authorization"),
+        forwarded: ["forwarded", "x-forwarded-for", "via"].iter().any(|name| headers.contains_key(*name)),
+    };
+    access::may_command(peer, seen, token).map_err(|why| {
+        let code = match why {
+            Denied::Form => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Denied::Token => StatusCode::UNAUTHORIZED,
+            Denied::Elsewhere => StatusCode::FORBIDDEN,
+        };
+        (code, why.to_string())
+    })
+}
+
+fn refuse(peer: SocketAddr, what: &str, code: StatusCode, why: &str) -> Response {
+    tracing::warn!(%peer, what, why, "a command was refused");
+    (code, Json(serde_json::json!({ "error": why }))).into_response()
 }
 
 #[derive(Deserialize)]

@@ -45,6 +45,8 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         "generation": plan.map(|p| p.generation.to_string()),
         "model": model(picture),
         "policy": picture.policy,
+        "hands": picture.hands,
+        "parent": picture.parent,
         "learning": picture.learning,
         "loop": {
             "missed_periods": picture.counts.missed_periods,

@@ -169,6 +169,14 @@ impl Row {
             .collect()
     }
 
+    /// What both feeds draw by the plant itself, W.
+    pub fn drawn(&self) -> f64 {
+        let truth = self.plant.truth();
+        let phases = (1..=3).map(|l| format!("ups_output_power_l{l}_watts"));
+        let of = |rack: &str, ups: &str| -> f64 { phases.clone().filter_map(|p| truth[rack][ups][&p].as_f64()).sum() };
+        of("rack-1", "ups-a") + of("rack-2", "ups-b")
+    }
+
     /// Every log, for a message.
     pub fn logs(&self) -> String {
         let mut text = String::new();

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 /// The contract of the design: met within 10 s, held within 2 %.
 const MET_WITHIN: Duration = Duration::from_secs(10);
 const HELD_WITHIN: f64 = 0.02;
-const LASTS: Duration = Duration::from_secs(25);
+const LASTS: Duration = Duration::from_secs(40);
+/// And released without more than this above what flowed before.
+const OVERSHOOT: f64 = 0.03;
 
 /// Four racks whose load swings little, under breakers that carry all of it.
 fn scenario() -> String {
@@ -156,12 +158,15 @@ fn a_signed_target_is_met_held_and_released_and_a_forged_one_changes_nothing() {
     eprintln!("target {target:.0} W of {before:.0} W: met after {met:?}, held {least:.0} to {most:.0} W");
     assert!(met.is_some_and(|t| t < MET_WITHIN), "met after {met:?}");
     assert!(most <= target * (1.0 + HELD_WITHIN), "{most:.0} W over {target:.0} W");
-    // Under the target only as far as what the config says of a rack's other power is a guess.
     let mean = held.iter().sum::<f64>() / held.len() as f64;
-    assert!(mean > 0.8 * target, "held at {mean:.0} W, not {target:.0} W");
+    eprintln!("mean {mean:.0} W, {:.1} % of the target", mean / target * 100.0);
+    assert!(mean >= target * 0.93, "held at {mean:.0} W, not {target:.0} W");
     let back = settled(&row);
     let overshoot = mean_over(&row, Duration::from_secs(5)).max(back);
-    assert!(back > 0.95 * before && overshoot < 1.05 * before, "{before:.0} W came back as {overshoot:.0} W");
+    assert!(
+        back > (1.0 - OVERSHOOT) * before && overshoot < (1.0 + OVERSHOOT) * before,
+        "{before:.0} W came back as {overshoot:.0} W"
+    );
 
     let events = ["target_set", "start_ramp_down", "end_ramp_down", "start_ramp_up", "end_ramp_up"];
     let told = until("every event of the target", || {

@@ -111,8 +111,9 @@ impl Failsafe {
         Ok(())
     }
 
-    /// Looks whether a condition holds that there is an answer to; `value` is a fresh value of a signal.
-    pub fn look(&mut self, value: impl Fn(&DeviceId, Signal) -> Option<f64>, now: Mono) {
+    /// Looks whether a condition holds that there is an answer to; `value` is a known value
+    /// of a signal and its age.
+    pub fn look(&mut self, value: impl Fn(&DeviceId, Signal) -> Option<(f64, Duration)>, now: Mono) {
         self.conditions.look(self.ready.keys(), value, now);
     }
 
@@ -339,8 +340,8 @@ mod tests {
         Answer { when: Condition::InletDead(DeviceId::new(when).unwrap()), order: order(gpu, watts, counter, lease_ms) }
     }
 
-    fn dead(device: &'static str) -> impl Fn(&DeviceId, Signal) -> Option<f64> {
-        move |d, signal| (d.as_str() == device && signal == Signal::PduVoltageL1).then_some(0.0)
+    fn dead(device: &'static str) -> impl Fn(&DeviceId, Signal) -> Option<(f64, Duration)> {
+        move |d, signal| (d.as_str() == device && signal == Signal::PduVoltageL1).then_some((0.0, Duration::ZERO))
     }
 
     #[test]

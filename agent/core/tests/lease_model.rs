@@ -8,6 +8,7 @@ use headroom_rack::{Answer, Condition, DeviceId, Generation, Mono, Order, Settin
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 const SAFE: Watts = Watts::new(400.0);
 const BOUNDS: Bounds = Bounds { min: Watts::new(200.0), max: Watts::new(700.0) };
@@ -60,7 +61,8 @@ impl Subject for Failsafe {
     }
 
     fn look(&mut self, dead: bool, now: Mono) {
-        Self::look(self, |_, signal| (signal == Signal::PduVoltageL1).then_some(if dead { 0.0 } else { 230.0 }), now);
+        let volts = (if dead { 0.0 } else { 230.0 }, Duration::ZERO);
+        Self::look(self, |_, signal| (signal == Signal::PduVoltageL1).then_some(volts), now);
         self.expire(now);
     }
 

@@ -85,8 +85,8 @@ fn root(
         }
     }
     let control = t.table(m, "control", control);
-    if let Some(control) = control.filter(|c| c.enabled && c.breaker.is_some()) {
-        for device in modbus.iter_mut().filter(|d| d.profile.class == Class::Pdu) {
+    if let Some(control) = control.filter(|c| c.enabled) {
+        for device in modbus.iter_mut().filter(|d| matches!(d.profile.class, Class::Pdu | Class::Ups)) {
             device.guarded = Some(control.guard_period.max(Duration::from_millis(device.profile.link.fastest_ms)));
         }
     }

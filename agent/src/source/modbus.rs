@@ -19,8 +19,18 @@ use tokio::task::JoinHandle;
 /// protocol v1.1b3, chapter 7).
 const ILLEGAL_ADDRESS: u8 = 2;
 const ILLEGAL_VALUE: u8 = 3;
-/// What the guard watches a breaker by.
-const GUARDED: &[Signal] = &[Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3];
+/// What the guard watches a breaker by, what the conditions of prepared answers are seen by, and the power whose
+/// rise the controller shall know at once.
+const URGENT: &[Signal] = &[
+    Signal::PduCurrentL1,
+    Signal::PduCurrentL2,
+    Signal::PduCurrentL3,
+    Signal::PduVoltageL1,
+    Signal::PduVoltageL2,
+    Signal::PduVoltageL3,
+    Signal::PduPower,
+    Signal::UpsOnBattery,
+];
 
 /// The buses that are served, one task each, until this is dropped.
 pub struct Buses {
@@ -83,7 +93,7 @@ async fn serve(
         .into_iter()
         .map(|d| {
             let s = Schedule::new(&d.profile, d.poll, clock.now());
-            let s = d.guarded.map_or(s.clone(), |period| s.glancing(&d.profile, GUARDED, period));
+            let s = d.guarded.map_or(s.clone(), |period| s.glancing(&d.profile, URGENT, period));
             (d, s)
         })
         .collect();
@@ -190,7 +200,7 @@ async fn poll(
     outcome
 }
 
-/// Reads for the guard. What fails here is left to the next poll: a value only grows older.
+/// Reads what cannot wait. What fails here is left to the next poll: a value only grows older.
 async fn glance(bus: &mut impl RegisterBus, device: &ModbusDevice, spans: Vec<Span>, board: &Board) -> bool {
     let mut registers = Registers::new();
     for span in spans {
@@ -204,7 +214,7 @@ async fn glance(bus: &mut impl RegisterBus, device: &ModbusDevice, spans: Vec<Sp
         pause(device).await;
     }
     let at = board.clock().wall();
-    let guarded = device.profile.points.iter().filter(|p| GUARDED.contains(&p.signal));
+    let guarded = device.profile.points.iter().filter(|p| URGENT.contains(&p.signal));
     let read = guarded.map(|p| (p.signal, decode(p, &registers, at))).filter(|(_, reading)| reading.value.is_ok());
     board.put(&device.device, read);
     true

@@ -14,6 +14,7 @@
 //!   demands is lent out as room to ramp, but only as far as a ramp of everybody to the lent caps
 //!   at once would still leave twice the response time before any trip.
 //! * **shape**: tighten at once, release slowly, ignore trifles.
+//!   GPUs on their way to overheat are kept from it, each by itself ([`heat`]).
 //! * **explain**: each cap names the node that bound it, the kind of limit and the margin.
 //!
 //! Each step walks racks and the nodes above them once: the time grows with their number, not with
@@ -22,9 +23,12 @@
 mod answer;
 mod believe;
 mod cords;
+mod hands;
+mod heat;
 mod limit;
 mod outside;
 mod shape;
+mod slack;
 
 pub use answer::Prepared;
 
@@ -35,6 +39,7 @@ use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
 use cords::Wiring;
+use hands::Over;
 use headroom_rack::{DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
 use limit::{Hold, NodeNow};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,8 +55,6 @@ const NEAR: f64 = 1.05;
 /// Losses, fans and cooling change slowly; what two meters read half a second apart on a swinging
 /// load differ by does not, and must not move a cap. Time constant, s.
 const OTHER_S: f64 = 15.0;
-/// The name under which a Plan speaks of a ceiling of the policy.
-const RULED: &str = "policy";
 
 /// The decision with its memory: trip images, demands held, budgets given.
 #[derive(Debug, Clone)]
@@ -73,6 +76,8 @@ pub struct Decider {
     battery: Vec<Option<Mono>>,
     /// What the policy lets flow through each node, if it says.
     capped: Vec<Option<Watts>>,
+    /// What a person lets flow through each node, if one says.
+    pinned: Vec<Option<Watts>>,
     /// What somebody outside may limit; the site as a whole comes first.
     groups: Vec<outside::Group>,
     /// For the answers that lie ready.
@@ -83,7 +88,6 @@ pub struct Decider {
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
-    ruled: NodeId,
     /// What the survival of a loss cost in the last decision.
     surviving: Watts,
     last: Option<Mono>,
@@ -122,6 +126,8 @@ fn capped(topology: &Topology, policy: &Policy) -> Vec<Option<Watts>> {
 struct RackMemory {
     /// What the policy says of it.
     wanted: Wanted,
+    /// What stands over it.
+    over: Over,
     demand: Option<Watts>,
     gpu_limit: Option<Watts>,
     /// When its limit was last lowered.
@@ -132,6 +138,7 @@ struct RackMemory {
     overhead: Option<Watts>,
     /// Power its GPUs draw beyond limits they do not keep.
     unruly: Watts,
+    heat: heat::Heat,
 }
 
 impl Decider {
@@ -148,6 +155,7 @@ impl Decider {
             paths: outside::paths(&topology, &groups, &vec![true; topology.racks().len()]),
             racks: topology.racks().iter().map(remember).collect(),
             capped: capped(&topology, &policy),
+            pinned: vec![None; count],
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; count],
             battery: vec![None; count],
@@ -162,7 +170,6 @@ impl Decider {
             groups,
             kept: answer::Kept::default(),
             targeted: None,
-            ruled: NodeId::new(RULED).expect("invariant: the word is an id"),
             last: None,
         }
     }
@@ -240,7 +247,7 @@ impl Decider {
         let nodes = self.limit(fleet, &racks, &live, now, dt_s);
         let held = self.hold(&racks, &nodes);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i])).collect();
-        let outside = self.outside(&nodes, &racks);
+        let outside = self.outside(&nodes, &racks, dt_s);
         let room = |limit: fn(&NodeNow) -> Watts, held_to: fn(&Hold) -> f64| -> Vec<f64> {
             let nodes = nodes.iter().map(|n| (limit(n) - n.other).get());
             nodes.chain(held.iter().map(held_to)).chain(outside.iter().copied()).collect()
@@ -248,21 +255,37 @@ impl Decider {
         let rooms = room(|n| n.limit, |h| h.limit);
         let grants = allocate(&rooms, &asks);
         self.surviving = self.price(&nodes, &held, &grants, || allocate(&room(|n| n.alone, |h| h.alone), &asks));
+        let taken = self.taken(&asks, &racks);
+        let given = taken.as_ref().map(|asks| allocate(&rooms, asks));
+        let (asks, given) = (taken.unwrap_or(asks), given.unwrap_or_else(|| grants.clone()));
+        // Whoever gets no Orders is shown what it would get.
+        let grants: Vec<Grant> = self
+            .racks
+            .iter()
+            .zip(grants.into_iter().zip(&given))
+            .map(|(memory, (would, given))| if memory.over.advised { would } else { *given })
+            .collect();
         for ((memory, grant), rack) in self.racks.iter_mut().zip(&grants).zip(&racks) {
             if grant.bound_by.is_some() && grant.watts < rack.power.get() * NEAR {
                 memory.bound = Some(now);
             }
         }
-        let lent = self.lend(&racks, &grants, &asks, &room(|n| n.ramp, |h| h.ramp), now);
+        let lent = self.lend(&racks, &given, &asks, &room(|n| n.ramp, |h| h.ramp), now);
         self.keep(&racks, &asks, rooms, nodes.iter().map(|n| n.power).collect());
         let caps = racks
             .iter()
             .enumerate()
             .map(|(i, rack)| {
                 let spec = &topology.racks()[i];
-                let budget = if mode == Mode::Safe { spec.at(spec.safe_gpu) } else { Watts::new(lent[i]) };
+                let over = self.racks[i].over;
+                let free = if over.advised { grants[i].watts } else { lent[i] };
+                // Stopped, it still lowers what a breaker does not carry.
+                let most = if mode == Mode::Safe || over.safe { spec.at(spec.safe_gpu).get() } else { f64::INFINITY };
+                let budget = Watts::new(free.min(most));
                 let gpu = self.shape(i, rack, budget, now, dt_s);
-                self.explain(i, rack, &grants[i], gpu, &nodes, &held)
+                let mut cap = self.explain(i, rack, &grants[i], gpu, &nodes, &held);
+                self.keep_cool(i, rack, &mut cap);
+                cap
             })
             .collect();
         let nodes = topology
@@ -302,7 +325,15 @@ impl Decider {
         // A rack nobody can reach takes what it takes; the others have to make room.
         let floor = if rack.reachable { floor } else { rack.worst.max(floor) };
         let cooled = rack.cooling.map_or(rack.demand, |c| rack.demand.min(c)).min(most);
-        Ask { floor: floor.get(), demand: cooled.max(floor).get(), weight: wanted.weight, band: wanted.band, shares }
+        let demand =
+            self.racks[index].over.pin.map_or(cooled, |pin| rack.cooling.map_or(pin, |c| pin.min(c)).min(most));
+        Ask {
+            floor: floor.get(),
+            demand: demand.max(floor).get(),
+            weight: wanted.weight,
+            band: self.rank(index),
+            shares,
+        }
     }
 
     /// What is left over becomes room to ramp, most important bands first, up to what a sudden ramp
@@ -317,7 +348,8 @@ impl Decider {
                 let full = self.racks[i].wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
                 let top = rack.cooling.map_or(full, |c| full.min(c)).get();
                 let bound = self.racks[i].bound.is_some_and(|at| now.since(at) < LEND_AFTER);
-                let demand = if bound { grant.watts } else { top.max(grant.watts) };
+                let stands = bound || self.racks[i].over.pin.is_some() || self.racks[i].over.advised;
+                let demand = if stands { grant.watts } else { top.max(grant.watts) };
                 Ask { floor: grant.watts, demand, ..ask.clone() }
             })
             .collect();

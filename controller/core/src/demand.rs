@@ -15,6 +15,13 @@ const GROWTH_WATTS: f64 = 10.0;
 /// Demand falls by this share of the nameplate in a second.
 const DECAY_PER_S: f64 = 0.04;
 
+/// How many GPUs are held by their limits.
+pub fn pressed(belief: &RackBelief) -> usize {
+    let is_held =
+        |gpu: &&GpuBelief| matches!((gpu.power, gpu.limit), (Ok(power), Some(limit)) if power >= limit * AT_LIMIT);
+    belief.gpus.iter().filter(is_held).count()
+}
+
 /// What the GPUs held by their limits may want on top of what they draw.
 pub fn held(belief: &RackBelief, spec: &RackSpec) -> Watts {
     let more = |gpu: &GpuBelief| match (gpu.power, gpu.limit) {

@@ -26,6 +26,8 @@ pub struct GpuBelief {
     pub utilization: Option<f64>,
     /// Core temperature, degrees Celsius.
     pub temperature_celsius: Option<f64>,
+    /// Kelvins until it slows itself (T.Limit).
+    pub temperature_margin_kelvins: Option<f64>,
 }
 
 /// One rack as last seen.
@@ -142,6 +144,7 @@ impl Fleet {
                     limit: watts(&id, Signal::GpuLimitEnforced).ok(),
                     utilization: snapshot.value(&id, Signal::GpuUtilization),
                     temperature_celsius: snapshot.value(&id, Signal::GpuTemperature),
+                    temperature_margin_kelvins: snapshot.value(&id, Signal::GpuTemperatureMargin),
                     id,
                 }
             })

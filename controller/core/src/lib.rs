@@ -3,9 +3,12 @@
 //! `now` is an argument, and nothing here can fail.
 
 pub mod allocate;
+pub mod automation;
+pub mod budget;
 pub mod decide;
 pub mod demand;
 pub mod fleet;
+pub mod hand;
 pub mod health;
 pub mod policy;
 pub mod story;
@@ -14,8 +17,10 @@ pub mod topology;
 pub mod trip;
 pub mod urgency;
 
+pub use automation::Automation;
 pub use decide::{Decider, Prepared};
 pub use fleet::Fleet;
+pub use hand::{Hand, Hands};
 pub use health::Health;
 pub use policy::{Bounds, Policy, Rule, Rules, When};
 pub use story::{Event, Story};

@@ -2,7 +2,7 @@
 //! read when the config is, so that `check` finds what is wrong with them.
 
 use super::document::{Mistakes, Spot, Table};
-use super::{Broker, Node, ranged};
+use super::{Broker, Node, group, ranged};
 use crate::flex::Voice;
 use crate::flex::desk;
 use crate::flex::gate::{Gate, Partner};
@@ -148,26 +148,8 @@ fn feed(
         m.add(tag.at, format!("feed tag {:?} is empty or there twice", tag.value), "give each feed a tag of its own");
         return None;
     }
-    let mut found: Vec<&Node> = Vec::new();
-    for name in &names.value {
-        let Some(node) = nodes.iter().find(|n| n.id.as_str() == name) else {
-            let known: Vec<&str> = nodes.iter().map(|n| n.id.as_str()).collect();
-            m.add(names.at, format!("no node is named {name:?}"), format!("write some of {}", known.join(", ")));
-            continue;
-        };
-        if let Some(other) = taken.insert(name.clone(), tag.value.clone()) {
-            m.add(names.at, format!("{name} is in feed {other:?} already"), "let each node be in one feed");
-        }
-        found.push(node);
-    }
-    for (node, other) in found.iter().flat_map(|n| found.iter().map(move |o| (n, o))) {
-        if above(node, nodes).contains(&&other.id) {
-            let problem = format!("{} hangs on {}: its power would count twice", node.id, other.id);
-            m.add(names.at, problem, "name the upper one only");
-        }
-    }
+    let found = group::nodes(&tag.value, &names, nodes, taken, m);
     if found.is_empty() {
-        m.add(names.at, format!("feed {:?} has no node", tag.value), "name the node whose meter is the feed's");
         return None;
     }
     let rating: Watts = found.iter().map(|n| n.rating).sum();
@@ -184,17 +166,6 @@ fn feed(
         maximum,
         default: default.unwrap_or(maximum),
     })
-}
-
-/// The nodes that feed a node, also where the tree is not sound and goes in circles.
-fn above<'n>(node: &'n Node, nodes: &'n [Node]) -> Vec<&'n NodeId> {
-    let mut chain: Vec<&NodeId> = Vec::new();
-    let mut next = node.parent.as_ref();
-    while let Some(id) = next.filter(|id| !chain.contains(id)) {
-        chain.push(id);
-        next = nodes.iter().find(|n| n.id == *id).and_then(|n| n.parent.as_ref());
-    }
-    chain
 }
 
 fn partners(t: &Table<'_>, key: &'static str, tags: &[String], m: &Mistakes) -> BTreeMap<String, Partner> {

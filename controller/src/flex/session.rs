@@ -9,12 +9,11 @@ use super::jws;
 use super::key::Signer;
 use crate::clock::Clock;
 use crate::config::Broker;
-use crate::http;
+use crate::session::{self, Listener};
 use crate::stop::Stop;
-use rumqttc::{AsyncClient, Event, EventLoop, Packet, PublishOptions, QoS};
+use rumqttc::{AsyncClient, ConnectionError, Publish, PublishOptions, QoS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -62,66 +61,46 @@ pub fn start(broker: &Broker, voice: Voice, gate: Gate, clock: Clock, stop: Stop
     let connected = Arc::new(AtomicBool::new(false));
     let speaker = Speaker { client: client.clone(), voice, chance: Chance::new(), clock, connected: connected.clone() };
     tokio::spawn(speaker.run(told));
-    let session = Session { client, eventloop, gate, to_loop, clock, stop, connected: connected.clone() };
-    Ends { heard, tell, connected, task: tokio::spawn(session.run()) }
+    let session = Session { client: client.clone(), gate, to_loop, clock, connected: connected.clone() };
+    Ends { heard, tell, connected, task: tokio::spawn(session::keep(client, eventloop, session, stop)) }
 }
 
 struct Session {
     client: AsyncClient,
-    eventloop: EventLoop,
     gate: Gate,
     to_loop: mpsc::Sender<Heard>,
     clock: Clock,
-    stop: Stop,
     connected: Arc<AtomicBool>,
 }
 
-impl Session {
-    async fn run(mut self) {
-        let mut failures = 0;
-        loop {
-            let polled = tokio::select! {
-                polled = self.eventloop.poll() => polled,
-                () = self.stop.requested() => break,
-            };
-            match polled {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    failures = 0;
-                    self.connected.store(true, Ordering::Relaxed);
-                    tracing::info!("connected to the broker of the load-flexibility partners");
-                    for topic in self.gate.topics() {
-                        if let Err(why) = self.client.try_subscribe(topic.clone(), QoS::ExactlyOnce) {
-                            tracing::error!(topic, %why, "cannot subscribe");
-                        }
-                    }
-                }
-                Ok(Event::Incoming(Packet::Publish(message))) => {
-                    let topic = String::from_utf8_lossy(&message.topic).into_owned();
-                    let heard = self.gate.judge(&topic, &message.payload, message.dup, self.clock.unix());
-                    if let Some(heard) = heard
-                        && self.to_loop.try_send(heard).is_err()
-                    {
-                        tracing::error!(topic, "too many messages at once; one is lost");
-                    }
-                }
-                Ok(_) => {}
-                Err(why) => {
-                    failures += 1;
-                    if self.connected.swap(false, Ordering::Relaxed) || failures == 1 {
-                        tracing::warn!(%why, "no connection to the broker of the load-flexibility partners; trying again");
-                    }
-                    let pause = http::pause(failures, Duration::from_millis(100), Duration::from_secs(5));
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = self.stop.requested() => break,
-                    }
-                }
+impl Listener for Session {
+    fn connected(&mut self) {
+        self.connected.store(true, Ordering::Relaxed);
+        tracing::info!("connected to the broker of the load-flexibility partners");
+        for topic in self.gate.topics() {
+            if let Err(why) = self.client.try_subscribe(topic.clone(), QoS::ExactlyOnce) {
+                tracing::error!(topic, %why, "cannot subscribe");
             }
         }
-        if self.connected.load(Ordering::Relaxed) && self.client.try_disconnect().is_ok() {
-            let leave = async { while self.eventloop.poll().await.is_ok() {} };
-            let _ = tokio::time::timeout(Duration::from_secs(2), leave).await;
+    }
+
+    fn heard(&mut self, topic: &str, message: &Publish) {
+        let heard = self.gate.judge(topic, &message.payload, message.dup, self.clock.unix());
+        if let Some(heard) = heard
+            && self.to_loop.try_send(heard).is_err()
+        {
+            tracing::error!(topic, "too many messages at once; one is lost");
         }
+    }
+
+    fn lost(&mut self, why: &ConnectionError, failures: u32) {
+        if self.connected.swap(false, Ordering::Relaxed) || failures == 1 {
+            tracing::warn!(%why, "no connection to the broker of the load-flexibility partners; trying again");
+        }
+    }
+
+    fn goodbye(&mut self) -> bool {
+        self.connected.load(Ordering::Relaxed)
     }
 }
 

@@ -112,7 +112,7 @@ impl Worker {
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         loop {
             match commands.recv_timeout(STEP) {
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return self.leave(),
                 Ok(Command::Now) if matches!(self.step, Step::Rest) => self.train("somebody asked for it"),
                 Ok(Command::Now) => {}
                 Ok(Command::Back) => self.demote("somebody asked to go back"),
@@ -120,6 +120,13 @@ impl Worker {
             }
             self.advance();
             self.watch(self.clock.now());
+        }
+    }
+
+    /// Says what does not come to its end because the controller ends.
+    fn leave(&self) {
+        if let Step::Training { run, .. } | Step::Comparing { run, .. } = &self.step {
+            self.note(format!("training {run} is given up: the controller stops"));
         }
     }
 

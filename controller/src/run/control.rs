@@ -8,16 +8,19 @@ use crate::config::{self, Config};
 use crate::counts::Counts;
 use crate::flex::Flex;
 use crate::flex::desk::RackSeen;
-use crate::flex::gate::Heard;
+use crate::flex::gate;
+use crate::hands;
 use crate::influx::line::{metric_lines, snapshot_lines};
+use crate::kept::Keeper;
 use crate::link::LinkEvent;
 use crate::observed::observe;
+use crate::parent::{self, Parent};
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
 use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
-use headroom_controller_core::{Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
+use headroom_controller_core::{Automation, Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
 use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
 use headroom_rack::{
@@ -35,11 +38,11 @@ const WARM_UP_PERIODS: u32 = 5;
 
 /// The loop's state.
 pub(super) struct Control {
-    config: Arc<Config>,
-    clock: Clock,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
     board: Arc<Board>,
     fleet: Fleet,
-    decider: Decider,
+    pub(super) decider: Decider,
     health: Health,
     story: Story,
     histories: BTreeMap<RackId, History>,
@@ -65,6 +68,22 @@ pub(super) struct Control {
     /// Lines of the start, noted with the first turn.
     begun: Vec<String>,
     flex: Option<Flex>,
+    pub(super) hands: hands::Desk,
+    pub(super) automation: Automation,
+    pub(super) keeper: Keeper<hands::State>,
+    /// Racks that get no Orders by a person's hand.
+    pub(super) advised: BTreeSet<RackId>,
+    pub(super) topology: Topology,
+    parent: Option<Parent>,
+}
+
+/// What came from somebody who may limit this site.
+#[derive(Debug)]
+pub(super) enum Outside {
+    /// A load-flexibility partner.
+    Flex(gate::Heard),
+    /// The controller above.
+    Parent(parent::Heard),
 }
 
 impl Control {
@@ -75,7 +94,7 @@ impl Control {
         recovery: &Recovery,
         board: Arc<Board>,
         reload: Arc<AtomicBool>,
-        flex: Option<Flex>,
+        (flex, parent): (Option<Flex>, Option<Parent>),
     ) -> Self {
         let (policy, begun) = Live::start(&config, clock.unix());
         let mut decider = Decider::new(topology.clone(), config::core_policy(&config));
@@ -91,7 +110,14 @@ impl Control {
         if let Some(flex) = &flex {
             flex.introduce(&config, &mut decider);
         }
-        Self {
+        let (keeper, kept) = Keeper::open(config.record.dir.join("hands.json"), "what was set by hand");
+        let hands::State { set, stops } = kept;
+        let mut control = Self {
+            hands: hands::Desk::new(&config, topology, set),
+            automation: Automation::new(topology, config.automation, stops),
+            keeper,
+            advised: BTreeSet::new(),
+            topology: topology.clone(),
             fleet: Fleet::new(topology),
             health: Health::new(topology),
             story: Story::new(topology),
@@ -116,10 +142,13 @@ impl Control {
             reload,
             begun,
             flex,
+            parent,
             config,
             clock,
             board,
-        }
+        };
+        control.put_hands();
+        control
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -174,7 +203,7 @@ impl Control {
         let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(&snapshot, arrived);
         let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
-        self.fleet.take_receipts();
+        self.automation.receipts(&self.fleet.take_receipts(), self.generation.epoch);
         self.health.fold(&snapshot, arrived);
         let Some(rack) = self.config.racks.iter().find(|r| r.id == snapshot.rack) else { return false };
         let seen = observe(rack, &snapshot);
@@ -213,9 +242,7 @@ impl Control {
             self.note(parts, "model", text);
         }
         self.model = answer.status;
-        for text in parts.learning.take_notes() {
-            self.note(parts, "learning", text);
-        }
+        self.keep_notes(parts);
         for text in self.scoring.outside(&self.model.outside, self.clock.now()) {
             self.note(parts, "model", text);
         }
@@ -267,26 +294,38 @@ impl Control {
         self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| observe(r, s).power))).collect()
     }
 
-    /// The next message of a load-flexibility partner; never, without any.
-    pub(super) async fn partner(&mut self) -> Heard {
-        if let Some(heard) = async { self.flex.as_mut()?.next().await }.await {
-            return heard;
+    /// The next message of somebody who may limit this site; never, without any.
+    pub(super) async fn outside(&mut self) -> Outside {
+        let flex = async { self.flex.as_mut()?.next().await };
+        let parent = async { self.parent.as_mut()?.next().await };
+        tokio::select! {
+            Some(heard) = flex => Outside::Flex(heard),
+            Some(heard) = parent => Outside::Parent(heard),
+            else => std::future::pending().await,
         }
-        std::future::pending().await
     }
 
     /// Takes it in; true if it cannot wait for the next tick.
-    pub(super) fn hear_partner(&mut self, heard: Heard, parts: &Parts) -> bool {
-        let at = self.clock.unix();
-        let Some((text, urgent)) = self.flex.as_mut().map(|flex| flex.hear(heard, at)) else { return false };
-        self.note(parts, "flex", text);
-        urgent
+    pub(super) fn hear_outside(&mut self, heard: Outside, parts: &Parts) -> bool {
+        let (now, at) = (self.clock.now(), self.clock.unix());
+        match heard {
+            Outside::Flex(heard) => {
+                let Some((text, urgent)) = self.flex.as_mut().map(|flex| flex.hear(heard, at)) else { return false };
+                self.note(parts, "flex", text);
+                urgent
+            }
+            Outside::Parent(heard) => {
+                self.parent.as_mut().is_some_and(|parent| parent.hear(heard, self.config.mode, now, at))
+            }
+        }
     }
 
-    /// When next a load target begins or ends by itself.
-    pub(super) fn next_target(&self) -> Option<Mono> {
-        let left = self.flex.as_ref()?.next_change(self.clock.unix())?;
-        Some(self.clock.now().after(left))
+    /// When next a limit from outside begins or ends by itself.
+    pub(super) fn next_change(&self) -> Option<Mono> {
+        let now = self.clock.now();
+        let target = self.flex.as_ref().and_then(|flex| flex.next_change(self.clock.unix()));
+        let lease = self.parent.as_ref().and_then(|parent| parent.runs_out(now));
+        target.map(|left| now.after(left)).into_iter().chain(lease).min()
     }
 
     /// Decides with what is known, sends the Orders and tells everybody.
@@ -305,7 +344,10 @@ impl Control {
         if let Some(flex) = &mut self.flex {
             flex.limit(&mut self.decider, at);
         }
-        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.config.mode);
+        if let Some(line) = self.parent.as_mut().and_then(|parent| parent.limit(&mut self.decider, now, at)) {
+            self.note(parts, "parent", line);
+        }
+        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.mode());
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
         self.send(&plan, parts);
         self.urgency.decided(&plan);
@@ -315,6 +357,13 @@ impl Control {
             let racks = self.config.racks.iter().filter_map(|r| Some((r, self.latest.get(&r.id)?)));
             let seen = racks.map(|(r, l)| (r.id.clone(), RackSeen::of(r, l, now, 3 * self.config.period))).collect();
             flex.tell(&plan, &seen, now, at);
+        }
+        if plan.mode == Mode::Automatic && self.automation.decided(&plan, &self.advised, &self.fleet, now) {
+            tracing::error!(stops = ?self.automation.stops(), "the automation stops itself");
+            self.put_hands();
+        }
+        if let Some(parent) = &mut self.parent {
+            parent.tell(&plan, &self.latest, 3 * self.config.period, now, at);
         }
         self.judge(parts);
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
@@ -358,11 +407,10 @@ impl Control {
     fn send(&mut self, plan: &Plan, parts: &Parts) {
         let stored = parts.record.stored();
         for cap in &plan.caps {
-            let orders = match plan.mode {
-                Mode::Advisory => Vec::new(),
-                Mode::Automatic | Mode::Safe => {
-                    cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect()
-                }
+            let silent = plan.mode == Mode::Advisory || self.advised.contains(&cap.rack);
+            let orders = match silent {
+                true => Vec::new(),
+                false => cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect(),
             };
             let message = Downlink {
                 generation: plan.generation,
@@ -372,7 +420,7 @@ impl Control {
                 orders,
                 rebirth: false,
             };
-            let ready = self.answers.get(&cap.rack).filter(|_| plan.mode == Mode::Automatic).into_iter().flatten();
+            let ready = self.answers.get(&cap.rack).filter(|_| !silent).into_iter().flatten();
             let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
             if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
                 self.counts.orders += message.orders.len() as u64;
@@ -383,8 +431,10 @@ impl Control {
     fn judge(&mut self, parts: &Parts) {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let mut findings = self.health.findings(now, at);
+        findings.extend(self.automation.findings());
         findings.extend(self.policy.finding());
         findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
+        findings.extend(self.parent.iter().flat_map(|parent| parent.findings(now)));
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
             parts.record.append(Entry::Finding(finding.clone()));
@@ -395,15 +445,22 @@ impl Control {
         self.findings = findings;
     }
 
+    /// What learning has to say, into the audit log.
+    pub(super) fn keep_notes(&mut self, parts: &Parts) {
+        for text in parts.learning.take_notes() {
+            self.note(parts, "learning", text);
+        }
+    }
+
     /// A line for people: on the console, in the record, in the log.
-    fn note(&mut self, parts: &Parts, kind: &str, text: String) {
+    pub(super) fn note(&mut self, parts: &Parts, kind: &str, text: String) {
         let at: UnixMs = self.clock.unix();
         tracing::info!(kind, "{text}");
         parts.record.append(Entry::Note { at, kind: kind.to_owned(), text: text.clone() });
         self.board.events().push(at, kind, text);
     }
 
-    fn show(&mut self, parts: &Parts) {
+    pub(super) fn show(&mut self, parts: &Parts) {
         self.last = Picture {
             plan: self.plan.clone(),
             latest: self.latest.clone(),
@@ -412,7 +469,9 @@ impl Control {
             counts: self.counts.clone(),
             redundancy_cost: self.decider.redundancy_cost(),
             policy: self.policy.status().clone(),
+            hands: self.hands_state(),
             model: self.model.clone(),
+            parent: self.parent.as_ref().map(Parent::shown),
             learning: parts.learning.shown(),
             score: self.scoring.shown(),
             margins: self.scoring.margins(),
@@ -428,8 +487,12 @@ impl Control {
 
     /// Ends what the loop alone has.
     pub(super) async fn stop(&mut self) {
+        self.keeper.stop().await;
         if let Some(flex) = self.flex.take() {
             flex.stop().await;
+        }
+        if let Some(parent) = self.parent.take() {
+            parent.stop().await;
         }
     }
 

@@ -199,6 +199,7 @@ pub fn play(case: &Case, floor_from_s: Option<f64>) -> Outcome {
         }
         stage.deliver();
         outcome.judge(stage.plant());
+        outcome.stopped |= controller.has_stopped();
     }
     outcome
 }

@@ -127,7 +127,7 @@ impl Decider {
                 floor: kept.floor,
                 demand: kept.demand,
                 weight: self.racks[i].wanted.weight,
-                band: self.racks[i].wanted.band,
+                band: self.rank(i),
                 shares,
             })
             .collect();

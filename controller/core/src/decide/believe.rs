@@ -12,8 +12,6 @@ const QUANTILE: f64 = 0.99;
 /// The forecast quantile a rack is given room for. Caps hold whatever comes; this decides how often a
 /// rack has to wait a second for its room, against how much room others are refused in vain.
 const WANTED_QUANTILE: f64 = 0.9;
-/// Specific heat of the coolant, J/(l K): water at 30 degrees Celsius; 25 % glycol is 4 % lower.
-const COOLANT_J_PER_L_K: f64 = 4160.0;
 /// A GPU regulated to its limit stays under it; above this share of it, it does not keep it.
 const KEEPS: f64 = 1.05;
 const KEEPS_WATTS: f64 = 10.0;
@@ -30,6 +28,10 @@ pub(super) struct RackNow {
     pub demand: Watts,
     /// What it can take without any agent.
     pub worst: Watts,
+    /// What it can take while it gets no Orders.
+    pub taken: Watts,
+    /// At least half of its GPUs are held by their limits.
+    pub pressed: bool,
     /// The agent answers, so a new cap will take effect.
     pub reachable: bool,
     pub cooling: Option<Watts>,
@@ -90,11 +92,14 @@ impl Decider {
         let held = demand::hold(memory.demand, wanted, spec, dt_s);
         let demand = held.min(spec.nameplate().max(power));
         memory.demand = Some(demand);
-        let cooling = belief.filter(|_| reachable).and_then(|b| {
-            let rise = policy.coolant_limit_celsius - b.supply_celsius?;
-            Some(Watts::new(b.flow_lpm? / 60.0 * COOLANT_J_PER_L_K * rise.max(0.0)))
-        });
-        RackNow { power, quality, overhead, expected, demand, worst, reachable, cooling }
+        if let Some(belief) = belief.filter(|_| reachable) {
+            memory.heat.see(belief, policy.coolant_limit_celsius);
+        }
+        let cooling = memory.heat.carried();
+        let known = belief.filter(|_| reachable && quality != Quality::Aged);
+        let pressed = known.is_some_and(|b| demand::pressed(b) * 2 >= spec.gpus as usize);
+        let taken = super::hands::without_orders(spec, belief, overhead).max(expected);
+        RackNow { power, quality, overhead, expected, demand, worst, taken, pressed, reachable, cooling }
     }
 }
 

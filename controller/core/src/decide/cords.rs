@@ -3,7 +3,8 @@
 //! A cord is lost when its meter is silent or shows nothing while the rack's other cords carry most of
 //! what the rack draws; a feed when the meter at its root shows nothing, or all its cords are lost. Where
 //! one rack has just lost a cord, racks not heard since count as having lost theirs too: a feed dies for
-//! all at once, and the survivors' breakers do not wait for the last Snapshot.
+//! all at once, and the survivors' breakers do not wait for the last Snapshot. So does a rack none of whose
+//! meters speaks: it cannot say that its own cord is alive.
 //!
 //! Losing a cord only ever adds load to the others; a lost feed keeps the load it had. A lying meter can
 //! make this too careful, never too careless.
@@ -43,12 +44,20 @@ impl Wiring {
 }
 
 impl RackBelief {
+    /// What a cord carries by its meter; `None` if nothing, or if the meter is silent.
+    fn carried(&self, spec: &RackSpec, cord: usize) -> Option<Watts> {
+        let reading = self.cords.get(&spec.feeds[cord].meter).and_then(|c| c.ok());
+        reading.filter(|w| *w > spec.nameplate() * NOTHING)
+    }
+
+    /// Not one of its meters shows a load, so that they say of no cord whether it is alive.
+    fn is_mute(&self, spec: &RackSpec) -> bool {
+        (0..spec.feeds.len()).all(|cord| self.carried(spec, cord).is_none())
+    }
+
     /// Which cords have lost their feed, as far as the rack's own meters tell; nothing if none has.
     pub fn lost_cords(&self, spec: &RackSpec) -> Vec<bool> {
-        let carried = |cord: usize| {
-            let reading = self.cords.get(&spec.feeds[cord].meter).and_then(|c| c.ok());
-            reading.filter(|w| *w > spec.nameplate() * NOTHING)
-        };
+        let carried = |cord: usize| self.carried(spec, cord);
         if (0..spec.feeds.len()).all(|c| carried(c).is_some()) {
             return Vec::new();
         }
@@ -85,7 +94,9 @@ impl Decider {
         }
         let presumed = |rack: usize, feed: usize| {
             let heard = beliefs[rack].map(|b| b.arrived);
-            since[feed].is_some_and(|at| now.since(at) <= FRESH && heard.is_none_or(|h| h < at && at.since(h) <= FRESH))
+            let before = |at| heard.is_none_or(|h| h < at && at.since(h) <= FRESH);
+            let mute = || beliefs[rack].is_some_and(|b| b.is_mute(&topology.racks()[rack]));
+            since[feed].is_some_and(|at| now.since(at) <= FRESH && (before(at) || mute()))
         };
         let mut live = Live::new();
         for (i, cords) in self.wiring.cords.iter().enumerate() {

@@ -121,7 +121,7 @@ impl Decider {
             let share = below.demand / (below.demand + more);
             limits.push((rating * (self.protection[i].allowed(response) * share), LimitKind::Redundancy));
         }
-        limits.extend(self.capped[i].map(|watts| (watts, LimitKind::External)));
+        limits.extend(self.most(i).map(|watts| (watts, LimitKind::External)));
         let lasting = self.stretch(i, spec, power, fleet, now);
         limits.extend(lasting.map(|watts| (watts, LimitKind::UpsOverload)));
         let alone = limits.iter().filter(|(_, kind)| *kind != LimitKind::Redundancy).map(|(watts, _)| *watts);
@@ -129,7 +129,7 @@ impl Decider {
         let least = limits.into_iter().reduce(|least, next| if next.0 < least.0 { next } else { least });
         let (limit, kind) = least.unwrap_or((continuous, LimitKind::Continuous));
         // A battery does not come back by cooling down: nothing beyond is lent.
-        let ramp = match (lasting, self.capped[i]) {
+        let ramp = match (lasting, self.most(i)) {
             (Some(_), _) => limit,
             (None, Some(most)) => hot.max(limit).min(most),
             (None, None) => hot.max(limit),

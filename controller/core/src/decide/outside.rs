@@ -4,6 +4,7 @@
 use super::Decider;
 use super::believe::RackNow;
 use super::limit::NodeNow;
+use super::slack::Slack;
 use crate::topology::Topology;
 use headroom_rack::{NodeId, Watts};
 use std::sync::Arc;
@@ -19,13 +20,14 @@ pub(super) struct Group {
     target: Option<Watts>,
     /// Only racks of the flexible bands give way.
     gentle: bool,
+    slack: Slack,
 }
 
 /// The group that every decider has: all roots of the tree.
 pub(super) fn site(topology: &Topology) -> Group {
     let roots = topology.nodes().iter().enumerate().filter(|(_, n)| n.parent.is_none());
     let name = NodeId::new(SITE).expect("invariant: the word is an id");
-    Group { name, nodes: roots.map(|(i, _)| i).collect(), target: None, gentle: false }
+    Group { name, nodes: roots.map(|(i, _)| i).collect(), target: None, gentle: false, slack: Slack::default() }
 }
 
 impl Decider {
@@ -39,7 +41,7 @@ impl Decider {
     pub fn add_group(&mut self, name: NodeId, nodes: &[NodeId]) {
         let all = self.topology.nodes();
         let nodes = nodes.iter().filter_map(|id| all.iter().position(|n| n.id == *id)).collect();
-        self.groups.push(Group { name, nodes, target: None, gentle: false });
+        self.groups.push(Group { name, nodes, target: None, gentle: false, slack: Slack::default() });
         self.regroup();
     }
 
@@ -81,13 +83,25 @@ impl Decider {
     }
 
     /// What each group's limit leaves for its racks, in watts; without one, everything.
-    pub(super) fn outside(&self, nodes: &[NodeNow], racks: &[RackNow]) -> Vec<f64> {
+    pub(super) fn outside(&mut self, nodes: &[NodeNow], racks: &[RackNow], dt_s: f64) -> Vec<f64> {
+        for number in 0..self.groups.len() {
+            let target = self.target(number);
+            let group = &self.groups[number];
+            let flows = group.nodes.iter().map(|n| nodes[*n].power).sum();
+            let specs = self.topology.racks().iter().zip(&self.racks).enumerate();
+            let unused = specs.filter(|(i, _)| racks[*i].pressed).map(|(i, (spec, memory))| {
+                let given = racks[i].overhead + memory.gpu_limit.unwrap_or(spec.safe_gpu) * f64::from(spec.gpus);
+                (given - racks[i].power).max(Watts::ZERO) * share(self.topology.shares(i), group)
+            });
+            let unused = if target.is_some() { unused.sum() } else { Watts::ZERO };
+            self.groups[number].slack.step(target, flows, unused, dt_s);
+        }
         let room = |(number, group): (usize, &Group)| {
             let Some(target) = self.target(number) else { return f64::INFINITY };
             let other: Watts = group.nodes.iter().map(|n| nodes[*n].other).sum();
             let firm = racks.iter().enumerate().filter(|(i, _)| group.gentle && self.racks[*i].wanted.band == 0);
             let firm: Watts = firm.map(|(i, rack)| rack.demand * share(self.topology.shares(i), group)).sum();
-            (target - other - firm).get()
+            (target - other - firm + group.slack.watts()).get()
         };
         self.groups.iter().enumerate().map(room).collect()
     }

@@ -64,14 +64,11 @@ impl Decider {
         let cooled = rack.cooling.is_some_and(|c| c < rack.demand);
         let binding = budget < rack.demand * (1.0 - HELD) && gpu < spec.gpu_max;
         let bound = grant.bound_by.map(|by| self.bound(by, nodes, held));
-        let wanted = self.racks[index].wanted;
-        let ceiled = wanted.ceiling_gpu < spec.gpu_max && gpu >= wanted.ceiling_gpu;
-        let (id, kind, left, node) = bound.unwrap_or_else(|| {
-            if ceiled && binding {
-                return (self.ruled.clone(), LimitKind::External, Watts::ZERO, None);
-            }
-            (self.topology.nodes()[tightest].id.clone(), LimitKind::Device, margin(tightest), Some(tightest))
-        });
+        let by_word = |word| Some((word, LimitKind::External, Watts::ZERO, None));
+        let stands = self.stands(index, grant, gpu).filter(|_| binding).and_then(by_word);
+        let nearest =
+            || (self.topology.nodes()[tightest].id.clone(), LimitKind::Device, margin(tightest), Some(tightest));
+        let (id, kind, left, node) = stands.or(bound).unwrap_or_else(nearest);
         Cap {
             rack: spec.id.clone(),
             budget,

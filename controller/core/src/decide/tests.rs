@@ -6,7 +6,7 @@ use crate::topology::{FeedShare, NodeKind, RackSpec};
 use headroom_rack::{LimitKind, Quality, Reading, Signal, SignalPath, Snapshot};
 use proptest::prelude::*;
 
-const GENERATION: Generation = Generation { epoch: 1, counter: 1 };
+pub(super) const GENERATION: Generation = Generation { epoch: 1, counter: 1 };
 
 fn snapshot(rack: usize, gpu_power: f64, limit: f64, cord: Option<f64>) -> Snapshot {
     let at = UnixMs::new(1);
@@ -27,7 +27,7 @@ fn snapshot(rack: usize, gpu_power: f64, limit: f64, cord: Option<f64>) -> Snaps
     Snapshot { rack, boot: 1, seq: 1, at, historical: false, readings, receipts: Vec::new() }
 }
 
-fn fleet_at(powers: &[f64; 4], limits: &[f64; 4], now: Mono) -> Fleet {
+pub(super) fn fleet_at(powers: &[f64; 4], limits: &[f64; 4], now: Mono) -> Fleet {
     let mut fleet = Fleet::new(&row());
     for rack in 0..4 {
         let cord = (powers[rack] * 8.0 + 1700.0) / 2.0;
@@ -36,11 +36,11 @@ fn fleet_at(powers: &[f64; 4], limits: &[f64; 4], now: Mono) -> Fleet {
     fleet
 }
 
-fn decide(decider: &mut Decider, fleet: &Fleet, now: Mono) -> Plan {
+pub(super) fn decide(decider: &mut Decider, fleet: &Fleet, now: Mono) -> Plan {
     decider.decide(fleet, &BTreeMap::new(), now, UnixMs::new(now.as_ms()), GENERATION, Mode::Automatic)
 }
 
-fn gpu(plan: &Plan, rack: usize) -> f64 {
+pub(super) fn gpu(plan: &Plan, rack: usize) -> f64 {
     plan.caps[rack].gpus[0].1.get()
 }
 
@@ -620,4 +620,75 @@ fn another_policy_takes_effect_at_once_and_forgets_nothing_of_the_plant() {
     let all: f64 = plan.caps.iter().map(|c| c.budget.get()).sum();
     assert!(all <= 15_000.0 + 1.0, "{all}");
     assert!(plan.caps.iter().all(|c| !c.binding || c.kind == LimitKind::External), "{:?}", plan.caps);
+}
+
+#[test]
+fn a_rack_without_a_meter_that_speaks_shares_the_loss_that_others_see() {
+    let now = Mono::from_ms(10_000);
+    let mut fleet = fleet_at(&[450.0; 4], &[700.0; 4], now);
+    fleet.fold(&snapshot(1, 450.0, 700.0, None), now);
+    let decider = Decider::new(row(), Policy::default());
+    assert!(decider.live(&fleet, now).is_empty(), "nobody has lost anything");
+    let mut seen = snapshot(0, 450.0, 700.0, None);
+    let all = Reading::new(450.0 * 8.0 + 1700.0, UnixMs::new(1));
+    seen.readings.insert(SignalPath::new(DeviceId::new("pdu-b").unwrap(), Signal::PduPower), all);
+    fleet.fold(&seen, now);
+    assert_eq!(decider.live(&fleet, now).keys().copied().collect::<Vec<_>>(), [0, 1]);
+}
+
+/// A rack whose GPUs tell these margins, and whose loop carries so many l/min or is silent.
+fn warm(margins: [f64; 8], flow: Option<f64>) -> Snapshot {
+    let mut seen = snapshot(0, 500.0, 700.0, Some(2850.0));
+    let mut put = |device: DeviceId, signal, value| {
+        seen.readings.insert(SignalPath::new(device, signal), Reading::new(value, UnixMs::new(1)));
+    };
+    for (g, margin) in margins.into_iter().enumerate() {
+        put(DeviceId::gpu(g as u32), Signal::GpuTemperatureMargin, margin);
+    }
+    if let Some(flow) = flow {
+        put(DeviceId::new("cooling").unwrap(), Signal::CoolingFlow, flow);
+        put(DeviceId::new("cooling").unwrap(), Signal::CoolingSupplyTemperature, 32.0);
+    }
+    seen
+}
+
+/// The limits of the GPUs after so many seconds of these Snapshots.
+fn heated(seconds: u64, seen: impl Fn(u64) -> Snapshot) -> (Vec<f64>, Plan) {
+    let mut decider = Decider::new(row(), Policy::default());
+    let plans = (1..=seconds).map(|second| {
+        let now = Mono::from_ms(second * 1000);
+        let mut fleet = fleet_at(&[500.0; 4], &[700.0; 4], now);
+        fleet.fold(&seen(second), now);
+        decide(&mut decider, &fleet, now)
+    });
+    let last = plans.last().unwrap();
+    (last.caps[0].gpus.iter().map(|g| g.1.get()).collect(), last)
+}
+
+#[test]
+fn a_gpu_that_warms_towards_its_limit_is_held_before_it_and_the_others_are_not() {
+    let one_warms = |second: u64| {
+        let mut margins = [30.0; 8];
+        margins[3] = 30.0 - second as f64;
+        warm(margins, None)
+    };
+    let (early, _) = heated(8, one_warms);
+    assert!(early.iter().all(|limit| *limit > 500.0), "22 K at 1 K/s are more than 20 s: {early:?}");
+    let (held, plan) = heated(20, one_warms);
+    assert!(held[3] < 500.0 && held[4] > 500.0, "{held:?}");
+    assert_eq!(plan.caps[0].kind, LimitKind::Cooling);
+    assert!((4.0..10.0).contains(&plan.caps[0].margin_s.unwrap()), "{:?}", plan.caps[0].margin_s);
+    let (at_limit, _) = heated(40, one_warms);
+    assert_eq!(at_limit[3], 200.0, "never under the floor");
+    let (steady, _) = heated(40, |_| warm([8.0; 8], None));
+    assert!(steady.iter().all(|limit| *limit > 500.0), "warm, but no warmer: {steady:?}");
+}
+
+#[test]
+fn a_loop_that_falls_silent_keeps_its_last_limit() {
+    let (limits, plan) = heated(30, |second| warm([30.0; 8], (second < 10).then_some(0.0)));
+    assert_eq!(limits, [200.0; 8]);
+    assert_eq!(plan.caps[0].kind, LimitKind::Cooling);
+    let (limits, _) = heated(30, |second| warm([30.0; 8], (second < 10).then_some(16.0)));
+    assert!(limits[0] > 500.0, "{limits:?}");
 }

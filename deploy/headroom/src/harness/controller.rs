@@ -3,7 +3,8 @@
 
 use super::wiring::topology;
 use super::{Hour, Mind};
-use headroom_controller_core::{Decider, Fleet, Policy};
+use headroom_controller_core::automation::{Stops, Tolerance};
+use headroom_controller_core::{Automation, Decider, Fleet, Hands, Policy};
 use headroom_predict::{History, Predictor, Sample, baseline};
 use headroom_rack::{
     DeviceId, Forecast, Generation, Mode, Mono, Order, Plan, RackId, Setting, Signal, Snapshot, Source, UnixMs, Watts,
@@ -11,7 +12,7 @@ use headroom_rack::{
 use headroom_sim::plant::FEED_NAMES;
 use headroom_sim::plant::chance::Chance;
 use headroom_sim::plant::spec::PlantSpec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub enum Foresight {
 pub struct Controller {
     fleet: Fleet,
     decider: Decider,
+    automation: Automation,
     generation: Generation,
     /// Which rack of the plant each rack of the topology is.
     racks: Vec<usize>,
@@ -69,6 +71,7 @@ impl Controller {
         let nameplates = topology.racks().iter().map(|r| (r.id.clone(), r.nameplate()));
         Self {
             fleet: Fleet::new(&topology),
+            automation: Automation::new(&topology, Tolerance::default(), Stops::default()),
             racks: (0..plant.racks.len()).filter(|r| present[*r]).collect(),
             histories: nameplates.clone().map(|(id, most)| (id, History::new(most))).collect(),
             nameplates: nameplates.map(|(id, most)| (id, most.get())).collect(),
@@ -88,6 +91,11 @@ impl Controller {
 
     pub(super) fn epoch(&self) -> u64 {
         self.generation.epoch
+    }
+
+    /// Whether the automation has stopped itself, as a whole or for a rack.
+    pub(super) fn has_stopped(&self) -> bool {
+        *self.automation.stops() != Stops::default()
     }
 
     pub(super) fn set_target(&mut self, target: Option<Watts>) {
@@ -141,7 +149,7 @@ impl Mind for Controller {
         let whole = !self.fleet.lost_a_cord(&snapshot.rack);
         self.fleet.fold(snapshot, Mono::from_ms(now_ms));
         self.urgent |= whole && self.fleet.lost_a_cord(&snapshot.rack);
-        self.fleet.take_receipts();
+        self.automation.receipts(&self.fleet.take_receipts(), self.generation.epoch);
         self.latest.insert(snapshot.rack.clone(), (snapshot.clone(), now_ms));
         if let Some(history) = self.histories.get_mut(&snapshot.rack)
             && self.foresight == Foresight::Model
@@ -172,7 +180,13 @@ impl Mind for Controller {
         let wall = UnixMs::new((EPOCH_MS + hour.now_ms as f64 + hour.clock_jump_s * 1000.0) as u64);
         let now = Mono::from_ms(hour.now_ms);
         let forecasts = self.forecasts(UnixMs::new(EPOCH_MS as u64 + hour.now_ms), hour.rubbish);
-        let plan = self.decider.decide(&self.fleet, &forecasts, now, wall, self.generation, Mode::Automatic);
+        let stops = self.automation.stops();
+        let mode = if stops.whole.is_some() { Mode::Safe } else { Mode::Automatic };
+        let plan = self.decider.decide(&self.fleet, &forecasts, now, wall, self.generation, mode);
+        if self.automation.decided(&plan, &BTreeSet::new(), &self.fleet, now) {
+            let safe = self.automation.stops().racks.keys().cloned().collect();
+            self.decider.set_hands(&Hands { safe, ..Hands::default() });
+        }
         self.decided_at = self.heard.iter().map(|(rack, (power, _))| (rack.clone(), *power)).collect();
         let mut all = vec![Vec::new(); hour.plant.racks().len()];
         for (cap, rack) in plan.caps.iter().zip(&self.racks) {

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub inversion_s: f64,
     /// Seconds in the minute after a target's release with more than 2 % above what flowed before it.
     pub overshoot_s: f64,
+    /// The automation stopped itself and called a person.
+    pub stopped: bool,
 }
 
 impl Outcome {

@@ -3,6 +3,7 @@
 use super::wiring::reader;
 use headroom_rack::{DeviceId, NoData, RackId, Reading, Signal, SignalPath, Snapshot, UnixMs};
 use headroom_sim::fault::{Kind, Target};
+use headroom_sim::plant::gpu::MAX_OPERATING_CELSIUS;
 use headroom_sim::plant::pdu::PduReadout;
 use headroom_sim::plant::ups::UpsReadout;
 use headroom_sim::plant::{FEED_NAMES, Plant};
@@ -81,6 +82,9 @@ impl Meters {
             put(&device, Signal::GpuPower, told(r.power_watts));
             put(&device, Signal::GpuLimitEnforced, told(r.limit_watts));
             put(&device, Signal::GpuUtilization, told(r.utilization_ratio));
+            // NVML tells whole kelvins.
+            let margin = MAX_OPERATING_CELSIUS - r.temperature_celsius;
+            put(&device, Signal::GpuTemperatureMargin, told(margin.floor()));
         }
         for (cord, feed) in view.spec().cords.iter().enumerate() {
             let seen = self.pdu(&view.pdus[cord], rack, cord);

@@ -30,6 +30,8 @@ pub struct Expected {
     pub unavoidable_shutdowns: usize,
     /// Nobody more important waits behind somebody less important for longer than a ramp takes.
     pub priorities_kept: bool,
+    /// The automation must stop itself and call a person; without this it must not.
+    pub automation_stops: bool,
 }
 
 impl Expected {
@@ -60,6 +62,10 @@ impl Expected {
                 "after the target's release more flowed than before it for {:.1} s",
                 outcome.overshoot_s
             ));
+        }
+        if outcome.stopped != self.automation_stops {
+            let did = if outcome.stopped { "stopped itself" } else { "did not stop itself" };
+            wrong.push(format!("the automation {did}"));
         }
         if self.priorities_kept && outcome.inversion_s > INVERSION_S {
             wrong.push(format!("somebody waited {:.1} s behind a lower band", outcome.inversion_s));

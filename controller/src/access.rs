@@ -1,5 +1,5 @@
-//! Who may ask for a training or a step back. The console has no users, so: whoever has the token
-//! (`[learning] token_env`); without a token, whoever is on this machine. A page in an operator's
+//! Who may command, where the console's API does more than show. The console has no users, so: whoever has the
+//! token (`token_env`); without a token, whoever is on this machine. A page in an operator's
 //! browser is neither, whatever site it came from.
 
 use crate::influx::Token;
@@ -9,10 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// A token is configured and another or none was sent.
-    #[error("send the token of [learning] token_env as `authorization: Bearer TOKEN`")]
+    #[error("send the token of token_env as `authorization: Bearer TOKEN`")]
     Token,
     /// No token is configured and the request came from elsewhere.
-    #[error("only from this machine; set [learning] token_env to allow it from others")]
+    #[error("only from this machine; set token_env in [serve] to allow it from others")]
     Elsewhere,
     /// A browser can send this without asking its user.
     #[error("send `content-type: application/json`")]

@@ -1,0 +1,74 @@
+//! Answers that lie ready, over the real protocols with nobody to ask: the controller is killed, then a feed is
+//! lost. Every rack sees its dead inlet by itself and holds what the other feed carries.
+
+use headroom_tests::parts::until;
+use headroom_tests::row::{Row, SAFE_GPU_WATTS};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Both feeds carry the row easily; one alone carries 0.7 of it.
+const AMPERES: &str = "rating_amperes = 25.0";
+/// The last Orders hold for their lease of 5 s; what came later was no prepared answer.
+const WITHIN: Duration = Duration::from_secs(4);
+
+fn scenario() -> String {
+    let mut text = format!("site = \"demo\"\n[breaker]\n{AMPERES}\n");
+    for rack in 1..=4 {
+        let _ = write!(
+            text,
+            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\nlevel = [[0, 0.95]]\n"
+        );
+    }
+    text
+}
+
+/// Each rack counts the same, so that each has to give way.
+fn config(text: String) -> String {
+    let even = ["inference", "batch"]
+        .iter()
+        .fold(text, |text, band| text.replace(&format!("priority = \"{band}\""), "priority = \"training\""));
+    even.replace("rating_amperes = 16.0", AMPERES)
+}
+
+fn all(row: &Row, good: impl Fn(f64) -> bool) -> Option<()> {
+    let limits = row.limits(None);
+    (limits.len() == 32 && limits.iter().all(|w| good(*w))).then_some(())
+}
+
+fn tripped(row: &Row, feed: &str) -> bool {
+    row.plant.truth()["_plant"]["feeds"][format!("breaker-{feed}")]["tripped"] != false
+}
+
+#[test]
+fn the_loss_of_each_feed_is_answered_with_the_controller_gone() {
+    let mut row = Row::of(Some(&scenario()), |_: &Path| String::new(), config);
+    for (lost, left) in [("a", "b"), ("b", "a")] {
+        until("the row to draw what only two feeds carry", || {
+            let truth = row.plant.truth();
+            let racks = (1..=4).filter_map(|r| truth["_plant"]["racks"][format!("rack-{r}")]["inlet_watts"].as_f64());
+            let live = row.state()["racks"].as_array()?.iter().all(|r| r["state"] == "live");
+            (live && racks.sum::<f64>() > 21_000.0 && all(&row, |w| w > SAFE_GPU_WATTS + 50.0).is_some()).then_some(())
+        });
+        row.kill("controller");
+        row.plant.fault("ups_lost", &format!("ups-{lost}"), None);
+        let begun = Instant::now();
+        while all(&row, |w| w < SAFE_GPU_WATTS - 10.0).is_none() {
+            assert!(begun.elapsed() < WITHIN, "{:?} when the lease ended\n{}", row.limits(None), row.logs());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let took = begun.elapsed();
+        eprintln!("feed {lost} lost: every limit lowered {} ms after", took.as_millis());
+        until("the lease to end in the safe share", || all(&row, |w| (w - SAFE_GPU_WATTS).abs() < 1.0));
+        assert!(!tripped(&row, left), "breaker-{left} tripped:\n{}", row.logs());
+        row.plant.fault("clear", &format!("ups-{lost}"), None);
+        row.begin("controller");
+    }
+    until("every rack heard again", || {
+        let state = row.state();
+        let racks = state["racks"].as_array()?;
+        (racks.len() == 4 && racks.iter().all(|r| r["state"] == "live")).then_some(())
+    });
+    let (clean, safe, summary) = row.end();
+    assert!(clean && safe && summary["trips"].as_array().is_some_and(Vec::is_empty), "{summary:#}\n{}", row.logs());
+}

@@ -1,7 +1,7 @@
 //! The last minutes at one row per second for the console's charts: nodes, racks, and what was
 //! expected of each rack ten seconds before. Memory only; the record keeps everything.
 
-use headroom_rack::{Forecast, NodeId, Plan, RackId, UnixMs, Watts};
+use headroom_rack::{Forecast, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,60 +10,43 @@ const KEPT: usize = 900;
 /// How far ahead the Forecasts that are compared with what came were made, in seconds.
 pub const HORIZON_S: u32 = 10;
 
-#[derive(Debug, Clone, Copy, Default)]
-struct NodeRow {
-    power: f64,
-    limit: f64,
-    time_to_trip_s: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct RackRow {
-    power: Option<f64>,
-    budget: Option<f64>,
-    p50: Option<f64>,
-    p99: Option<f64>,
-}
-
+/// A moment. Numbers are NaN where there is none; single precision is finer than any meter, and a large site
+/// has many of them.
 #[derive(Debug)]
 struct Row {
     at: UnixMs,
-    nodes: BTreeMap<NodeId, NodeRow>,
-    racks: BTreeMap<RackId, RackRow>,
-}
-
-/// What was said for one moment.
-#[derive(Debug)]
-struct Said {
-    for_second: u64,
-    rack: RackId,
-    p50: f64,
-    p99: f64,
+    /// Power, limit and time to trip, in the order of the nodes.
+    nodes: Vec<[f32; 3]>,
+    /// Power, budget, and what was expected at the median and the 99 % quantile, in the order of the racks.
+    racks: Vec<[f32; 4]>,
 }
 
 /// The last minutes.
 #[derive(Debug, Default)]
 pub struct History {
+    nodes: Vec<NodeId>,
+    racks: Vec<RackId>,
     rows: VecDeque<Row>,
-    said: VecDeque<Said>,
+    /// By the second it was said for: median and 99 % quantile of each rack.
+    said: BTreeMap<u64, BTreeMap<RackId, [f32; 2]>>,
     ahead: BTreeMap<RackId, Ahead>,
 }
 
 /// A node's lines.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct NodeLines {
-    power: Vec<Option<f64>>,
-    limit: Vec<Option<f64>>,
-    time_to_trip: Vec<Option<f64>>,
+    power: Vec<Option<f32>>,
+    limit: Vec<Option<f32>>,
+    time_to_trip: Vec<Option<f32>>,
 }
 
 /// A rack's lines. `forecast_*` at a time is what was said [`HORIZON_S`] seconds earlier for it.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct RackLines {
-    power: Vec<Option<f64>>,
-    budget: Vec<Option<f64>>,
-    forecast_p50: Vec<Option<f64>>,
-    forecast_p99: Vec<Option<f64>>,
+    power: Vec<Option<f32>>,
+    budget: Vec<Option<f32>>,
+    forecast_p50: Vec<Option<f32>>,
+    forecast_p99: Vec<Option<f32>>,
 }
 
 /// What is expected from now on.
@@ -97,33 +80,31 @@ impl History {
         if self.rows.back().is_some_and(|r| nearest_second(r.at.get()) == second) {
             self.rows.pop_back();
         }
-        let said: BTreeMap<&RackId, &Said> =
-            self.said.iter().filter(|s| s.for_second == second).map(|s| (&s.rack, s)).collect();
-        let rack_row = |rack: &RackId| RackRow {
-            power: powers.get(rack).copied().flatten().map(Watts::get),
-            budget: plan.caps.iter().find(|c| c.rack == *rack).map(|c| c.budget.get()),
-            p50: said.get(rack).map(|s| s.p50),
-            p99: said.get(rack).map(|s| s.p99),
+        // Rows of another tree could not be told apart from these.
+        if !self.nodes.iter().eq(plan.nodes.iter().map(|n| &n.node)) || !self.racks.iter().eq(powers.keys()) {
+            self.rows.clear();
+            self.nodes = plan.nodes.iter().map(|n| n.node.clone()).collect();
+            self.racks = powers.keys().cloned().collect();
+        }
+        let said = self.said.get(&second);
+        let budgets: BTreeMap<&RackId, f64> = plan.caps.iter().map(|c| (&c.rack, c.budget.get())).collect();
+        let rack_row = |(rack, power): (&RackId, &Option<Watts>)| {
+            let [p50, p99] = said.and_then(|s| s.get(rack)).copied().unwrap_or([f32::NAN; 2]);
+            [number(power.map(Watts::get)), number(budgets.get(rack).copied()), p50, p99]
         };
-        let racks = powers.keys().map(|rack| (rack.clone(), rack_row(rack))).collect();
-        let node_row = |n: &headroom_rack::NodeView| NodeRow {
-            power: n.power.get(),
-            limit: n.limit.get(),
-            time_to_trip_s: n.time_to_trip_s,
-        };
-        let nodes = plan.nodes.iter().map(|n| (n.node.clone(), node_row(n))).collect();
-        self.rows.push_back(Row { at: plan.at, nodes, racks });
+        let racks = powers.iter().map(rack_row).collect();
+        let node_row = |n: &NodeView| [n.power.get() as f32, n.limit.get() as f32, number(n.time_to_trip_s)];
+        self.rows.push_back(Row { at: plan.at, nodes: plan.nodes.iter().map(node_row).collect(), racks });
         if self.rows.len() > KEPT {
             self.rows.pop_front();
         }
-        self.said.retain(|s| s.for_second > second);
+        self.said.retain(|for_second, _| *for_second > second);
         for (rack, forecast) in forecasts {
             let for_second = nearest_second(forecast.at.get()) + u64::from(HORIZON_S);
             if let Some(at) = forecast.horizons_s.iter().position(|h| *h == HORIZON_S)
                 && let (Some(p50), Some(p99)) = (value(forecast, at, 0.5), value(forecast, at, 0.99))
             {
-                self.said.retain(|s| !(s.for_second == for_second && s.rack == *rack));
-                self.said.push_back(Said { for_second, rack: rack.clone(), p50, p99 });
+                self.said.entry(for_second).or_default().insert(rack.clone(), [p50 as f32, p99 as f32]);
             }
             self.ahead.insert(rack.clone(), ahead(forecast));
         }
@@ -139,27 +120,26 @@ impl History {
             horizon_s: HORIZON_S,
             ahead: self.ahead.clone(),
         };
-        for id in rows.last().into_iter().flat_map(|r| r.nodes.keys()) {
-            let each = || rows.iter().map(|r| r.nodes.get(id));
-            let node = NodeLines {
-                power: each().map(|n| n.map(|n| n.power)).collect(),
-                limit: each().map(|n| n.map(|n| n.limit)).collect(),
-                time_to_trip: each().map(|n| n?.time_to_trip_s).collect(),
-            };
+        for (place, id) in self.nodes.iter().enumerate() {
+            let line = |what: usize| rows.iter().map(|r| known(r.nodes[place][what])).collect();
+            let node = NodeLines { power: line(0), limit: line(1), time_to_trip: line(2) };
             lines.nodes.insert(id.clone(), node);
         }
-        for id in rows.last().into_iter().flat_map(|r| r.racks.keys()) {
-            let each = || rows.iter().map(|r| r.racks.get(id).copied().unwrap_or_default());
-            let rack = RackLines {
-                power: each().map(|r| r.power).collect(),
-                budget: each().map(|r| r.budget).collect(),
-                forecast_p50: each().map(|r| r.p50).collect(),
-                forecast_p99: each().map(|r| r.p99).collect(),
-            };
+        for (place, id) in self.racks.iter().enumerate() {
+            let line = |what: usize| rows.iter().map(|r| known(r.racks[place][what])).collect();
+            let rack = RackLines { power: line(0), budget: line(1), forecast_p50: line(2), forecast_p99: line(3) };
             lines.racks.insert(id.clone(), rack);
         }
         lines
     }
+}
+
+fn number(value: Option<f64>) -> f32 {
+    value.map_or(f32::NAN, |v| v as f32)
+}
+
+fn known(value: f32) -> Option<f32> {
+    Some(value).filter(|v| !v.is_nan())
 }
 
 fn nearest_second(ms: u64) -> u64 {

@@ -3,7 +3,9 @@
 
 mod control;
 mod obey;
+mod outside;
 mod scoring;
+mod send;
 
 use crate::alert::{self, Alerts};
 use crate::cli::write_whole;

@@ -8,6 +8,7 @@ use headroom_controller_core::NodeKind;
 use headroom_predict::{QUANTILES, Standing};
 use headroom_rack::{Cap, DeviceId, Mono, NodeView, Reading, Signal, Tally, UnixMs};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A rack is late when nothing came for this many Snapshot periods of one second.
@@ -16,11 +17,13 @@ const LATE: Duration = Duration::from_millis(2500);
 /// `/api/state`.
 pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: Duration) -> Value {
     let plan = picture.plan.as_deref();
+    let views: BTreeMap<_, _> = plan.into_iter().flat_map(|p| &p.nodes).map(|n| (&n.node, n)).collect();
+    let caps: BTreeMap<_, _> = plan.into_iter().flat_map(|p| &p.caps).map(|c| (&c.rack, c)).collect();
     let nodes: Vec<Value> = config
         .nodes
         .iter()
         .map(|spec| {
-            let seen = plan.and_then(|p| p.nodes.iter().find(|n| n.node == spec.id));
+            let seen = views.get(&spec.id).copied();
             let about = |value: fn(&NodeView) -> Value| seen.map_or(Value::Null, value);
             json!({
                 "id": spec.id, "kind": spec.kind.word(), "curve": spec.family, "feed": spec.feed, "parent": spec.parent,
@@ -54,7 +57,7 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         },
         "redundancy_cost_watts": plan.map(|_| picture.redundancy_cost),
         "nodes": nodes,
-        "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, now)).collect::<Vec<_>>(),
+        "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, caps.get(&rack.id).copied(), now)).collect::<Vec<_>>(),
         "ups": ups(config, picture),
         "findings": picture.findings,
         "alerts": alerts(picture),
@@ -143,7 +146,7 @@ fn alerts(picture: &Picture) -> Value {
     json!({ "sent": a.sent, "delivered": a.delivered, "pending": a.pending, "dead": a.dead })
 }
 
-fn rack_state(config: &Config, picture: &Picture, rack: &crate::config::Rack, now: Mono) -> Value {
+fn rack_state(config: &Config, picture: &Picture, rack: &crate::config::Rack, cap: Option<&Cap>, now: Mono) -> Value {
     let latest = picture.latest.get(&rack.id);
     let age = latest.map(|l| now.since(l.arrived));
     let lease = Duration::from_millis(config.lease_ms.into());
@@ -171,7 +174,6 @@ fn rack_state(config: &Config, picture: &Picture, rack: &crate::config::Rack, no
             })
         })
         .collect();
-    let cap = picture.plan.as_deref().and_then(|p| p.caps.iter().find(|c| c.rack == rack.id));
     let about = |value: fn(&Cap) -> Value| cap.map_or(Value::Null, value);
     json!({
         "id": rack.id,

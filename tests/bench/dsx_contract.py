@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 
+import judge
 import jsonschema
 import yaml
-from paho.mqtt import client as mqtt
 
 contract = yaml.safe_load(open(sys.argv[1]))
 agent = sys.argv[2]
@@ -92,26 +92,14 @@ def main():
     config = os.path.join(folder, "agent.toml")
     with open(config, "w") as f:
         f.write(text)
-    heard = []
-    client = mqtt.Client(client_id="judge")
-    client.on_message = lambda _client, _data, m: heard.append((m.topic, json.loads(m.payload)))
-    end = time.monotonic() + 20
-    while True:
-        try:
-            client.connect("127.0.0.1", port)
-            break
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-    client.subscribe("BMS/#", qos=1)
-    client.loop_start()
+    client, messages = judge.listen(port, "BMS/#", 1)
     program = subprocess.Popen([agent, "run", "--config", config], stdout=log, stderr=log)
     time.sleep(SECONDS)
     for process in (program, server, broker):
         process.terminate()
         process.wait(20)
     client.loop_stop()
+    heard = [(m.topic, json.loads(m.payload)) for m in messages]
     faults = {}
     for topic, payload in heard:
         if (wrong := fault(topic, payload)) is not None:

@@ -12,10 +12,10 @@ import tempfile
 import time
 import uuid
 
+import judge
 import jsonschema
 import yaml
 from jwcrypto import jwk, jws
-from paho.mqtt import client as mqtt
 
 contract = yaml.safe_load(open(sys.argv[1]))
 controller = sys.argv[2]
@@ -113,20 +113,7 @@ def main():
     log = open(path("log"), "w")
     broker = subprocess.Popen(["mosquitto", "-p", str(port)], stdout=log, stderr=log)
     program = subprocess.Popen([controller, "run", "--config", path("controller.toml")], stdout=log, stderr=log)
-    heard = []
-    client = mqtt.Client(client_id="judge")
-    client.on_message = lambda _client, _data, m: heard.append(m)
-    end = time.monotonic() + 30
-    while True:
-        try:
-            client.connect("127.0.0.1", port)
-            break
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-    client.subscribe("grid/#", qos=2)
-    client.loop_start()
+    client, heard = judge.listen(port, "grid/#", 2)
 
     faults, seen, events, told = {}, {}, set(), []
 

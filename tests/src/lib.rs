@@ -1,9 +1,10 @@
 //! What the system tests share: where the built programs are, a run of the front door, the simulated
 //! row (`plant`), a whole row whose parts can be killed (`row`), in `comparison` what was read beside
-//! what is, peers of other projects (`peer`), and a `browser`.
+//! what is, `cost` in time and memory, peers of other projects (`peer`), and a `browser`.
 
 pub mod browser;
 pub mod comparison;
+pub mod cost;
 pub mod http;
 pub mod mosquitto;
 pub mod parts;

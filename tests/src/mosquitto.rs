@@ -42,6 +42,13 @@ impl Mosquitto {
     }
 }
 
+impl Mosquitto {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
 impl Drop for Mosquitto {
     fn drop(&mut self) {
         let _ = self.0.kill();

@@ -15,6 +15,18 @@ use std::time::{Duration, Instant};
 /// The safe share of the row's agents.
 pub const SAFE_GPU_WATTS: f64 = 400.0;
 
+/// A scenario: four racks whose load swings little, under breakers that carry all of it.
+pub fn steady() -> String {
+    let mut text = "site = \"demo\"\n[breaker]\nrating_amperes = 63.0\n".to_owned();
+    for rack in 1..=4 {
+        let _ = write!(
+            text,
+            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\nlevel = [[0, 0.8]]\n"
+        );
+    }
+    text
+}
+
 /// The row.
 #[derive(Debug)]
 pub struct Row {

@@ -3,27 +3,14 @@
 
 use headroom_tests::http;
 use headroom_tests::parts::{Part, Start, content, until};
-use headroom_tests::row::Row;
+use headroom_tests::row::{Row, steady};
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// Safe shares of the racks: four of 1,700 W and eight GPUs at 400 W.
 const SAFE_WATTS: f64 = 4.0 * (1700.0 + 8.0 * 400.0);
 /// What meters and settling may add.
 const OVER: f64 = 1.03;
-
-/// Four racks whose load swings little, under breakers that carry all of it.
-fn scenario() -> String {
-    let mut text = "site = \"demo\"\n[breaker]\nrating_amperes = 63.0\n".to_owned();
-    for rack in 1..=4 {
-        let _ = write!(
-            text,
-            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\nlevel = [[0, 0.8]]\n"
-        );
-    }
-    text
-}
 
 /// The controller above, at the same broker, with one breaker for the whole hall.
 struct Campus {
@@ -74,7 +61,7 @@ fn finding(state: &Value, kind: &str) -> bool {
 #[test]
 fn an_upper_controller_limits_a_row_as_one_rack_and_each_survives_the_other() {
     let none = |_: &Path| String::new();
-    let mut row = Row::of(Some(&scenario()), none, |text| {
+    let mut row = Row::of(Some(&steady()), none, |text| {
         text.replace("rating_amperes = 16.0", "rating_amperes = 63.0")
             + "\n[parent]\nsite = \"campus\"\nrack = \"hall-1\"\n[[parent.feed]]\nmeter = \"main\"\nnodes = [\"ups-a\", \"ups-b\"]\n"
     });

@@ -47,8 +47,8 @@ pub struct RackBelief {
     pub flow_lpm: Option<f64>,
     /// Coolant supply, degrees Celsius.
     pub supply_celsius: Option<f64>,
-    /// The newest Snapshot.
-    pub snapshot: Snapshot,
+    /// What each UPS that the agent reads says of its battery.
+    pub batteries: BTreeMap<DeviceId, Battery>,
 }
 
 impl RackBelief {
@@ -136,9 +136,11 @@ impl Fleet {
         let cords = spec.feeds.iter().map(|c| (c.meter.clone(), watts(&c.meter, Signal::PduPower))).collect();
         let phases = spec.feeds.iter().filter_map(|c| Some((c.meter.clone(), device_phases(snapshot, &c.meter)?)));
         let phases = phases.collect();
+        // The names of last time: making them anew is most of the work on a large site.
+        let known = self.racks.get(&snapshot.rack).map_or(&[][..], |r| &r.gpus);
         let gpus = (0..spec.gpus)
             .map(|index| {
-                let id = DeviceId::gpu(index);
+                let id = known.get(index as usize).map_or_else(|| DeviceId::gpu(index), |g| g.id.clone());
                 GpuBelief {
                     power: watts(&id, Signal::GpuPower),
                     limit: watts(&id, Signal::GpuLimitEnforced).ok(),
@@ -149,6 +151,12 @@ impl Fleet {
                 }
             })
             .collect();
+        let on_battery = snapshot.readings.iter().filter(|(path, _)| path.signal == Signal::UpsOnBattery);
+        let battery = |device: &DeviceId, on: f64| {
+            let runtime_s = snapshot.value(device, Signal::UpsBatteryRuntime);
+            (device.clone(), Battery { on: on > 0.5, runtime_s })
+        };
+        let batteries = on_battery.filter_map(|(path, r)| Some(battery(&path.device, r.ok()?))).collect();
         let coolant = |signal| spec.cooling.as_ref().and_then(|c| snapshot.value(c, signal));
         let belief = RackBelief {
             arrived,
@@ -158,10 +166,10 @@ impl Fleet {
             gpus,
             flow_lpm: coolant(Signal::CoolingFlow),
             supply_celsius: coolant(Signal::CoolingSupplyTemperature),
-            snapshot: snapshot.clone(),
+            batteries,
         };
         self.racks.insert(snapshot.rack.clone(), belief);
-        for device in snapshot.devices() {
+        for device in snapshot.devices().into_iter().filter(|d| d.gpu_index().is_none()) {
             if let Some(power) = device_power(snapshot, device) {
                 let phases = device_phases(snapshot, device);
                 self.nodes.insert((snapshot.rack.clone(), device.clone()), Metered { arrived, power, phases });
@@ -201,9 +209,7 @@ impl Fleet {
 
     /// The battery behind a node's own meter, as last told; `None` if that tells of none.
     pub fn battery(&self, rack: &RackId, device: &DeviceId) -> Option<Battery> {
-        let snapshot = &self.racks.get(rack)?.snapshot;
-        let on = snapshot.value(device, Signal::UpsOnBattery)? > 0.5;
-        Some(Battery { on, runtime_s: snapshot.value(device, Signal::UpsBatteryRuntime) })
+        self.racks.get(rack)?.batteries.get(device).copied()
     }
 
     /// Receipts since the last call.

@@ -49,7 +49,8 @@ impl Merit {
 /// What is known of each device's condition.
 #[derive(Debug, Clone)]
 pub struct Health {
-    fleet: Fleet,
+    /// When each rack was heard last.
+    heard: BTreeMap<RackId, Mono>,
     topology: Topology,
     battery: BTreeMap<(RackId, DeviceId), Merit>,
     pump: BTreeMap<(RackId, DeviceId), Merit>,
@@ -65,7 +66,7 @@ impl Health {
     /// Nothing learned yet.
     pub fn new(topology: &Topology) -> Self {
         Self {
-            fleet: Fleet::new(topology),
+            heard: BTreeMap::new(),
             topology: topology.clone(),
             battery: BTreeMap::new(),
             pump: BTreeMap::new(),
@@ -77,14 +78,13 @@ impl Health {
         }
     }
 
-    /// Takes in one live Snapshot.
-    pub fn fold(&mut self, snapshot: &Snapshot, arrived: Mono) {
+    /// Takes in one live Snapshot, which the fleet has taken in already.
+    pub fn fold(&mut self, snapshot: &Snapshot, arrived: Mono, fleet: &Fleet) {
         if snapshot.historical {
             return;
         }
-        self.fleet.fold(snapshot, arrived);
-        self.fleet.take_receipts();
-        for device in snapshot.devices() {
+        self.heard.insert(snapshot.rack.clone(), arrived);
+        for device in snapshot.devices().into_iter().filter(|d| d.gpu_index().is_none()) {
             let key = (snapshot.rack.clone(), device.clone());
             if let Some(energy) = battery_energy(snapshot, device) {
                 self.battery.entry(key.clone()).or_default().fold(energy);
@@ -99,7 +99,7 @@ impl Health {
         let contradicts = self
             .topology
             .rack(&snapshot.rack)
-            .zip(self.fleet.rack(&snapshot.rack))
+            .zip(fleet.rack(&snapshot.rack))
             .is_some_and(|(spec, belief)| belief.contradicts(spec));
         let count = self.contradicted.entry(snapshot.rack.clone()).or_default();
         *count = if contradicts { *count + 1 } else { 0 };
@@ -174,8 +174,8 @@ impl Health {
     /// Agents that are not heard; one Finding if that is all of them.
     fn silent(&mut self, now: Mono) -> Vec<Finding> {
         let started = *self.started.get_or_insert(now);
-        let is_silent = |rack: &RackId, more: Duration| match self.fleet.rack(rack) {
-            Some(belief) => belief.age(now) > SILENT + more,
+        let is_silent = |rack: &RackId, more: Duration| match self.heard.get(rack) {
+            Some(arrived) => now.since(*arrived) > SILENT + more,
             None => now.since(started) > GRACE + more,
         };
         let racks = self.topology.racks();
@@ -250,7 +250,9 @@ mod tests {
             values.iter().map(|(s, v)| (SignalPath::new(device.clone(), *s), Reading::new(*v, at))).collect();
         let rack = RackId::new("rack-1").unwrap();
         let snapshot = Snapshot { rack, boot: 1, seq: second, at, historical: false, readings, receipts: Vec::new() };
-        health.fold(&snapshot, Mono::from_ms(second * 1000));
+        let mut fleet = Fleet::new(&row());
+        fleet.fold(&snapshot, Mono::from_ms(second * 1000));
+        health.fold(&snapshot, Mono::from_ms(second * 1000), &fleet);
     }
 
     fn found(health: &mut Health, second: u64) -> Vec<Finding> {
@@ -262,7 +264,9 @@ mod tests {
         let rack = RackId::new(rack).unwrap();
         let (readings, receipts) = (BTreeMap::new(), Vec::new());
         let snapshot = Snapshot { rack, boot: 1, seq: second, at, historical: false, readings, receipts };
-        health.fold(&snapshot, Mono::from_ms(second * 1000));
+        let mut fleet = Fleet::new(&row());
+        fleet.fold(&snapshot, Mono::from_ms(second * 1000));
+        health.fold(&snapshot, Mono::from_ms(second * 1000), &fleet);
     }
 
     fn battery(health: &mut Health, second: u64, runtime_s: f64) {

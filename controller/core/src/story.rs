@@ -4,7 +4,7 @@
 use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
 use crate::trip::Protection;
-use headroom_rack::{Cap, Finding, Mono, Plan, RackId, Watts};
+use headroom_rack::{Cap, Finding, Mono, NodeId, NodeView, Plan, RackId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A limit must move by this much before it is told again, W per GPU.
@@ -53,8 +53,9 @@ impl Story {
         self.agents(fleet, now, &mut events);
         self.ramps(fleet, now, &mut events);
         self.risks(plan, &mut events);
+        let nodes: BTreeMap<&NodeId, &NodeView> = plan.nodes.iter().map(|n| (&n.node, n)).collect();
         for cap in &plan.caps {
-            self.cap(cap, plan, &mut events);
+            self.cap(cap, &nodes, &mut events);
         }
         self.findings(findings, &mut events);
         events
@@ -106,12 +107,13 @@ impl Story {
 
     /// What would happen if nothing were capped: every rack at what it wants, on each node above it.
     fn risks(&mut self, plan: &Plan, events: &mut Vec<Event>) {
-        for (index, spec) in self.topology.nodes().iter().enumerate() {
-            let Some(node) = plan.nodes.iter().find(|n| n.node == spec.id) else { continue };
-            let wanted: Watts = (0..plan.caps.len())
-                .flat_map(|r| self.topology.shares(r).iter().filter(|s| s.0 == index).map(move |s| (r, s.1)))
-                .map(|(r, share)| plan.caps[r].expected * share)
-                .sum();
+        let mut wants = vec![Watts::ZERO; self.topology.nodes().len()];
+        for (rack, cap) in plan.caps.iter().enumerate() {
+            for (node, share) in self.topology.shares(rack) {
+                wants[*node] += cap.expected * *share;
+            }
+        }
+        for ((spec, node), wanted) in self.topology.nodes().iter().zip(&plan.nodes).zip(wants) {
             let load = wanted.max(node.power);
             let seconds = Protection::with_used(spec.curve.clone(), node.trip_used).time_to_trip_s(load / node.rating);
             let id = spec.id.as_str().to_owned();
@@ -132,12 +134,12 @@ impl Story {
         }
     }
 
-    fn cap(&mut self, cap: &Cap, plan: &Plan, events: &mut Vec<Event>) {
+    fn cap(&mut self, cap: &Cap, nodes: &BTreeMap<&NodeId, &NodeView>, events: &mut Vec<Event>) {
         let told = self.racks.entry(cap.rack.clone()).or_default();
         let gpu = cap.gpus.first().map_or(0.0, |g| g.1.get());
         let moved = (gpu - told.gpu).abs() >= TELL_WATTS;
         if cap.binding && (!told.binding || moved && gpu < told.gpu) {
-            let node = plan.nodes.iter().find(|n| n.node == cap.bound_by);
+            let node = nodes.get(&cap.bound_by);
             let would = node.filter(|n| n.expected > n.limit).map_or_else(String::new, |n| {
                 format!(", {:.1} kW expected where {:.1} kW may flow", n.expected.get() / 1e3, n.limit.get() / 1e3)
             });

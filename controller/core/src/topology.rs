@@ -228,6 +228,8 @@ impl TopologyError {
 pub struct Topology {
     nodes: Vec<NodeSpec>,
     racks: Vec<RackSpec>,
+    /// Where each rack stands.
+    places: BTreeMap<RackId, usize>,
     shares: Vec<Vec<(usize, f64)>>,
     /// Per node, where in the list of failovers its own begin; one more at the end.
     failovers: Vec<usize>,
@@ -318,7 +320,8 @@ impl Topology {
             .collect();
         let (failovers, moves) = failovers(&ordered, &racks, &paths);
         let (constraints, constrained) = constraint::find(&ordered, &racks, cooling, &paths, &shares);
-        Ok(Self { nodes: ordered, racks, shares, failovers, moves, constraints, constrained, paths })
+        let places = racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect();
+        Ok(Self { nodes: ordered, racks, places, shares, failovers, moves, constraints, constrained, paths })
     }
 
     /// The nodes, parents before children.
@@ -369,7 +372,7 @@ impl Topology {
 
     /// The configuration of one rack.
     pub fn rack(&self, id: &RackId) -> Option<&RackSpec> {
-        self.racks.iter().find(|r| r.id == *id)
+        Some(&self.racks[*self.places.get(id)?])
     }
 }
 

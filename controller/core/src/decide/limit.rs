@@ -8,7 +8,7 @@ use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec};
 use headroom_rack::{LimitKind, Mono, Quality, Watts};
 use std::time::Duration;
 
-/// No peaks for so long after a target from outside was lifted: breakers cooled down while it held, and the
+/// No peaks, and nothing lent beyond a limit, for so long after a target from outside was lifted: breakers cooled down while it held, and the
 /// load that waited would otherwise come back higher than it went.
 const NO_REBOUND: Duration = Duration::from_secs(120);
 
@@ -131,6 +131,7 @@ impl Decider {
         // A battery does not come back by cooling down: nothing beyond is lent.
         let ramp = match (lasting, self.most(i)) {
             (Some(_), _) => limit,
+            _ if self.is_calming(now) => limit,
             (None, Some(most)) => hot.max(limit).min(most),
             (None, None) => hot.max(limit),
         };
@@ -209,10 +210,15 @@ impl Decider {
         let holds = spec.curve.holds();
         self.lasting[i].advance(ratio * holds / self.policy.derate, dt_s);
         // Whoever asked for less does not want a rebound when it is over.
-        if self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND) {
+        if self.is_calming(now) {
             return 1.0;
         }
         (self.lasting[i].allowed(self.alone().as_secs_f64()) / holds).max(1.0)
+    }
+
+    /// A limit from outside holds or was lifted a while ago.
+    fn is_calming(&self, now: Mono) -> bool {
+        self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND)
     }
 
     /// What a UPS on battery can give so that it lasts as long as the policy wants.

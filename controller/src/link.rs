@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Events that may wait for the run loop.
+/// Events that may wait for the run loop, at least.
 const QUEUE: usize = 4096;
 /// Largest message taken or sent.
 const MAX_PACKET_BYTES: usize = 1 << 20;
@@ -77,7 +77,8 @@ pub struct Link {
 impl Link {
     /// Connects in the background. The task ends after `stop`, having said goodbye.
     pub fn start(options: Options, clock: Clock, stop: Stop) -> (Self, mpsc::Receiver<LinkEvent>, JoinHandle<()>) {
-        let (events, receiver) = mpsc::channel(QUEUE);
+        // On a large site a turn of the loop lasts while thousands arrive.
+        let (events, receiver) = mpsc::channel(QUEUE.max(2 * options.racks.len()));
         let state_topic = topic::state(&options.name);
         let since = clock.unix();
         let presence = |online: bool| format!(r#"{{"online":{online},"timestamp":{}}}"#, since.get());

@@ -139,7 +139,7 @@ fn a_signed_target_is_met_held_and_released_and_a_forged_one_changes_nothing() {
     assert!(most <= target * (1.0 + HELD_WITHIN), "{most:.0} W over {target:.0} W");
     let mean = held.iter().sum::<f64>() / held.len() as f64;
     eprintln!("mean {mean:.0} W, {:.1} % of the target", mean / target * 100.0);
-    assert!(mean >= target * 0.93, "held at {mean:.0} W, not {target:.0} W");
+    assert!(mean >= target * 0.96, "held at {mean:.0} W, not {target:.0} W");
     let back = settled(&row);
     let overshoot = mean_over(&row, Duration::from_secs(5)).max(back);
     assert!(

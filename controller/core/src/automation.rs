@@ -6,7 +6,7 @@
 //! Running -- Receipts fail or meters contradict, for longer than `patience` --> Stopped
 //! any of them -- [`Automation::resume`], by a person --> Running, counted anew
 
-use crate::fleet::{Fleet, METER_TOLERANCE, SILENT};
+use crate::fleet::{FRESH, Fleet, METER_TOLERANCE, SILENT};
 use crate::topology::Topology;
 use headroom_rack::{Clamp, DeviceId, Finding, Mono, Outcome, Plan, RackId, Receipt, Severity, UnixMs, Watts};
 use serde::{Deserialize, Serialize};
@@ -34,9 +34,9 @@ pub struct Tolerance {
 }
 
 impl Default for Tolerance {
-    /// Swings: shaping lets a limit swing at most every 5 s, a load that hovers about every half minute.
+    /// Swings: shaping lets a limit swing at most every 2 s, a load that hovers about every 10 s.
     fn default() -> Self {
-        Self { swings_per_hour: 240, share: 0.2, patience: Duration::from_secs(30) }
+        Self { swings_per_hour: 720, share: 0.2, patience: Duration::from_secs(30) }
     }
 }
 
@@ -227,10 +227,19 @@ impl Automation {
         let mut doubtful: Vec<String> =
             fresh.filter(|(spec, belief)| belief.contradicts(spec)).map(|(spec, _)| spec.id.to_string()).collect();
         let mut count = self.topology.racks().len();
-        for (spec, seen) in self.topology.nodes().iter().zip(&plan.nodes) {
+        // A sum with a part that nobody measured contradicts nothing.
+        let mut unsure = vec![false; self.topology.nodes().len()];
+        for (i, spec) in self.topology.racks().iter().enumerate() {
+            let measured = fleet.rack(&spec.id).filter(|b| !b.dead && b.age(now) <= FRESH);
+            if measured.is_none_or(|belief| belief.metered().is_none()) {
+                let above = self.topology.shares(i).iter().map(|share| share.0);
+                above.for_each(|node| unsure[node] = true);
+            }
+        }
+        for ((spec, seen), unsure) in self.topology.nodes().iter().zip(&plan.nodes).zip(unsure) {
             let Some(own) = spec.meter.as_ref().and_then(|m| fleet.meter(&m.rack, &m.device, now)) else { continue };
             count += 1;
-            if own < seen.power * (1.0 - METER_TOLERANCE) {
+            if !unsure && own < seen.power * (1.0 - METER_TOLERANCE) {
                 doubtful.push(spec.id.to_string());
             }
         }

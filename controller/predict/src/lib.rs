@@ -8,8 +8,10 @@ pub mod history;
 pub mod manifest;
 pub mod margin;
 mod net;
+pub mod pool;
 mod predictor;
 pub mod scorer;
+pub mod stays;
 pub mod store;
 pub mod verdict;
 

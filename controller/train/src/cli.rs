@@ -4,10 +4,11 @@ use crate::bench::{self, Bench};
 use crate::data::{self, DataError, Nameplates, inspect, parts};
 use crate::engine::Device;
 use crate::options::{Places, Recipe, Task, Usage};
+use crate::run_folder::networks::Networks;
 use crate::stop::Stop;
 use crate::table::TableError;
 use crate::weights::Shape;
-use crate::{background, compare, eval, fit, life, metrics, promote};
+use crate::{background, compare, eval, failures, fit, life, metrics, promote};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -139,8 +140,9 @@ pub struct Source {
 #[derive(Debug, Args)]
 pub struct Fit {
     /// What to learn. remaining-life reads --csv with the columns unit, cycle, failed (1 where a unit failed), any
-    /// setting_.. and sensors; of the options below it takes --out, --seed, --device, --name, --description,
-    /// --licence and --longest-cycles, the rest is for forecasts.
+    /// setting_.. and sensors; failure-risk with SN, location, insert, remove, event (the kind of a failure), one line
+    /// per stay of a unit in a place. Of the options below they take --out, --seed, --device, --name, --description,
+    /// --licence and (remaining-life) --longest-cycles, the rest is for forecasts.
     #[arg(long, value_enum, default_value = "forecast")]
     task: Task,
     /// remaining-life: lives beyond this count as this, because far from failure nothing shows how far.
@@ -233,6 +235,10 @@ fn execute(command: Command) -> Result<()> {
             let stop = Stop::on_signals().context("signals cannot be heard")?;
             println!("{}", options.remaining_life(&stop)?);
         }
+        Command::Fit(options) if options.task == Task::FailureRisk => {
+            let stop = Stop::on_signals().context("signals cannot be heard")?;
+            println!("{}", options.failure_risk(&stop)?);
+        }
         Command::Fit(options) => {
             let (recipe, places) = options.split()?;
             let stop = Stop::on_signals().context("signals cannot be heard")?;
@@ -268,7 +274,14 @@ impl Fit {
         }
         let recipe = life::model::Recipe { cap: self.longest_cycles, ..life::model::Recipe::new(self.seed) };
         let order = life::fit::Order { name: self.name, description: self.description, licence: self.licence, recipe };
-        life::fit::fit(&order, &self.source.csv, &self.out, &self.device, &mut stop.attend())
+        life::fit::fit(&order, &self.source.csv, &self.out, &self.device, &mut Networks::new(&self.out, stop))
+    }
+
+    fn failure_risk(self, stop: &Stop) -> Result<serde_json::Value> {
+        let design = failures::model::design(self.seed);
+        let (name, description, licence) = (self.name, self.description, self.licence);
+        let order = failures::fit::Order { name, description, licence, design };
+        failures::fit::fit(&order, &self.source.csv, &self.out, &self.device, &mut Networks::new(&self.out, stop))
     }
 
     fn split(self) -> Result<(Recipe, Places), Usage> {

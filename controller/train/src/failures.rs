@@ -3,6 +3,8 @@
 pub mod concordance;
 pub mod cox;
 pub mod dates;
+pub mod fit;
 pub mod landmark;
 pub mod model;
+pub mod onnx;
 pub mod stays;

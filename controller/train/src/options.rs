@@ -20,6 +20,8 @@ pub enum Task {
     Forecast,
     /// The cycles units still run, with an interval.
     RemainingLife,
+    /// Which units fail next.
+    FailureRisk,
 }
 
 /// Everything that decides the result, beside the data.

@@ -1,6 +1,7 @@
 //! What a network has to beat, fitted on the same training part: persistence and a linear model,
 //! each with the quantiles of its own training errors around it.
 
+use crate::ridge;
 use crate::scale::Scale;
 use crate::windows::{TARGETS, Windows};
 use headroom_predict::{FEATURES, QUANTILES};
@@ -89,50 +90,15 @@ fn least_squares(train: &Windows, scale: &Scale) -> Vec<Vec<f64>> {
             right.iter_mut().zip(&row).for_each(|(sum, value)| *sum += value * f64::from(*outcome));
         }
     }
-    for a in 0..N {
-        gram[a * N + a] += RIDGE * train.len() as f64;
-    }
-    factor(&mut gram, N);
-    right.into_iter().map(|r| solve(&gram, N, r)).collect()
-}
-
-/// Cholesky factor of a symmetric positive matrix, lower half, in place (Golub and Van Loan,
-/// "Matrix Computations", section 4.2). The ridge makes it positive.
-pub fn factor(matrix: &mut [f64], n: usize) {
-    for i in 0..n {
-        for j in 0..=i {
-            let dot: f64 = (0..j).map(|k| matrix[i * n + k] * matrix[j * n + k]).sum();
-            let rest = matrix[i * n + j] - dot;
-            matrix[i * n + j] = if i == j { rest.max(1e-12).sqrt() } else { rest / matrix[j * n + j] };
-        }
-    }
-}
-
-/// The solution `x` of `A x = b` from the Cholesky factor of `A`; `b` is given as `x`.
-pub fn solve(factor: &[f64], n: usize, mut x: Vec<f64>) -> Vec<f64> {
-    for i in 0..n {
-        let dot: f64 = (0..i).map(|k| factor[i * n + k] * x[k]).sum();
-        x[i] = (x[i] - dot) / factor[i * n + i];
-    }
-    for i in (0..n).rev() {
-        let dot: f64 = (i + 1..n).map(|k| factor[k * n + i] * x[k]).sum();
-        x[i] = (x[i] - dot) / factor[i * n + i];
-    }
-    x
+    // The penalty makes the equations solvable, whatever the features.
+    let penalty = vec![RIDGE * train.len() as f64; N];
+    ridge::solve(gram, &penalty, &right).unwrap_or_else(|_| vec![vec![0.0; N]; TARGETS])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::chance::Chance;
-
-    #[test]
-    fn equations_are_solved() {
-        let mut matrix = vec![4.0, 0.0, 2.0, 3.0];
-        factor(&mut matrix, 2);
-        let x = solve(&matrix, 2, vec![8.0, 7.0]);
-        assert!((x[0] - 1.25).abs() < 1e-9 && (x[1] - 1.5).abs() < 1e-9, "{x:?}");
-    }
 
     #[test]
     fn a_linear_process_is_found_and_persistence_covers_its_own_errors() {

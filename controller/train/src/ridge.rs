@@ -17,7 +17,7 @@ pub fn solve(mut moments: Vec<f64>, penalty: &[f64], outcomes: &[Vec<f64>]) -> R
         moments[i * n + i] += p;
     }
     factor(&mut moments, n)?;
-    Ok(outcomes.iter().map(|outcome| crate::reference::solve(&moments, n, outcome.clone())).collect())
+    Ok(outcomes.iter().map(|outcome| substituted(&moments, n, outcome.clone())).collect())
 }
 
 /// Cholesky factor of a symmetric positive matrix, lower half, in place (Golub and Van Loan, "Matrix Computations", section 4.2).
@@ -37,6 +37,19 @@ fn factor(matrix: &mut [f64], n: usize) -> Result<(), Singular> {
         }
     }
     Ok(())
+}
+
+/// The solution `x` of `A x = b` from the Cholesky factor of `A`; `b` is given as `x`.
+fn substituted(factor: &[f64], n: usize, mut x: Vec<f64>) -> Vec<f64> {
+    for i in 0..n {
+        let dot: f64 = (0..i).map(|k| factor[i * n + k] * x[k]).sum();
+        x[i] = (x[i] - dot) / factor[i * n + i];
+    }
+    for i in (0..n).rev() {
+        let dot: f64 = (i + 1..n).map(|k| factor[k * n + i] * x[k]).sum();
+        x[i] = (x[i] - dot) / factor[i * n + i];
+    }
+    x
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod chart;
 mod checkpoint;
+pub mod networks;
 
 use crate::engine::{Checkpoint, Epoch};
 use crate::options::Recipe;

@@ -115,6 +115,32 @@ fn failure_risk_is_told_better_than_by_place_alone() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("summary.csv is no record of stays"));
 }
 
+#[test]
+fn an_operator_learns_which_units_fail_next() {
+    let dir = tempfile::tempdir().unwrap();
+    stays(dir.path());
+    let fit = ["fit", "--task", "failure-risk", "--csv", "stays.csv", "--out", "run", "--name", "cards"];
+    let output = train(&fit, dir.path());
+    let result = last_line(&output);
+    assert!(figure(&result, "/parity") <= 1e-5, "{result}");
+    let [model, place] =
+        ["concordance", "location_only_concordance"].map(|key| figure(&result["measured"], &format!("/{key}")));
+    assert!(model > place + 0.03 && model > 0.6, "{model} against {place}");
+    let run = |name: &str| std::fs::read_to_string(dir.path().join("run").join(name)).unwrap();
+    let manifest: Value = serde_json::from_str(&run("manifest.json")).unwrap();
+    assert_eq!((manifest["task"].as_str(), manifest["from"].as_str()), (Some("failure_risk"), Some("2015-01-01")));
+    // The first half of the units fails ten times as often: they come first.
+    let risks = run("risks.csv");
+    let units: Vec<u32> = risks.lines().skip(1).filter_map(|l| l.split(',').next()?.parse().ok()).collect();
+    assert_eq!(units.len() as u64, result["units_in_place"].as_u64().unwrap());
+    let old = units.iter().take(50).filter(|unit| **unit < 300).count();
+    assert!(old >= 45, "{old} of the 50 riskiest: {risks}");
+    // Four networks to measure, four to export, and every one drew its losses.
+    assert!(run("metrics.csv").lines().any(|line| line.starts_with("8,")) && run("loss.svg").contains("<svg"));
+    refused(&train(&fit, dir.path()), &["run already holds a training"]);
+    refused(&train(&["fit", "--task", "failure-risk", "--record", ".", "--out", "other"], dir.path()), &["--csv"]);
+}
+
 /// Cells that fade ever faster, each at its own pace, with noise and a rest that gives some back.
 fn cells(dir: &Path) {
     let mut noise = Noise(11);
@@ -175,6 +201,9 @@ fn an_operator_learns_which_running_unit_is_nearly_worn_out() {
     let (error, constant) =
         (figure(&result, "/measured/rmse_cycles"), figure(&result, "/measured/constant_rmse_cycles"));
     assert!(error < 0.6 * constant, "{error} against {constant}");
+    let epochs = std::fs::read_to_string(dir.path().join("run/metrics.csv")).unwrap();
+    assert!(epochs.starts_with("network,epoch,train_loss") && epochs.lines().any(|line| line.starts_with("2,1,")));
+    assert!(dir.path().join("run/loss.svg").exists());
     let lives = std::fs::read_to_string(dir.path().join("run/lives.csv")).unwrap();
     let rows: Vec<Vec<&str>> = lives.lines().skip(1).map(|l| l.split(',').collect()).collect();
     assert_eq!(rows.iter().map(|r| r[0]).collect::<Vec<_>>(), ["worn", "fresh"], "{lives}");

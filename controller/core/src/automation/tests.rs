@@ -82,13 +82,13 @@ fn stands_after(seconds: u64, a: &mut Automation, look: impl Fn(u64) -> ([f64; 4
 fn a_rack_whose_limit_swings_is_held_alone_and_many_stop_everything() {
     let swing = |second: u64| if second.is_multiple_of(2) { 500.0 } else { 400.0 };
     let mut a = automation();
-    assert!(!stands_after(482, &mut a, |s| ([swing(s), 700.0, 700.0, 700.0], SOUND)));
-    assert!(a.stops().racks.is_empty(), "240 swings are none too many: {:?}", a.stops());
-    assert!(!stands_after(490, &mut a, |s| ([swing(s), 700.0, 700.0, 700.0], SOUND)));
+    assert!(!stands_after(1442, &mut a, |s| ([swing(s), 700.0, 700.0, 700.0], SOUND)));
+    assert!(a.stops().racks.is_empty(), "720 swings are none too many: {:?}", a.stops());
+    assert!(!stands_after(1450, &mut a, |s| ([swing(s), 700.0, 700.0, 700.0], SOUND)));
     assert_eq!(a.stops().racks.keys().collect::<Vec<_>>(), [&rack(1)]);
     assert!(a.findings()[0].detail.contains("headroom-controller resume"), "{:?}", a.findings());
     let mut b = automation();
-    assert!(stands_after(490, &mut b, |s| ([swing(s), swing(s), 700.0, 700.0], SOUND)));
+    assert!(stands_after(1450, &mut b, |s| ([swing(s), swing(s), 700.0, 700.0], SOUND)));
     assert_eq!(b.stops().whole.as_ref().unwrap().why, Why::Changes);
 }
 

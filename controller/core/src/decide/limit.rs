@@ -8,7 +8,7 @@ use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec};
 use headroom_rack::{LimitKind, Mono, Quality, Watts};
 use std::time::Duration;
 
-/// No peaks for so long after a target from outside was lifted: breakers cooled down while it held, and the
+/// No peaks, and nothing lent beyond a limit, for so long after a target from outside was lifted: breakers cooled down while it held, and the
 /// load that waited would otherwise come back higher than it went.
 const NO_REBOUND: Duration = Duration::from_secs(120);
 
@@ -130,7 +130,7 @@ impl Decider {
         let lasts = continuous * peaks;
         // The mean may be met by a mean: only what trips has to hold against all that was granted at once.
         let together = self.coincidence(i, below, dt_s);
-        let eased = match spec.curve.is_thermal() && !self.rebounds(now) {
+        let eased = match spec.curve.is_thermal() && !self.is_calming(now) {
             true => (lasts - other).max(Watts::ZERO) / together + other,
             false => lasts,
         };
@@ -154,7 +154,7 @@ impl Decider {
         // A battery does not come back by cooling down: nothing beyond is lent.
         let ramp = match (lasting, self.most(i)) {
             (Some(_), _) => room,
-            _ if self.rebounds(now) => room,
+            _ if self.is_calming(now) => room,
             (None, Some(most)) => hot.max(room).min(most),
             (None, None) => hot.max(room),
         };
@@ -240,7 +240,7 @@ impl Decider {
         let most = self.policy.derate.powi(2);
         let mean = &mut self.lasting[i];
         *mean += (ratio * ratio - *mean) * (1.0 - (-dt_s / LASTS_S).exp());
-        if self.rebounds(now) {
+        if self.is_calming(now) {
             return 1.0;
         }
         let grown = (self.alone().as_secs_f64() / LASTS_S).exp();
@@ -248,7 +248,7 @@ impl Decider {
     }
 
     /// A target from outside was lifted just now: whoever asked for less does not want a rebound when it is over.
-    fn rebounds(&self, now: Mono) -> bool {
+    fn is_calming(&self, now: Mono) -> bool {
         self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND)
     }
 

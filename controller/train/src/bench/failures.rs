@@ -5,7 +5,7 @@
 use super::{Learning, median};
 use crate::failures::concordance::{concordance, within};
 use crate::failures::landmark::Landmark;
-use crate::failures::model::{Hazards, Past, STEP_DAYS, design, networks, risks};
+use crate::failures::model::{self, Hazards, Past, STEP_DAYS, design, networks, risks};
 use crate::failures::{dates, stays};
 use crate::options::Usage;
 use crate::stop::Stop;
@@ -31,9 +31,6 @@ pub struct Options {
     learning: Learning,
 }
 
-/// Share of all failures before the split, if no day is given: more than half to learn from, enough to judge by.
-const LEARNT_SHARE: f64 = 0.6;
-
 /// Trains once per seed; figures are medians over seeds.
 ///
 /// # Errors
@@ -47,12 +44,8 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
         others.iter().for_each(|path| eprintln!("{} is no record of stays and is left out", path.display()));
     }
     let history = stays::read(&paths)?;
-    if history.failures.is_empty() {
-        bail!(Usage("the record has no failures: event is empty in every line".to_owned()));
-    }
-    let place = ((history.failures.len() as f64 * LEARNT_SHARE) as usize).min(history.failures.len() - 1);
-    // From midnight: a day, not the second of one failure.
-    let split = options.split.unwrap_or_else(|| history.failures[place].at.floor());
+    let middle_day = model::split(&history)?;
+    let split = options.split.unwrap_or(middle_day);
     let past = Past::before(&history, split)?;
     let test = past.layout.landmark(&history, split, history.end);
     if test.failures() == 0 {

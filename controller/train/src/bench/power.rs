@@ -1,14 +1,16 @@
-//! `bench power`: a node's power 1, 5, 10 and 30 s ahead from the 30 s before, on a run that the training has not seen, beside the last value
-//! and a linear map of the same 30 s. Runs of other jobs are few and differ in period and duration, so each network of the ensemble is judged on
-//! a run that it has not learnt from, and how far networks, means and baselines are trusted is learnt on those judgements ([`blend`]).
+//! `bench power`: a node's power 1, 5, 10 and 30 s ahead on a run that the training has not seen, beside the last value and a linear map of
+//! the 30 s before. Runs of other jobs are few and differ in period and duration, so each network of the ensemble is judged on a run that it has
+//! not learnt from.
 //!
-//! The model answers with a mean (judged by squared errors), a median (judged by absolute ones) and quantiles; the 99 % quantile is then held to
-//! its coverage by what has come true in the run itself ([`conformal`]). Nothing else looks further back than 30 s.
+//! The answer is mixed ([`experts`]) from the networks and the baselines, which see 30 s, and from a memory of the run so far, 300 s at most. Shares
+//! are learnt on the training runs and go on being learnt on the test run, from outcomes that have come true by then. It has a mean (judged by
+//! squared errors), a median (judged by absolute ones) and quantiles; the 99 % quantile is then held to its coverage ([`conformal`]).
 
-mod blend;
 mod conformal;
+mod experts;
 mod features;
 mod fit;
+mod measure;
 mod net;
 mod reference;
 mod trace;
@@ -19,9 +21,9 @@ use crate::engine::Device;
 use crate::options::Usage;
 use crate::stop::Stop;
 use anyhow::Result;
-use blend::Measure;
 use clap::Args;
 use fit::{Answer, Model};
+use measure::Measure;
 use reference::Reference;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -95,9 +97,10 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
     let mut by_seed = Vec::new();
     for seed in &options.seeds {
         let model = Model::learn(&train, *seed, &options.device, stop)?;
-        let result = scores(&windows, &model.answers(&windows, &options.device)?, true);
+        let (answers, shares) = model.answers(&windows, &options.device)?;
+        let result = scores(&windows, &answers, true);
         eprintln!("seed {seed}: {result}");
-        by_seed.push(json!({"seed": seed, "horizons": result, "shares": model.shares()}));
+        by_seed.push(json!({"seed": seed, "horizons": result, "shares": shares}));
     }
     let mut horizons = Map::new();
     for horizon in HORIZONS_S.map(|h| h.to_string()) {
@@ -124,7 +127,14 @@ fn rounded(value: f64) -> f64 {
 fn reference_answers(reference: &Reference, windows: &Windows) -> Vec<Answer> {
     let answer = |i| {
         let points = reference.points(windows.values(i));
-        Answer { mean: points, median: points, quantiles: reference.quantiles(points), high: [0.0; HORIZONS] }
+        Answer {
+            mean: points,
+            median: points,
+            quantiles: reference.quantiles(points),
+            highest: 0.0,
+            high: 0.0,
+            youth: 0.0,
+        }
     };
     (0..windows.len()).map(answer).collect()
 }
@@ -138,7 +148,11 @@ fn scores(windows: &Windows, answers: &[Answer], adaptive: bool) -> Value {
             measure.of(outcomes.iter().enumerate().filter_map(|(i, o)| o.map(|o| (pick(i), o))))
         };
         let raw: Vec<f32> = answers.iter().map(|a| a.quantiles[h][QUANTILES.len() - 1]).collect();
-        let step = |i: usize| conformal::Step { quantile: raw[i], high: answers[i].high[h], outcome: outcomes[i] };
+        let step = |i: usize| {
+            let Answer { median, quantiles, highest, high, youth, .. } = answers[i];
+            let upper = quantiles[h][QUANTILES.len() - 2];
+            conformal::Step { median: median[h], upper, quantile: raw[i], highest, high, youth, outcome: outcomes[i] }
+        };
         let bounds = if adaptive {
             conformal::bounds(&(0..windows.len()).map(step).collect::<Vec<_>>(), STEPS[h])
         } else {

@@ -1,6 +1,8 @@
 //! A linear proportional-hazards model (Cox, "Regression Models and Life-Tables", 1972), fitted by
 //! Newton's method with Breslow's treatment of ties; each landmark is a stratum of its own.
 
+use crate::ridge;
+
 /// Penalty on the weights of standardised features, per failure: keeps features that say the same apart.
 const RIDGE: f64 = 1e-2;
 /// Steps at most; it settles after five or six.
@@ -29,12 +31,12 @@ pub fn fit(strata: &[Stratum<'_>]) -> Vec<f64> {
     }
     let mut best = Derivatives::at(strata, &weights, failures);
     for _ in 0..STEPS {
-        let mut matrix = best.curvature.clone();
-        crate::reference::factor(&mut matrix, width);
-        let step = crate::reference::solve(&matrix, width, best.gradient.clone());
+        // The penalty is in the curvature already.
+        let solved = ridge::solve(best.curvature.clone(), &vec![0.0; width], std::slice::from_ref(&best.gradient));
+        let Ok([step]) = solved.as_deref() else { break };
         // Halved until it helps: far from the summit a whole step may overshoot.
         let tried = (0..12).map(|half| 0.5_f64.powi(half)).find_map(|size| {
-            let there: Vec<f64> = weights.iter().zip(&step).map(|(w, s)| w + size * s).collect();
+            let there: Vec<f64> = weights.iter().zip(step).map(|(w, s)| w + size * s).collect();
             let derivatives = Derivatives::at(strata, &there, failures);
             (derivatives.likelihood > best.likelihood).then_some((there, derivatives))
         });

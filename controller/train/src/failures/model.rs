@@ -4,6 +4,7 @@
 
 use super::cox;
 use super::landmark::{Landmark, Layout};
+use super::onnx::LARGEST;
 use super::stays::History;
 use crate::engine::{Columns, Criterion, Device, Plan, Rows, Watch};
 use crate::options::Usage;
@@ -19,8 +20,19 @@ pub const STEP_DAYS: f64 = 90.0;
 const FEWEST_FAILURES: usize = 20;
 /// Steps that a network makes at least, however small the record: fewer do not move it from where it starts.
 const FEWEST_STEPS: usize = 500;
-/// A log risk beyond this is cut: e^8 times the usual is certain failure.
-const LARGEST: f64 = 8.0;
+/// Share of all failures before the split, if no day is given: more than half to learn from, enough to judge by.
+const LEARNT_SHARE: f64 = 0.6;
+
+/// The day by which most of the failures had happened, from midnight: a day, not the second of one failure.
+///
+/// # Errors
+/// There are none.
+pub fn split(history: &History) -> Result<f64, Usage> {
+    let place = (history.failures.len() as f64 * LEARNT_SHARE) as usize;
+    let failure = history.failures.get(place.min(history.failures.len().saturating_sub(1)));
+    let none = || Usage("the record has no failures: event is empty in every line".to_owned());
+    failure.map(|failure| failure.at.floor()).ok_or_else(none)
+}
 
 /// Training landmarks, oldest first.
 #[derive(Debug)]

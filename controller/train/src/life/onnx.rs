@@ -3,9 +3,7 @@
 use super::model::{Life, Model};
 use crate::onnx::{Writer, file};
 use crate::tabular;
-use anyhow::{Context, Result, ensure};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use tract_onnx::prelude::*;
+use anyhow::Result;
 
 /// tract and the trainer may differ by this much, in shares of the longest life told. Rounding is some 1e-6.
 pub const PARITY: f64 = 1e-5;
@@ -46,26 +44,9 @@ pub fn encode(name: &str, model: &Model) -> Vec<u8> {
 /// # Errors
 /// tract cannot run the file.
 pub fn parity(onnx: &[u8], model: &Model, rows: &[&[f32]]) -> Result<f64> {
-    let width = model.ensemble.columns.mean.len();
-    let run = || -> TractResult<f64> {
-        let plan = tract_onnx::onnx()
-            .model_for_read(&mut std::io::Cursor::new(onnx))?
-            .with_input_fact(0, f32::fact([1, width]).into())?
-            .into_optimized()?
-            .into_runnable()?;
-        let mut largest = 0.0_f64;
-        for row in rows {
-            let answer = plan.run(tvec!(Tensor::from_shape(&[1, width], row)?.into()))?;
-            let theirs: Vec<f32> = answer[0].to_plain_array_view::<f32>()?.iter().copied().collect();
-            let Life { mean, low, high } = model.life(&model.ensemble.answer(row));
-            let differences = theirs.iter().zip([mean, low, high]).map(|(t, o)| (f64::from(*t) - o).abs());
-            largest = differences.fold(largest, f64::max);
-        }
-        Ok(largest / model.cap)
+    let own = |row: &[f32]| {
+        let Life { mean, low, high } = model.life(&model.ensemble.answer(row));
+        vec![mean, low, high]
     };
-    // tract panics on some shapes; nothing is changed by a run.
-    let outcome = catch_unwind(AssertUnwindSafe(run)).ok().context("tract panics on the exported network")?;
-    let parity = outcome.context("tract cannot run the exported network")?;
-    ensure!(parity.is_finite(), "tract answers with something that is not a number");
-    Ok(parity)
+    Ok(tabular::onnx::parity(onnx, model.ensemble.columns.mean.len(), rows, own)? / model.cap)
 }

@@ -1,6 +1,6 @@
 //! Ridge regression: what a network has to beat.
 
-use crate::reference::{factor, solve};
+use crate::ridge;
 
 /// Penalty on the weights of standardised features, per row: keeps features that say the same apart.
 const RIDGE: f64 = 1e-3;
@@ -31,13 +31,10 @@ impl Linear {
                 gram[a * width..=a * width + a].iter_mut().zip(&centred).for_each(|(sum, v)| *sum += centred[a] * v);
             }
         }
-        for a in 0..width {
-            let diagonal = gram[a * width + a];
-            // A feature that does not vary must not be divided by nothing.
-            gram[a * width + a] += RIDGE * diagonal + FLAT * n;
-        }
-        factor(&mut gram, width);
-        Self { weights: solve(&gram, width, right), mean, constant }
+        // A feature that does not vary must not be divided by nothing.
+        let penalty: Vec<f64> = (0..width).map(|a| RIDGE * gram[a * width + a] + FLAT * n).collect();
+        let solved = ridge::solve(gram, &penalty, &[right]).map(|mut solutions| solutions.remove(0));
+        Self { weights: solved.unwrap_or_else(|_| vec![0.0; width]), mean, constant }
     }
 
     /// The answer to one row.

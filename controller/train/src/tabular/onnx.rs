@@ -1,7 +1,10 @@
-//! Writes an ensemble as ONNX: raw features in, the mean answer of its networks out.
+//! Writes an ensemble as ONNX (raw features in, the mean answer of its networks out) and holds tract's answers against the trainer's.
 
 use super::ensemble::Ensemble;
 use crate::onnx::Writer;
+use anyhow::{Context, Result, ensure};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tract_onnx::prelude::*;
 
 /// Adds the ensemble to a graph whose input is `features`; the name of its answer.
 pub(crate) fn add(w: &mut Writer, ensemble: &Ensemble) -> String {
@@ -32,4 +35,32 @@ pub(crate) fn add(w: &mut Writer, ensemble: &Ensemble) -> String {
     }
     let share = w.floats("share", &[1, 1], &[1.0 / ensemble.members.len() as f32]);
     w.op("Mul", "ensemble", &[sum.as_deref().unwrap_or("normalised"), &share], None)
+}
+
+/// Largest difference between tract's answers to a file and the trainer's own, on rows of `width` features.
+///
+/// # Errors
+/// tract cannot run the file.
+pub(crate) fn parity(onnx: &[u8], width: usize, rows: &[&[f32]], own: impl Fn(&[f32]) -> Vec<f64>) -> Result<f64> {
+    let run = || -> TractResult<f64> {
+        let plan = tract_onnx::onnx()
+            .model_for_read(&mut std::io::Cursor::new(onnx))?
+            .with_input_fact(0, f32::fact([1, width]).into())?
+            .into_optimized()?
+            .into_runnable()?;
+        let mut largest = 0.0_f64;
+        for row in rows {
+            let answer = plan.run(tvec!(Tensor::from_shape(&[1, width], row)?.into()))?;
+            let theirs: Vec<f32> = answer[0].to_plain_array_view::<f32>()?.iter().copied().collect();
+            let differences = theirs.iter().zip(own(row)).map(|(theirs, own)| (f64::from(*theirs) - own).abs());
+            // A comparison with something that is no number is false, so it must not be lost in a maximum.
+            largest = differences.fold(largest, |most, d| if d <= most { most } else { d });
+        }
+        Ok(largest)
+    };
+    // tract panics on some shapes; nothing is changed by a run.
+    let outcome = catch_unwind(AssertUnwindSafe(run)).ok().context("tract panics on the exported network")?;
+    let parity = outcome.context("tract cannot run the exported network")?;
+    ensure!(parity.is_finite(), "tract answers with something that is not a number");
+    Ok(parity)
 }

@@ -1,12 +1,13 @@
-//! The model: networks, each judged on a run that it has not learnt from, and the shares of networks, mean and baselines learnt there.
+//! The model: networks, each judged on a run that it has not learnt from, and pools ([`super::experts`]) that have learnt on those runs whom to
+//! trust and go on learning on the run that is forecast.
 
-use super::blend::{self, Measure, mixed};
+use super::experts::{self, All, KINDS, Known, NAMES, Pools, quantile};
 use super::features::{FEATURES, Window};
 use super::net::{ANSWERS, MeanAndQuantiles, Swing};
 use super::reference::Reference;
 use super::trace::Trace;
 use super::windows::{Windows, at_speed};
-use super::{HORIZONS, QUANTILES};
+use super::{HORIZONS, HORIZONS_S, QUANTILES};
 use crate::chance::Chance;
 use crate::engine::{self, Columns, Device, Job, Plan, Rows, Source, Trainer, Workers, layer::Init};
 use crate::progress::Progress;
@@ -28,6 +29,10 @@ const EPOCHS: usize = 16;
 const RATE: f64 = 2e-3;
 /// Weight decay.
 const DECAY: f64 = 1e-2;
+/// The highest value known is taken so much higher.
+const ABOVE: f32 = 1.01;
+/// A run is young for so long, s: most jobs take some minutes to load before they compute.
+const YOUNG_S: f32 = 120.0;
 /// Normalised features beyond this count as this.
 const FAR: f32 = 4.0;
 
@@ -40,8 +45,12 @@ pub struct Answer {
     pub median: [f32; HORIZONS],
     /// By horizon; the first is the median.
     pub quantiles: [[f32; QUANTILES.len()]; HORIZONS],
-    /// The window's highest value, by horizon alike.
-    pub high: [f32; HORIZONS],
+    /// The highest value known, of this run and others, by horizon alike.
+    pub highest: f32,
+    /// The highest value of this run of late.
+    pub high: f32,
+    /// 1 at the start of a run, 0 from [`YOUNG_S`] on.
+    pub youth: f32,
 }
 
 /// A network's weights and the scale of its features.
@@ -55,10 +64,8 @@ struct Member {
 #[derive(Debug)]
 pub struct Model {
     members: Vec<Member>,
-    persistence: Reference,
-    linear: Reference,
-    /// By horizon: shares of [`points`] for the mean, then of [`candidates`] for each quantile.
-    shares: Vec<Vec<Vec<f32>>>,
+    known: Known,
+    pools: Pools,
 }
 
 /// Last value and linear map, on all of the training runs.
@@ -89,115 +96,80 @@ impl Model {
     /// A training fails or is stopped.
     pub fn learn(train: &[Trace], seed: u64, device: &Device, stop: &Stop) -> Result<Self> {
         let mut members = Vec::new();
-        let mut runs: Vec<Vec<Vec<blend::Run>>> = vec![vec![Vec::new(); 1 + QUANTILES.len()]; HORIZONS];
-        for (number, (seen, unseen)) in folds(train).into_iter().enumerate() {
+        let mut pools = experts::pools();
+        let folds = folds(train);
+        let runs = folds.len();
+        for (number, (seen, unseen)) in folds.into_iter().enumerate() {
             let name = format!("seed {seed}  network {}", number + 1);
             let member = engine::on(
                 device,
                 Fit { seen: &seen, unseen: &unseen, seed: seed * 1000 + number as u64, stop, name },
             )?;
-            let (persistence, linear) = references(&seen)?;
             let mut windows = Windows::default();
-            windows.add(unseen, STRIDE);
-            let answers = engine::on(device, Answers { members: std::slice::from_ref(&member), windows: &windows })?;
-            for (h, runs) in runs.iter_mut().enumerate() {
-                for (kind, runs) in runs.iter_mut().enumerate() {
-                    runs.push(judged(&windows, &answers, (&persistence, &linear), h, kind));
-                }
-            }
+            windows.add(unseen, 1);
+            let all = forecasts(&known(&seen)?, std::slice::from_ref(&member), &windows, device)?;
+            experts::play(&mut pools, &windows, &all);
             members.push(member);
         }
-        let measures = [Measure::RootMeanSquare].into_iter().chain(QUANTILES.map(Measure::Pinball));
-        let shares = |runs: &Vec<Vec<blend::Run>>| -> Vec<Vec<f32>> {
-            runs.iter().zip(measures.clone()).map(|(runs, measure)| blend::shares(runs, measure)).collect()
-        };
-        let shares = runs.iter().map(shares).collect();
-        let (persistence, linear) = references(train)?;
-        Ok(Self { members, persistence, linear, shares })
+        // All other runs together count as one.
+        pools.iter_mut().flatten().for_each(|pool| pool.discount(1.0 / runs as f64));
+        Ok(Self { members, known: known(train)?, pools })
     }
 
-    /// Answers to all windows.
+    /// Answers to all windows of one run, in order, each from what has come true by then; and the shares of the forecasts at its end.
     ///
     /// # Errors
     /// The device cannot be used.
-    pub fn answers(&self, windows: &Windows, device: &Device) -> Result<Vec<Answer>> {
-        let raw = engine::on(device, Answers { members: &self.members, windows })?;
-        let one = |i: usize| {
-            let values = windows.values(i);
-            let window = Window::of(values);
-            let mix = |h: usize, kind: usize| {
-                mixed(
-                    &forecasts(&window, values, &raw[i], (&self.persistence, &self.linear), h, kind),
-                    &self.shares[h][kind],
-                )
-            };
-            let quantiles = std::array::from_fn(|h| {
-                let mut floor = f32::MIN;
-                std::array::from_fn(|q| {
-                    floor = floor.max(mix(h, 1 + q));
-                    floor
-                })
-            });
-            Answer {
-                mean: std::array::from_fn(|h| mix(h, 0)),
-                median: quantiles.map(|q: [f32; QUANTILES.len()]| q[0]),
-                quantiles,
-                high: [window.high; HORIZONS],
-            }
-        };
-        Ok((0..windows.len()).map(one).collect())
+    pub fn answers(&self, windows: &Windows, device: &Device) -> Result<(Vec<Answer>, Value)> {
+        let mut pools = self.pools.clone();
+        let all = forecasts(&self.known, &self.members, windows, device)?;
+        let said = experts::play(&mut pools, windows, &all);
+        let answers = said.iter().enumerate().map(|(i, said)| self.answer(windows, i, said)).collect();
+        let rounded = |share: f64| (share * 1e3).round() / 1e3;
+        let shares: Vec<Vec<Vec<f64>>> = pools
+            .iter()
+            .map(|kinds| kinds.iter().map(|pool| pool.shares().into_iter().map(rounded).collect()).collect())
+            .collect();
+        let kinds: Vec<String> = std::iter::once("mean".to_owned()).chain(QUANTILES.map(|q| q.to_string())).collect();
+        Ok((answers, json!({"of": NAMES, "kinds": kinds, "horizons_s": HORIZONS_S, "at_end": shares})))
     }
 
-    /// What was learnt about whom to trust.
-    pub fn shares(&self) -> Value {
-        let names = json!({
-            "mean": ["mean", "median", "mean of the window", "last value", "linear"],
-            "0.5": ["mean", "median", "mean of the window", "last value", "linear"],
-            "0.9": ["quantile", "last value", "linear"], "0.99": ["quantile", "last value", "linear"],
+    fn answer(&self, windows: &Windows, i: usize, said: &[[f32; KINDS]; HORIZONS]) -> Answer {
+        let mut past = windows.past(i).to_vec();
+        past.sort_by(f32::total_cmp);
+        let (high, own) = (quantile(&past, 1.0), quantile(&past, QUANTILES[QUANTILES.len() - 1]));
+        // No node draws more than it ever has, but for one time in a hundred.
+        let ceiling = self.known.overall[KINDS - 1].max(own);
+        let quantiles = said.map(|said| {
+            let mut floor = f32::MIN;
+            std::array::from_fn(|q| {
+                let value = if q + 1 == QUANTILES.len() { said[1 + q].min(ceiling) } else { said[1 + q] };
+                floor = floor.max(value);
+                floor
+            })
         });
-        json!({"of": names, "by_horizon": self.shares})
+        Answer {
+            mean: said.map(|said| said[0]),
+            median: quantiles.map(|q: [f32; QUANTILES.len()]| q[0]),
+            quantiles,
+            highest: self.known.highest.max(high) * ABOVE,
+            high,
+            youth: (1.0 - windows.passed_s(i) / YOUNG_S).max(0.0),
+        }
     }
 }
 
-/// What the blend for a mean (`kind` 0), a median (1) or a higher quantile (2, 3) is mixed from; W.
-fn forecasts(
-    window: &Window,
-    values: &[f32],
-    answers: &[f32],
-    (persistence, linear): (&Reference, &Reference),
-    h: usize,
-    kind: usize,
-) -> Vec<f32> {
-    let own = |kind: usize| window.last + window.unit * answers[h * ANSWERS + kind];
-    if kind <= 1 {
-        return vec![own(0), own(1), window.mean, window.last, linear.points(values)[h]];
-    }
-    let around = |reference: &Reference| reference.quantiles(reference.points(values))[h][kind - 1];
-    vec![own(kind), around(persistence), around(linear)]
+/// What some runs tell without a network.
+fn known(traces: &[Trace]) -> Result<Known> {
+    let (persistence, linear) = references(traces)?;
+    let (overall, highest) = Known::overall(traces);
+    Ok(Known { persistence, linear, overall, highest })
 }
 
-/// The forecasts of one unseen run, and the better baseline's loss on it.
-fn judged(
-    windows: &Windows,
-    answers: &[Vec<f32>],
-    references: (&Reference, &Reference),
-    h: usize,
-    kind: usize,
-) -> blend::Run {
-    let mut run = blend::Run::default();
-    for (i, answers) in answers.iter().enumerate() {
-        let Some(outcome) = windows.outcomes(i)[h] else { continue };
-        let values = windows.values(i);
-        run.forecasts.push(forecasts(&Window::of(values), values, answers, references, h, kind));
-        run.outcomes.push(outcome);
-    }
-    let measure = if kind == 0 { Measure::RootMeanSquare } else { Measure::Pinball(QUANTILES[kind - 1]) };
-    let loss = |which: usize| {
-        measure.of(run.forecasts.iter().map(|all| all[all.len() - 1 - which]).zip(run.outcomes.iter().copied()))
-    };
-    // The baselines come last.
-    run.to_beat = loss(0).min(loss(1));
-    run
+/// All forecasts of all windows.
+fn forecasts(known: &Known, members: &[Member], windows: &Windows, device: &Device) -> Result<Vec<All>> {
+    let answers = engine::on(device, Answers { members, windows })?;
+    Ok(answers.iter().enumerate().map(|(i, answers)| known.forecasts(windows, i, answers)).collect())
 }
 
 /// Features and targets of all windows whose outcomes are all known.
@@ -305,7 +277,7 @@ mod tests {
         let model = Model::learn(&train, 1, &device, &Stop::default()).unwrap();
         let mut windows = Windows::default();
         windows.add(pulses(3, 1500), 1);
-        let answers = model.answers(&windows, &device).unwrap();
+        let (answers, _) = model.answers(&windows, &device).unwrap();
         let error = |pick: &dyn Fn(usize) -> f32, h: usize| -> f32 {
             let known = (0..windows.len()).filter_map(|i| windows.outcomes(i)[h].map(|o| (pick(i) - o).abs()));
             let all: Vec<f32> = known.collect();

@@ -15,16 +15,27 @@ use std::time::{Duration, Instant};
 /// The safe share of the row's agents.
 pub const SAFE_GPU_WATTS: f64 = 400.0;
 
-/// A scenario: four racks whose load swings little, under breakers that carry all of it.
-pub fn steady() -> String {
-    let mut text = "site = \"demo\"\n[breaker]\nrating_amperes = 63.0\n".to_owned();
+/// A scenario: four racks of one workload behind breakers of this rating; `level` is a rack's line for its load.
+pub fn scenario(amperes: f64, level: &str) -> String {
+    let mut text = format!("site = \"demo\"\n[breaker]\nrating_amperes = {amperes:?}\n");
     for rack in 1..=4 {
         let _ = write!(
             text,
-            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\nlevel = [[0, 0.8]]\n"
+            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\n{level}\n"
         );
     }
     text
+}
+
+/// As [`scenario`], with a load that swings little, under breakers that carry all of it.
+pub fn steady() -> String {
+    scenario(63.0, "level = [[0, 0.8]]")
+}
+
+/// The controller's config with all racks in one class, so that each has to give way.
+pub fn even(text: &str) -> String {
+    text.replace("priority = \"inference\"", "priority = \"training\"")
+        .replace("priority = \"batch\"", "priority = \"training\"")
 }
 
 /// The row.

@@ -2,34 +2,14 @@
 //! lost. Every rack sees its dead inlet by itself and holds what the other feed carries.
 
 use headroom_tests::parts::until;
-use headroom_tests::row::{Row, SAFE_GPU_WATTS};
-use std::fmt::Write as _;
+use headroom_tests::row::{Row, SAFE_GPU_WATTS, even, scenario};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Both feeds carry the row easily; one alone carries 0.7 of it.
-const AMPERES: &str = "rating_amperes = 25.0";
+const AMPERES: f64 = 25.0;
 /// The last Orders hold for their lease of 5 s; what came later was no prepared answer.
 const WITHIN: Duration = Duration::from_secs(4);
-
-fn scenario() -> String {
-    let mut text = format!("site = \"demo\"\n[breaker]\n{AMPERES}\n");
-    for rack in 1..=4 {
-        let _ = write!(
-            text,
-            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\nlevel = [[0, 0.95]]\n"
-        );
-    }
-    text
-}
-
-/// Each rack counts the same, so that each has to give way.
-fn config(text: String) -> String {
-    let even = ["inference", "batch"]
-        .iter()
-        .fold(text, |text, band| text.replace(&format!("priority = \"{band}\""), "priority = \"training\""));
-    even.replace("rating_amperes = 16.0", AMPERES)
-}
 
 fn all(row: &Row, good: impl Fn(f64) -> bool) -> Option<()> {
     let limits = row.limits(None);
@@ -42,7 +22,9 @@ fn tripped(row: &Row, feed: &str) -> bool {
 
 #[test]
 fn the_loss_of_each_feed_is_answered_with_the_controller_gone() {
-    let mut row = Row::of(Some(&scenario()), |_: &Path| String::new(), config);
+    let config = |text: String| even(&text).replace("rating_amperes = 16.0", &format!("rating_amperes = {AMPERES:?}"));
+    let plant = scenario(AMPERES, "level = [[0, 0.95]]");
+    let mut row = Row::of(Some(&plant), |_: &Path| String::new(), config);
     for (lost, left) in [("a", "b"), ("b", "a")] {
         until("the row to draw what only two feeds carry", || {
             let truth = row.plant.truth();

@@ -6,11 +6,10 @@ use headroom_controller::flex::jws;
 use headroom_controller::flex::key::Signer;
 use headroom_rack::UnixMs;
 use headroom_tests::parts::until;
-use headroom_tests::row::Row;
+use headroom_tests::row::{Row, even, scenario};
 use headroom_tests::{http, succeed};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,23 +18,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const MOVED: f64 = 5.0;
 /// How long an overload is watched.
 const WATCHED: Duration = Duration::from_secs(4);
-
-fn scenario(amperes: f64, level: &str) -> String {
-    let mut text = format!("site = \"demo\"\n[breaker]\nrating_amperes = {amperes}\n");
-    for rack in 1..=4 {
-        let _ = write!(
-            text,
-            "[[rack]]\nid = \"rack-{rack}\"\ngpus = 8\noverhead_watts = 1700.0\ncooling_watts = 250.0\nworkload = \"batch\"\n{level}\n"
-        );
-    }
-    text
-}
-
-/// All racks of one class: each has to give way.
-fn even(text: &str) -> String {
-    text.replace("priority = \"inference\"", "priority = \"training\"")
-        .replace("priority = \"batch\"", "priority = \"training\"")
-}
 
 /// A full load that two feeds carry and one does not, with a load-flexibility partner.
 pub fn steady() -> (Row, Partner) {

@@ -1,10 +1,11 @@
-//! The predictor on its own thread with a deadline: a late answer is not used, and whatever is
-//! wrong with the model, each rack gets a Forecast: the baseline's, with the reason. A second thread
-//! asks the baseline and the challenger, only to see how they would have done; nobody waits for it.
+//! Forecasts on a thread of their own with a deadline: a late answer is not used, and whatever is
+//! wrong with the model, each rack gets a Forecast, with the reason. That thread keeps what the mix has
+//! learnt of each rack; a late answer is not lost to it. A second thread asks the baseline and the
+//! challenger, only to see how they would have done; nobody waits for it.
 
 use crate::config;
 use crate::picture::ModelStatus;
-use headroom_predict::{History, Method, Predictor, Spoken, baseline, store};
+use headroom_predict::{History, Method, Mixtures, Predictor, Spoken, baseline, store};
 use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -12,13 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// After a panic in the model: the baseline serves on.
-const ENDED: &str = "the model's thread ended";
+/// After a panic in it: the baseline serves on.
+const ENDED: &str = "the forecasting thread ended";
 
 type Histories = Arc<BTreeMap<RackId, History>>;
 
 struct Request {
-    model: Arc<Predictor>,
+    /// The model in use, or why there is none.
+    model: Result<Arc<Predictor>, String>,
     histories: Histories,
     at: UnixMs,
     answer: oneshot::Sender<Vec<Spoken>>,
@@ -62,6 +64,8 @@ pub struct Forecaster {
 pub struct Answer {
     /// One per rack.
     pub forecasts: BTreeMap<RackId, Forecast>,
+    /// What the model said alone, by horizon and quantile, of the racks where it had a say.
+    pub alone: BTreeMap<RackId, Vec<Vec<Watts>>>,
     /// What to show about the model.
     pub status: ModelStatus,
     /// The model did not answer in time.
@@ -134,24 +138,22 @@ impl Forecaster {
         let Models { champion, why_not, challenger } = self.models().clone();
         // Left out while the one before is still at work: then those seconds are not scored.
         let _ = self.questions.try_send(Question { challenger, histories: Arc::clone(histories), at });
-        let Some(model) = champion else {
-            return Self::baseline(None, histories, at, &why_not, false);
-        };
-        let name = Some(model.name().to_owned());
+        let name = champion.as_ref().map(|model| model.name().to_owned());
+        let model = champion.ok_or(why_not);
         let (answer, answered) = oneshot::channel();
-        let request = Request { model, histories: Arc::clone(histories), at, answer };
+        let request = Request { model: model.clone(), histories: Arc::clone(histories), at, answer };
         match self.requests.try_send(request) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return Self::baseline(name, histories, at, "the model is still busy with an earlier request", true);
+                return Self::baseline(name, histories, at, "an earlier forecast is still being made", true);
             }
             Err(TrySendError::Disconnected(_)) => return Self::baseline(name, histories, at, ENDED, false),
         }
         match tokio::time::timeout(self.deadline, answered).await {
-            Ok(Ok(spoken)) => Self::answer(name, spoken, histories, at),
+            Ok(Ok(spoken)) => Self::answer(name, model.err(), spoken, histories, at),
             Ok(Err(_)) => Self::baseline(name, histories, at, ENDED, false),
             Err(_) => {
-                let reason = format!("the model took longer than {} ms", self.deadline.as_millis());
+                let reason = format!("the forecast took longer than {} ms", self.deadline.as_millis());
                 Self::baseline(name, histories, at, &reason, true)
             }
         }
@@ -162,36 +164,51 @@ impl Forecaster {
         self.beside.lock().unwrap_or_else(PoisonError::into_inner).try_iter().collect()
     }
 
-    fn answer(name: Option<String>, spoken: Vec<Spoken>, histories: &Histories, at: UnixMs) -> Answer {
-        let outside: BTreeSet<RackId> = spoken.iter().filter(|s| s.outside).map(|s| s.forecast.rack.clone()).collect();
-        let mut by_rack: BTreeMap<RackId, Forecast> =
-            spoken.into_iter().map(|s| (s.forecast.rack.clone(), s.forecast)).collect();
+    fn answer(
+        name: Option<String>,
+        why_not: Option<String>,
+        spoken: Vec<Spoken>,
+        histories: &Histories,
+        at: UnixMs,
+    ) -> Answer {
+        let (mut forecasts, mut alone, mut outside) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        for Spoken { forecast, model, outside: is_outside } in spoken {
+            let rack = forecast.rack.clone();
+            outside.extend(is_outside.then(|| rack.clone()));
+            alone.extend(model.map(|values| (rack.clone(), values)));
+            forecasts.insert(rack, forecast);
+        }
         for (rack, history) in histories.iter() {
-            by_rack
+            forecasts
                 .entry(rack.clone())
                 .or_insert_with(|| baseline::forecast(history, rack, at, "the model left this rack out"));
         }
-        let used = by_rack.values().any(|f| matches!(f.source, Source::Model(_)));
-        let reason = by_rack.values().find_map(|f| match &f.source {
-            Source::Baseline(why) => Some(format!("{}: {why}", f.rack)),
-            Source::Model(_) => None,
-        });
-        Answer { forecasts: by_rack, status: ModelStatus { used, name, reason, outside }, late: false }
+        let used = forecasts.values().any(|f| matches!(f.source, Source::Model(_)));
+        let of_a_rack = || {
+            forecasts.values().find_map(|f| match &f.source {
+                Source::Baseline(why) => Some(format!("{}: {why}", f.rack)),
+                Source::Model(_) => None,
+            })
+        };
+        let reason = why_not.or_else(of_a_rack);
+        Answer { status: ModelStatus { used, name, reason, outside }, forecasts, alone, late: false }
     }
 
     fn baseline(name: Option<String>, histories: &Histories, at: UnixMs, reason: &str, late: bool) -> Answer {
         let forecasts =
             histories.iter().map(|(rack, h)| (rack.clone(), baseline::forecast(h, rack, at, reason))).collect();
         let status = ModelStatus { used: false, name, reason: Some(reason.to_owned()), outside: BTreeSet::new() };
-        Answer { forecasts, status, late }
+        Answer { forecasts, alone: BTreeMap::new(), status, late }
     }
 }
 
 fn work(requests: &Receiver<Request>) {
+    let mut mixtures = Mixtures::default();
     for request in requests {
         let histories: Vec<(&RackId, &History)> = request.histories.iter().collect();
+        let model = request.model.as_deref().map_err(String::as_str);
         // Nobody waits for a late answer: the receiver is gone then.
-        let _ = request.answer.send(request.model.forecast(&histories, request.at));
+        let _ = request.answer.send(mixtures.forecast(model, &histories, request.at));
     }
 }
 
@@ -268,7 +285,10 @@ mod tests {
         let by = |method| said.iter().filter(|s| s.0 == method).count();
         assert_eq!((by(Method::Baseline), by(Method::Challenger)), (3, 3));
         let (_, rack, values) = said.iter().find(|s| s.0 == Method::Challenger).unwrap();
-        assert_eq!(*values, answer.forecasts[rack].values);
+        assert_eq!(*values, answer.alone[rack]);
+        // Nothing has come true yet: the model is followed.
+        let pairs = values.iter().flatten().zip(answer.forecasts[rack].values.iter().flatten());
+        pairs.for_each(|(alone, used)| assert!((*alone - *used).get().abs() < 0.01, "{alone} {used}"));
     }
 
     #[tokio::test]
@@ -283,6 +303,67 @@ mod tests {
         histories.insert(rack.clone(), strange);
         let answer = forecaster.forecast(&Arc::new(histories), UnixMs::new(59_500)).await;
         assert_eq!(answer.status.outside, [rack].into());
+    }
+
+    /// A load that goes up and down as a job does, 28 s and 19 s; second by second from 0 on.
+    fn job(second: u64) -> Sample {
+        let power = if second % 47 < 28 { 5200.0 } else { 1800.0 } + 37.0 * (second % 7) as f64;
+        Sample { power: Some(Watts::new(power)), limit: Some(Watts::new(5600.0)), utilization: Some(0.7) }
+    }
+
+    /// What a forecaster says of that load in each second, and what the mixtures of the predictor say of the same.
+    async fn played(forecaster: &Forecaster, seconds: std::ops::Range<u64>) -> Vec<(Answer, Spoken)> {
+        let rack = RackId::new("r").unwrap();
+        let (mut mixtures, mut history, mut all) = (Mixtures::default(), History::new(Watts::new(7300.0)), Vec::new());
+        for second in seconds {
+            let at = UnixMs::new(second * 1000 + 300);
+            history.push(at, job(second));
+            let champion = forecaster.champion();
+            let answer = forecaster.forecast(&Arc::new([(rack.clone(), history.clone())].into()), at).await;
+            let model = champion.as_deref().ok_or("no model");
+            all.push((answer, mixtures.forecast(model, &[(&rack, &history)], at).remove(0)));
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn the_forecast_in_use_is_the_predictors_mix_and_learns_a_cycle_that_the_baseline_does_not_know() {
+        let none = config::Model { enabled: false, path: None };
+        let forecaster = Forecaster::start(&none, Duration::from_secs(60)).unwrap();
+        let all = played(&forecaster, 1000..1600).await;
+        let rack = RackId::new("r").unwrap();
+        let (mut ours, mut last) = (0.0, 0.0);
+        for (second, (answer, spoken)) in (1000_u64..).zip(&all) {
+            assert_eq!(answer.forecasts[&rack].values, spoken.forecast.values);
+            if second > 1300 {
+                // 10 s ahead, the median.
+                let (said, came) = (answer.forecasts[&rack].values[3][0], job(second + 10).power.unwrap());
+                ours += (said - came).get().abs();
+                last += (job(second).power.unwrap() - came).get().abs();
+            }
+        }
+        assert!(ours < 0.5 * last, "{ours} {last}");
+    }
+
+    #[tokio::test]
+    async fn another_model_takes_its_place_in_what_was_learnt() {
+        let forecaster = Forecaster::start(&SHIPPED, Duration::from_secs(60)).unwrap();
+        let rack = RackId::new("r").unwrap();
+        let all = played(&forecaster, 1000..1300).await;
+        let before = &all.last().unwrap().0;
+        assert_ne!(before.forecasts[&rack].values[3], before.alone[&rack][3], "the mix is more than the model");
+        // The same file again, as after a promotion: nothing that was learnt is lost or in its way.
+        forecaster.crown(Ok(Arc::new(Predictor::embedded().unwrap())));
+        let mut history = History::new(Watts::new(7300.0));
+        (1240..1301).for_each(|second| history.push(UnixMs::new(second * 1000 + 300), job(second)));
+        let histories: Histories = Arc::new([(rack.clone(), history)].into());
+        let after = forecaster.forecast(&histories, UnixMs::new(1_300_300)).await;
+        assert_ne!(after.forecasts[&rack].values[3], after.alone[&rack][3]);
+        forecaster.crown(Err("it drifted".to_owned()));
+        let without = forecaster.forecast(&histories, UnixMs::new(1_300_300)).await;
+        assert!(without.alone.is_empty());
+        let values = without.forecasts[&rack].values.iter();
+        values.for_each(|row| assert!(row.is_sorted() && row.iter().all(|w| w.is_finite()), "{row:?}"));
     }
 
     #[tokio::test]

@@ -25,29 +25,36 @@ pub fn forecast(history: &History, rack: &RackId, at: UnixMs, reason: &str) -> F
 
 /// Power by horizon and quantile, as of the history's end.
 pub fn values(history: &History) -> Vec<Vec<Watts>> {
-    match history.last_power(crate::feature::LAST_WITHIN_S) {
-        None => vec![vec![history.nameplate(); QUANTILES.len()]; HORIZONS_S.len()],
-        Some(last) => HORIZONS_S.iter().map(|h| row(history, last, *h)).collect(),
-    }
+    let Some(last) = history.last_power(crate::feature::LAST_WITHIN_S) else {
+        return vec![vec![history.nameplate(); QUANTILES.len()]; HORIZONS_S.len()];
+    };
+    let powers: Vec<Option<f64>> = history.samples().map(|s| s.power.map(Watts::get)).collect();
+    let mut changes = Vec::with_capacity(powers.len());
+    let row = |horizon_s: &u32| {
+        changes.clear();
+        let later = powers.iter().skip(*horizon_s as usize);
+        changes.extend(powers.iter().zip(later).filter_map(|(from, to)| Some((*to)? - (*from)?)));
+        row(history.nameplate(), last, *horizon_s, &mut changes)
+    };
+    HORIZONS_S.iter().map(row).collect()
 }
 
-fn row(history: &History, last: Watts, horizon_s: u32) -> Vec<Watts> {
-    let powers: Vec<Option<Watts>> = history.samples().map(|s| s.power).collect();
-    let span = horizon_s as usize;
-    let mut changes: Vec<f64> = powers
-        .iter()
-        .zip(powers.iter().skip(span))
-        .filter_map(|(from, to)| Some((((*to)?) - (*from)?).get()))
-        .collect();
-    changes.sort_by(f64::total_cmp);
-    let unseen = history.nameplate().get() * UNSEEN_PER_S * f64::from(horizon_s);
-    let top = history.nameplate().max(last);
+/// From the changes over the span of a horizon, in any order.
+fn row(nameplate: Watts, last: Watts, horizon_s: u32, changes: &mut [f64]) -> Vec<Watts> {
+    let unseen = nameplate.get() * UNSEEN_PER_S * f64::from(horizon_s);
+    let top = nameplate.max(last);
     let mut row = vec![last];
+    let mut below = 0;
     for quantile in &QUANTILES[1..] {
-        let index = ((changes.len() as f64) * quantile).ceil() as usize;
-        let seen = changes.get(index.saturating_sub(1)).copied().unwrap_or(0.0).max(0.0);
+        let index = (((changes.len() as f64) * quantile).ceil() as usize).saturating_sub(1);
+        // What lies below the quantile before need not be looked at again.
+        let seen = match changes.get_mut(below..).filter(|rest| !rest.is_empty()) {
+            Some(rest) => *rest.select_nth_unstable_by(index - below, f64::total_cmp).1,
+            None => 0.0,
+        };
+        below = index;
         let spread = (quantile - 0.5) * 2.0;
-        row.push((last + Watts::new(seen + unseen * spread)).min(top));
+        row.push((last + Watts::new(seen.max(0.0) + unseen * spread)).min(top));
     }
     row
 }

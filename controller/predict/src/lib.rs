@@ -1,12 +1,16 @@
 //! The predictor: power of one rack over the next half minute as quantiles. One feature code for
-//! training and running ([`feature`]), a network run by tract ([`Predictor`]) and a [`baseline`]
-//! that takes over, with the reason, whenever the network cannot be trusted.
+//! training and running ([`feature`]), a network run by tract ([`Predictor`]), a [`baseline`] that
+//! takes over, with the reason, whenever the network cannot be trusted, and a memory of the run;
+//! outcomes settle what each of them counts for ([`mixture`], as `bench power` plays it).
 
 pub mod baseline;
+pub mod bound;
 pub mod feature;
 pub mod history;
 pub mod manifest;
 pub mod margin;
+pub mod mixture;
+pub mod mixtures;
 mod net;
 pub mod pool;
 mod predictor;
@@ -19,7 +23,8 @@ pub use feature::{FEATURES, Features, NoFeatures, features};
 pub use history::{History, Sample};
 pub use manifest::{Data, Manifest, Measured, Scaling, file_hash, schema_hash};
 pub use margin::Margins;
-pub use predictor::{Predictor, Refused, Spoken};
+pub use mixtures::{Mixtures, Spoken};
+pub use predictor::{Predictor, Refused};
 pub use scorer::{Method, Scorer};
 pub use verdict::Standing;
 

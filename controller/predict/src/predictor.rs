@@ -1,12 +1,12 @@
-//! The predictor: a checked model and, rack by rack, the baseline where the model has no say.
+//! The predictor: a checked model and its answers. Whoever asks mixes them ([`crate::mixtures`]).
 
+use crate::FEATURES;
 use crate::baseline;
 use crate::feature::{Features, features};
 use crate::history::History;
 use crate::manifest::{Manifest, file_hash, schema_hash};
 use crate::net::Net;
-use crate::{FEATURES, HORIZONS_S, QUANTILES};
-use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
+use headroom_rack::Watts;
 
 /// Features may leave the trained range by this share of it before it counts as outside.
 const RANGE_SLACK: f32 = 0.05;
@@ -37,16 +37,6 @@ pub enum Refused {
     /// tract does not take it, or it answers nonsense.
     #[error("the network is refused: {0}")]
     Network(String),
-}
-
-/// A Forecast of a model, or of the baseline in its place.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Spoken {
-    /// The Forecast.
-    pub forecast: Forecast,
-    /// The model spoke, but of inputs outside the range it was trained on: its upper quantiles were
-    /// widened.
-    pub outside: bool,
 }
 
 /// A model that passed every check.
@@ -114,31 +104,6 @@ impl Predictor {
         self.net.run(features)
     }
 
-    /// One answer per rack, in the order given: the model's, or where it has no say the baseline's
-    /// with the reason.
-    pub fn forecast(&self, racks: &[(&RackId, &History)], at: UnixMs) -> Vec<Spoken> {
-        let now: Vec<_> = racks.iter().map(|(_, history)| history.until(at)).collect();
-        let answers = self.values(&now.iter().map(|h| &**h).collect::<Vec<_>>());
-        racks
-            .iter()
-            .zip(answers)
-            .map(|((rack, history), answer)| match answer {
-                Ok((values, outside)) => Spoken {
-                    forecast: Forecast {
-                        rack: (*rack).clone(),
-                        at,
-                        horizons_s: HORIZONS_S.to_vec(),
-                        quantiles: QUANTILES.to_vec(),
-                        values,
-                        source: Source::Model(self.manifest.name.clone()),
-                    },
-                    outside,
-                },
-                Err(reason) => Spoken { forecast: baseline::forecast(history, rack, at, &reason), outside: false },
-            })
-            .collect()
-    }
-
     /// For each history power by horizon and quantile, as of its end, and whether its features lie
     /// outside the trained range; or why the model has no say.
     #[expect(clippy::type_complexity, reason = "a list of answers or reasons")]
@@ -185,6 +150,7 @@ fn widen(values: &mut [Vec<Watts>], baseline: &[Vec<Watts>], features: &Features
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HORIZONS_S;
 
     #[test]
     fn a_model_trained_on_other_features_is_refused_with_the_reason() {

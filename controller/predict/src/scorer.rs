@@ -21,17 +21,19 @@ const ROWS: usize = HORIZONS_S[HORIZONS_S.len() - 1] as usize + 18;
 pub enum Method {
     /// What the decision was given, margin and all.
     Used,
-    /// The model in use, before any margin.
+    /// The model in use alone, before any mix or margin: what a challenger is held against.
     Model,
     /// The reactive baseline, whether it was used or not.
     Baseline,
     /// The model that is tried beside it.
     Challenger,
+    /// The mix of model, baseline and the rack's own past, before any margin.
+    Mixed,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Used, Self::Model, Self::Baseline, Self::Challenger];
+    pub const ALL: [Self; 5] = [Self::Used, Self::Model, Self::Baseline, Self::Challenger, Self::Mixed];
 
     /// The word in metrics, JSON and the record.
     pub fn word(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Method {
             Self::Model => "model",
             Self::Baseline => "baseline",
             Self::Challenger => "challenger",
+            Self::Mixed => "mixed",
         }
     }
 }
@@ -77,6 +80,8 @@ struct Tallies {
 pub struct Scorer {
     racks: BTreeMap<RackId, RackScore>,
     methods: [Tallies; Method::ALL.len()],
+    /// Whether anything was ever said by the mix.
+    mixes: bool,
     faded: Option<UnixMs>,
 }
 
@@ -108,6 +113,7 @@ impl Scorer {
         Self {
             racks: racks.into_iter().map(|(rack, nameplate)| (rack, fresh_rack(nameplate))).collect(),
             methods: std::array::from_fn(|_| tallies.clone()),
+            mixes: false,
             faded: None,
         }
     }
@@ -123,7 +129,7 @@ impl Scorer {
                 known.margins = Margins::from_shares(shares);
             }
         }
-        for method in [Method::Used, Method::Model, Method::Baseline] {
+        for method in [Method::Used, Method::Model, Method::Baseline, Method::Mixed] {
             let old = score.methods.iter().find(|m| m.method == method.word());
             if let Some(old) = old.filter(|m| fits(&m.total) && fits(&m.recent)) {
                 let tallies = &mut self.methods[method as usize];
@@ -173,6 +179,7 @@ impl Scorer {
         if row.second != second {
             *row = Row { second, ..Row::default() };
         }
+        self.mixes |= method == Method::Mixed;
         row.said[method as usize] = Some(std::array::from_fn(|h| std::array::from_fn(|q| values[h][q].get() as f32)));
     }
 
@@ -183,8 +190,11 @@ impl Scorer {
         let oldest = end.saturating_sub(WINDOW_S as u64);
         // A clock that was set back: what lies ahead of it now was looked at already.
         let from = if known.done > end { end } else { known.done + 1 };
-        let expected: [bool; Method::ALL.len()] = std::array::from_fn(|i| {
-            i == Method::Baseline as usize || (i != Method::Used as usize && self.methods[i].model.is_some())
+        let expected = Method::ALL.map(|method| match method {
+            Method::Used => false,
+            Method::Baseline => true,
+            Method::Mixed => self.mixes,
+            Method::Model | Method::Challenger => self.methods[method as usize].model.is_some(),
         });
         for second in from.max(oldest)..end {
             let Some(power) = history.power_at(second) else { continue };
@@ -362,6 +372,27 @@ mod tests {
         let outcomes = |method| scorer.recent(method)[0].outcomes;
         assert_eq!(outcomes(Method::Model), outcomes(Method::Baseline));
         assert!(outcomes(Method::Model) < 26.0);
+    }
+
+    #[test]
+    fn the_mix_is_held_against_the_others_on_the_same_outcomes() {
+        let mut scorer = Scorer::new([(rack(), Watts::new(1000.0))]);
+        scorer.name(Method::Model, Some("m".into()));
+        play(
+            &mut scorer,
+            1000..1100,
+            |_| Some(500.0),
+            |scorer, at| {
+                scorer.say(Method::Baseline, &rack(), at, &flat(500.0, 1.0));
+                scorer.say(Method::Model, &rack(), at, &flat(400.0, 1.0));
+                if at.get() / 1000 % 2 == 0 {
+                    scorer.say(Method::Mixed, &rack(), at, &flat(450.0, 1.0));
+                }
+            },
+        );
+        let [mixed, model] = [Method::Mixed, Method::Model].map(|method| scorer.recent(method)[0].clone());
+        assert!(mixed.outcomes == model.outcomes && (45.0..55.0).contains(&mixed.outcomes), "{mixed:?} {model:?}");
+        assert!((mixed.mae_watts().unwrap() - 50.0).abs() < 1e-3);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //!
 //! Nothing is learnt beforehand. Lengths that were never seen have a heavy tail ([`UNSEEN_WEIGHT`]), and a present level that no earlier stay
 //! had makes their lengths count for less: after a job has ended, its cycle says nothing.
+//!
+//! A history without new stays costs a look at its values and a few sums: what follows after a stay ends is kept in [`Renewal`].
 
 /// History that counts, s.
 pub const MEMORY_S: f64 = 300.0;
@@ -33,13 +35,39 @@ const ALIKE: f64 = 0.08;
 /// Of an earlier stay so much tells its level, s.
 const EARLIER_S: f64 = 30.0;
 
-/// See the module.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Memory {
-    /// Low and high: values at that level, sorted.
-    levels: [Vec<f32>; 2],
-    /// By steps ahead: the chance of being high.
-    high: Vec<f64>,
+/// What a history says of what comes next. See the module.
+#[derive(Debug)]
+pub struct Memory<'a> {
+    /// Low and high: values at that level, sorted, and their mean.
+    levels: [Level; 2],
+    is_high: bool,
+    /// By steps: the chance that the present stay, as old as it is, lasts longer.
+    lasting: Vec<f64>,
+    renewal: &'a Renewal,
+}
+
+/// What is to be expected at one time.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    levels: &'a [Level; 2],
+    /// The chance of being high.
+    chance: f64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Level {
+    sorted: Vec<f32>,
+    mean: f32,
+}
+
+/// What follows once a stay has ended. It depends on the lengths of earlier stays alone, so it is found anew only when one has ended.
+/// Belongs to one history; every other one needs its own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Renewal {
+    /// Low and high: lengths of the stays that count, in values, the newest first.
+    lengths: [Vec<usize>; 2],
+    /// By steps after low and high was entered: the chance of being high.
+    entered: [Vec<f64>; 2],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,79 +86,127 @@ struct Stays<'a> {
     all: Vec<Stay>,
 }
 
-impl Memory {
-    /// From values at an even rate, the newest last and all of them numbers; of these at most [`MEMORY_S`] count. The present level is taken
-    /// from its last `level_s`. Nothing without a swing.
-    pub fn of(values: &[f32], rate_hz: f64, level_s: f64) -> Option<Self> {
-        let values = &values[values.len().saturating_sub((MEMORY_S * rate_hz) as usize)..];
-        let stays = Stays::of(values, rate_hz)?;
-        let now = *stays.all.last()?;
-        let age = (stays.length_s(&now) / STEP_S).round() as usize;
-        let steps = age + STEPS + 1;
-        let survivals = [false, true].map(|high| stays.survival(high, steps, |_| 1.0));
-        let present = stays.present(level_s);
-        let alike = |stay: &Stay| {
-            present.map_or(1.0, |present| {
-                let apart = f64::from((median(stays.inner(stay)) - present) / stays.swing) / ALIKE;
+/// One memory for each of `levels_s`, from values at an even rate, the newest last and all of them numbers; of these at most [`MEMORY_S`]
+/// count. The present level is taken from its last so many seconds. Nothing without a swing.
+pub fn recall<'a>(values: &[f32], rate_hz: f64, levels_s: &[f64], kept: &'a mut Renewal) -> Option<Vec<Memory<'a>>> {
+    let values = &values[values.len().saturating_sub((MEMORY_S * rate_hz) as usize)..];
+    let stays = Stays::of(values, rate_hz)?;
+    let now = *stays.all.last()?;
+    let age = (stays.length_s(&now) / STEP_S).round() as usize;
+    kept.follow(&stays);
+    let renewal = &*kept;
+    let whole: Vec<(usize, Option<f32>)> =
+        stays.whole(now.high).map(|stay| (stay.to - stay.from, stays.inner_median(stay))).collect();
+    let other = Level::of(stays.level(!now.high, 0.0));
+    let memory = |level_s: &f64| {
+        let present = stays.present(*level_s);
+        let alike = |median: &Option<f32>| match (median, present) {
+            (Some(median), Some(present)) => {
+                let apart = f64::from((median - present) / stays.swing) / ALIKE;
                 (-apart * apart).exp()
-            })
+            }
+            _ => 1.0,
         };
-        let lasting = stays.survival(now.high, steps, alike);
-        let levels = [false, true].map(|high| {
-            let mut level = stays.level(high, level_s).to_vec();
-            level.sort_by(f32::total_cmp);
-            level
-        });
-        Some(Self { levels, high: chances(&survivals, &lasting[age..], now.high) })
+        let lengths = whole.iter().map(|(length, median)| (*length as f64 / rate_hz, alike(median)));
+        let own = Level::of(stays.level(now.high, *level_s));
+        let levels = if now.high { [other.clone(), own] } else { [own, other.clone()] };
+        Memory { levels, is_high: now.high, lasting: survival(lengths, age, STEPS + 1), renewal }
+    };
+    Some(levels_s.iter().map(memory).collect())
+}
+
+impl Memory<'_> {
+    /// What is to be expected `ahead_s` from now (0 to [`FURTHEST_S`]).
+    pub fn at(&self, ahead_s: f64) -> Expected<'_> {
+        let k = ((ahead_s / STEP_S).round().max(0.0) as usize).min(STEPS);
+        let (other, base) = (&self.renewal.entered[usize::from(!self.is_high)], self.lasting[0].max(1e-9));
+        let later: f64 = (0..k).map(|j| (self.lasting[j] - self.lasting[j + 1]) * other[k - 1 - j]).sum();
+        let chance = ((later + if self.is_high { self.lasting[k] } else { 0.0 }) / base).clamp(0.0, 1.0);
+        Expected { levels: &self.levels, chance }
+    }
+}
+
+impl Expected<'_> {
+    /// The chance of being at the high level.
+    pub fn chance(&self) -> f64 {
+        self.chance
     }
 
-    /// The chance of being at the high level `ahead_s` from now (0 to [`FURTHEST_S`]).
-    pub fn chance(&self, ahead_s: f64) -> f64 {
-        self.high[((ahead_s / STEP_S).round().max(0.0) as usize).min(STEPS)]
+    /// The mean, in the unit of the history.
+    pub fn mean(&self) -> f32 {
+        let chance = self.chance as f32;
+        chance * self.levels[1].mean + (1.0 - chance) * self.levels[0].mean
     }
 
-    /// The value to be expected, in the unit of the history.
-    pub fn mean(&self, ahead_s: f64) -> f32 {
-        let [low, high] = [0, 1].map(|i| self.levels[i].iter().sum::<f32>() / self.levels[i].len() as f32);
-        let chance = self.chance(ahead_s) as f32;
-        chance * high + (1.0 - chance) * low
-    }
-
-    /// A quantile (0 to 1) of what is to be expected.
-    pub fn quantile(&self, ahead_s: f64, probability: f64) -> f32 {
-        let low = 1.0 - self.chance(ahead_s);
+    /// A quantile (0 to 1).
+    pub fn quantile(&self, probability: f64) -> f32 {
+        let low = 1.0 - self.chance;
         let of = |values: &[f32], q: f64| values[((q * values.len() as f64) as usize).min(values.len() - 1)];
         if low >= probability {
-            of(&self.levels[0], probability / low)
+            of(&self.levels[0].sorted, probability / low)
         } else {
-            of(&self.levels[1], (probability - low) / (1.0 - low))
+            of(&self.levels[1].sorted, (probability - low) / (1.0 - low))
         }
     }
 }
 
-/// By steps ahead the chance of being high, from the survival of stays at either level and of the present one.
-fn chances(survivals: &[Vec<f64>; 2], lasting: &[f64], is_high: bool) -> Vec<f64> {
-    let ends = |survival: &[f64], k: usize| survival[k] - survival[k + 1];
-    // entered[s][k]: of being high k steps after level s was entered.
-    let mut entered = [vec![0.0; STEPS + 1], vec![0.0; STEPS + 1]];
-    entered[1][0] = 1.0;
-    for k in 1..=STEPS {
-        for s in 0..2 {
-            let later: f64 = (0..k).map(|j| ends(&survivals[s], j) * entered[1 - s][k - 1 - j]).sum();
-            entered[s][k] = later + if s == 1 { survivals[1][k] } else { 0.0 };
-        }
+impl Level {
+    fn of(values: &[f32]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let mean = sorted.iter().sum::<f32>() / sorted.len() as f32;
+        Self { sorted, mean }
     }
-    let (other, base) = (&entered[usize::from(!is_high)], lasting[0].max(1e-9));
-    let chance = |k: usize| {
-        let later: f64 = (0..k).map(|j| ends(lasting, j) * other[k - 1 - j]).sum();
-        ((later + if is_high { lasting[k] } else { 0.0 }) / base).clamp(0.0, 1.0)
-    };
-    (0..=STEPS).map(chance).collect()
+}
+
+impl Renewal {
+    fn follow(&mut self, stays: &Stays<'_>) {
+        let lengths =
+            [false, true].map(|high| stays.whole(high).map(|stay| stay.to - stay.from).collect::<Vec<usize>>());
+        if self.lengths == lengths && !self.entered[0].is_empty() {
+            return;
+        }
+        let ends = [0, 1].map(|s: usize| {
+            let survival = survival(lengths[s].iter().map(|length| (*length as f64 / stays.rate_hz, 1.0)), 0, STEPS);
+            let ends: Vec<f64> = survival.windows(2).map(|pair| pair[0] - pair[1]).collect();
+            (survival, ends)
+        });
+        let mut entered = [vec![0.0; STEPS + 1], vec![0.0; STEPS + 1]];
+        entered[1][0] = 1.0;
+        for k in 1..=STEPS {
+            for s in 0..2 {
+                let later: f64 = (0..k).map(|j| ends[s].1[j] * entered[1 - s][k - 1 - j]).sum();
+                entered[s][k] = later + if s == 1 { ends[1].0[k] } else { 0.0 };
+            }
+        }
+        *self = Self { lengths, entered };
+    }
+}
+
+/// From step `from` on, for so many steps more: the share of stays that last longer, each a length in s and its likeness to the present
+/// one, the newest first.
+fn survival(stays: impl Iterator<Item = (f64, f64)>, from: usize, steps: usize) -> Vec<f64> {
+    let time = |k: usize| (from + k) as f64 * STEP_S;
+    let mut survival: Vec<f64> = (0..=steps).map(|k| UNSEEN_WEIGHT * UNSEEN_S / (UNSEEN_S + time(k))).collect();
+    let (mut newness, mut sum) = (1.0, UNSEEN_WEIGHT);
+    for (length, alike) in stays {
+        let weight = newness * alike;
+        let spread = (SPREAD * length).max(0.15);
+        // Beyond `length + spread` it adds nothing.
+        let end = (((length + spread) / STEP_S).ceil() as usize).saturating_sub(from).min(survival.len());
+        for (k, share) in survival[..end].iter_mut().enumerate() {
+            *share += weight * ((length + spread - time(k)) / (2.0 * spread)).clamp(0.0, 1.0);
+        }
+        sum += weight;
+        newness *= FADE;
+    }
+    survival.iter_mut().for_each(|share| *share /= sum);
+    survival
 }
 
 impl<'a> Stays<'a> {
     fn of(values: &'a [f32], rate_hz: f64) -> Option<Self> {
-        let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
+        let (low, high) = range(values);
         let swing = high - low;
         if !(swing > 0.0 && swing >= SWING * high) {
             return None;
@@ -157,30 +233,20 @@ impl<'a> Stays<'a> {
         (RAMP_S * self.rate_hz) as usize
     }
 
-    /// By steps: the share of stays at a level that last longer, each weighed by its age and by `alike`.
-    fn survival(&self, high: bool, steps: usize, alike: impl Fn(&Stay) -> f64) -> Vec<f64> {
-        let time = |k: usize| k as f64 * STEP_S;
-        let mut survival: Vec<f64> = (0..=steps).map(|k| UNSEEN_WEIGHT * UNSEEN_S / (UNSEEN_S + time(k))).collect();
-        let (mut newness, mut sum) = (1.0, UNSEEN_WEIGHT);
-        // The start of the first stay and the end of the present one were not seen.
+    /// The stays at a level that count, the newest first. The start of the first stay and the end of the present one were not seen.
+    fn whole(&self, high: bool) -> impl Iterator<Item = &Stay> {
         let whole = self.all.get(1..self.all.len() - 1).unwrap_or_default();
-        for stay in whole.iter().rev().filter(|stay| stay.high == high).take(KEPT) {
-            let (length, weight) = (self.length_s(stay), newness * alike(stay));
-            let spread = (SPREAD * length).max(0.15);
-            for (k, share) in survival.iter_mut().enumerate() {
-                *share += weight * ((length + spread - time(k)) / (2.0 * spread)).clamp(0.0, 1.0);
-            }
-            sum += weight;
-            newness *= FADE;
-        }
-        survival.iter_mut().for_each(|share| *share /= sum);
-        survival
+        whole.iter().rev().filter(move |stay| stay.high == high).take(KEPT)
     }
 
     /// A stay without the ways to and from it.
     fn inner(&self, stay: &Stay) -> &'a [f32] {
         let cut = self.ramp().min((stay.to - stay.from) / 3);
         &self.values[stay.from + cut..stay.to - cut]
+    }
+
+    fn inner_median(&self, stay: &Stay) -> Option<f32> {
+        Some(self.inner(stay)).filter(|inner| !inner.is_empty()).map(median)
     }
 
     /// The newest values of the present stay, at most `level_s` of them, once it has reached its level.
@@ -211,15 +277,40 @@ impl<'a> Stays<'a> {
     }
 }
 
-fn median(values: &[f32]) -> f32 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    sorted[sorted.len() / 2]
+/// Lowest and highest of numbers; the other way round of none.
+pub(crate) fn range(values: &[f32]) -> (f32, f32) {
+    // In eight lanes: processors compare as many at once.
+    let (mut low, mut high) = ([f32::MAX; 8], [f32::MIN; 8]);
+    let mut take = |lane: usize, value: f32| {
+        low[lane] = if value < low[lane] { value } else { low[lane] };
+        high[lane] = if value > high[lane] { value } else { high[lane] };
+    };
+    let eights = values.chunks_exact(8);
+    eights.remainder().iter().for_each(|value| take(0, *value));
+    eights.for_each(|eight| (0..8).for_each(|lane| take(lane, eight[lane])));
+    (low.into_iter().fold(f32::MAX, f32::min), high.into_iter().fold(f32::MIN, f32::max))
+}
+
+/// Of one value at least.
+pub(crate) fn median(values: &[f32]) -> f32 {
+    let mut values = values.to_vec();
+    let middle = values.len() / 2;
+    *values.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The memory of a history, asked once; nothing is kept.
+    fn asked<T>(values: &[f32], rate_hz: f64, level_s: f64, question: impl FnOnce(&Memory<'_>) -> T) -> Option<T> {
+        let mut renewal = Renewal::default();
+        recall(values, rate_hz, &[level_s], &mut renewal).map(|memories| question(&memories[0]))
+    }
+
+    fn chance(values: &[f32], rate_hz: f64, ahead_s: f64) -> f64 {
+        asked(values, rate_hz, 5.0, |memory| memory.at(ahead_s).chance()).unwrap()
+    }
 
     /// `high_s` at 4 kW and `low_s` at 1 kW in turn, at 10 Hz, ending `age_s` into a high stay.
     fn pulses(high_s: usize, low_s: usize, age_s: usize) -> Vec<f32> {
@@ -230,21 +321,24 @@ mod tests {
 
     #[test]
     fn a_cycle_longer_than_half_a_minute_is_told_from_the_stays_before() {
-        let memory = Memory::of(&pulses(46, 22, 40), 10.0, 5.0).unwrap();
-        assert!(memory.chance(1.0) > 0.9, "{}", memory.chance(1.0));
-        assert!(memory.chance(15.0) < 0.2 && memory.quantile(15.0, 0.5) == 1000.0, "{}", memory.chance(15.0));
-        assert!(memory.chance(30.0) > 0.5, "{}", memory.chance(30.0));
-        assert!(memory.quantile(15.0, 0.99) == 4000.0, "what was never seen is not excluded");
+        let checked = asked(&pulses(46, 22, 40), 10.0, 5.0, |memory| {
+            let [soon, then, later] = [1.0, 15.0, 30.0].map(|ahead| memory.at(ahead));
+            assert!(soon.chance() > 0.9, "{soon:?}");
+            assert!(then.chance() < 0.2 && then.quantile(0.5) == 1000.0, "{then:?}");
+            assert!(later.chance() > 0.5, "{later:?}");
+            assert!(then.quantile(0.99) == 4000.0, "what was never seen is not excluded");
+        });
+        assert!(checked.is_some());
     }
 
     #[test]
     fn the_same_history_at_another_rate_says_the_same() {
         let fast = pulses(12, 16, 5);
         let slow: Vec<f32> = fast.iter().step_by(10).copied().collect();
-        let [fast, slow] = [Memory::of(&fast, 10.0, 5.0).unwrap(), Memory::of(&slow, 1.0, 5.0).unwrap()];
         for ahead in [1.0, 5.0, 10.0, 30.0] {
-            assert!((fast.chance(ahead) - slow.chance(ahead)).abs() < 0.1, "{ahead}");
-            assert!((fast.mean(ahead) - slow.mean(ahead)).abs() < 300.0, "{ahead}");
+            let of = |memory: &Memory<'_>| (memory.at(ahead).chance(), memory.at(ahead).mean());
+            let [(chance, mean), other] = [asked(&fast, 10.0, 5.0, of), asked(&slow, 1.0, 5.0, of)].map(Option::unwrap);
+            assert!((chance - other.0).abs() < 0.1 && (mean - other.1).abs() < 300.0, "{ahead}");
         }
     }
 
@@ -252,10 +346,10 @@ mod tests {
     fn after_a_job_has_ended_its_cycle_counts_no_more() {
         let mut values = pulses(12, 8, 12);
         values.extend(vec![1000.0; 40]);
-        let goes_on = Memory::of(&values, 10.0, 5.0).unwrap().chance(5.0);
+        let goes_on = chance(&values, 10.0, 5.0);
         let from = values.len() - 40;
         values[from..].fill(300.0);
-        let ended = Memory::of(&values, 10.0, 5.0).unwrap().chance(5.0);
+        let ended = chance(&values, 10.0, 5.0);
         assert!(goes_on > 0.7 && ended < 0.4, "{goes_on} {ended}");
     }
 
@@ -263,19 +357,34 @@ mod tests {
     fn quantiles_rise_and_every_answer_is_a_number() {
         let ramp: Vec<f32> = (0..50).map(|i| i as f32 * 100.0).collect();
         let histories = [pulses(2, 16, 1), pulses(46, 22, 46), ramp, vec![1.0, 9.0], vec![9.0, 1.0, 9.0]];
-        for memory in histories.iter().map(|values| Memory::of(values, 10.0, 60.0).unwrap()) {
-            for ahead in [0.0, 0.3, 7.0, 30.0, 99.0] {
-                let quantiles = [0.0, 0.5, 0.9, 0.99, 1.0].map(|q| memory.quantile(ahead, q));
-                assert!(quantiles.is_sorted() && memory.mean(ahead).is_finite(), "{quantiles:?}");
-                assert!((0.0..=1.0).contains(&memory.chance(ahead)));
-            }
+        for values in histories {
+            let checked = asked(&values, 10.0, 60.0, |memory| {
+                for expected in [0.0, 0.3, 7.0, 30.0, 99.0].map(|ahead| memory.at(ahead)) {
+                    let quantiles = [0.0, 0.5, 0.9, 0.99, 1.0].map(|q| expected.quantile(q));
+                    assert!(quantiles.is_sorted() && expected.mean().is_finite(), "{quantiles:?}");
+                    assert!((0.0..=1.0).contains(&expected.chance()));
+                }
+            });
+            assert!(checked.is_some());
         }
     }
 
     #[test]
     fn without_a_swing_there_is_nothing_to_remember() {
         for values in [vec![], vec![0.0; 5], vec![1000.0; 3000], vec![1000.0, 1100.0, 1000.0]] {
-            assert_eq!(Memory::of(&values, 10.0, 5.0), None);
+            assert!(asked(&values, 10.0, 5.0, |_| ()).is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_between_two_calls_changes_no_answer() {
+        let values = pulses(7, 5, 3);
+        let mut kept = Renewal::default();
+        for end in (200..values.len()).step_by(7) {
+            let answers = |memory: &Memory<'_>| [1.0, 5.0, 30.0].map(|ahead| memory.at(ahead).chance());
+            let fresh = asked(&values[..end], 10.0, 5.0, answers);
+            let going_on = recall(&values[..end], 10.0, &[5.0], &mut kept).map(|memories| answers(&memories[0]));
+            assert_eq!(fresh, going_on, "{end}");
         }
     }
 }

@@ -242,13 +242,13 @@ impl Control {
             };
             self.note(parts, "model", text);
         }
+        self.forecasts = Arc::new(self.scoring.widen(&answer));
         self.model = answer.status;
         self.keep_notes(parts);
         for text in self.scoring.outside(&self.model.outside, self.clock.now()) {
             self.note(parts, "model", text);
         }
         let said = answer.forecasts;
-        self.forecasts = Arc::new(self.scoring.widen(&said));
         parts.learning.report(self.scoring.report());
         if self.scoring.is_due(self.clock.now()) {
             self.keep_score(parts);

@@ -2,10 +2,10 @@
 //! made, its quantiles get their margins before anybody decides with it.
 
 use crate::config::Config;
-use crate::forecaster::Forecaster;
+use crate::forecaster::{Answer, Forecaster};
 use crate::learning::Report;
 use headroom_predict::{History, Method, QUANTILES, Scorer, Standing};
-use headroom_rack::{Forecast, Mono, RackId, Score, Source, UnixMs, Watts};
+use headroom_rack::{Forecast, Mono, RackId, Score, UnixMs, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,12 +57,15 @@ impl Scoring {
         self.scorer.fade(at);
     }
 
-    /// The Forecasts with their margins, which is what is used; both are remembered.
-    pub(super) fn widen(&mut self, said: &BTreeMap<RackId, Forecast>) -> BTreeMap<RackId, Forecast> {
-        let mut used = BTreeMap::new();
+    /// The Forecasts with their margins, which is what is used; both are remembered, and what the model said alone.
+    pub(super) fn widen(&mut self, answer: &Answer) -> BTreeMap<RackId, Forecast> {
+        let (mut used, said) = (BTreeMap::new(), &answer.forecasts);
         for (rack, forecast) in said {
-            if matches!(forecast.source, Source::Model(_)) {
-                self.scorer.say(Method::Model, rack, forecast.at, &forecast.values);
+            if let Some(alone) = answer.alone.get(rack) {
+                self.scorer.say(Method::Model, rack, forecast.at, alone);
+            }
+            if !answer.late {
+                self.scorer.say(Method::Mixed, rack, forecast.at, &forecast.values);
             }
             let values = self.scorer.widen(rack, &forecast.values);
             self.scorer.say(Method::Used, rack, forecast.at, &values);

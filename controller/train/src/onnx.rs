@@ -169,3 +169,6 @@ fn value(name: &str, columns: usize) -> ValueInfoProto {
         ..ValueInfoProto::default()
     }
 }
+
+#[cfg(test)]
+mod refused;

@@ -2,11 +2,11 @@
 //! the 30 s before. Runs of other jobs are few and differ in period and duration, so each network of the ensemble is judged on a run that it has
 //! not learnt from.
 //!
-//! The answer is mixed ([`experts`]) from the networks and the baselines, which see 30 s, and from a memory of the run so far, 300 s at most. Shares
-//! are learnt on the training runs and go on being learnt on the test run, from outcomes that have come true by then. It has a mean (judged by
-//! squared errors), a median (judged by absolute ones) and quantiles; the 99 % quantile is then held to its coverage ([`conformal`]).
+//! The answer is mixed from the networks and the baselines, which see 30 s ([`experts`]), and from a memory of the run so far, 300 s at most, by
+//! `headroom_predict::mixture`, which the controller uses as well. Shares are learnt on the training runs and go on being learnt on the test run,
+//! from outcomes that have come true by then. It has a mean (judged by squared errors), a median (judged by absolute ones) and quantiles; the
+//! 99 % quantile is held to its coverage.
 
-mod conformal;
 mod experts;
 mod features;
 mod fit;
@@ -22,7 +22,9 @@ use crate::options::Usage;
 use crate::stop::Stop;
 use anyhow::Result;
 use clap::Args;
-use fit::{Answer, Model};
+use fit::Model;
+use headroom_predict::bound;
+use headroom_predict::mixture::Said;
 use measure::Measure;
 use reference::Reference;
 use serde_json::{Map, Value, json};
@@ -116,7 +118,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Value> {
         "bench": "power", "unit": "W", "windows": windows.len(), "history_s": 30, "seeds": options.seeds, "quantiles": QUANTILES,
         "horizons": horizons, "by_seed": by_seed,
         "judged": "mae: median, rmse: mean, pinball: mean over the quantiles, coverage: outcomes at or below the 99 % bound",
-        "coverage_aimed_at": 1.0 - conformal::MISSES,
+        "coverage_aimed_at": 1.0 - bound::MISSES,
     }))
 }
 
@@ -124,59 +126,50 @@ fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-fn reference_answers(reference: &Reference, windows: &Windows) -> Vec<Answer> {
+fn reference_answers(reference: &Reference, windows: &Windows) -> Vec<Vec<Said>> {
     let answer = |i| {
         let points = reference.points(windows.values(i));
-        Answer {
-            mean: points,
-            median: points,
-            quantiles: reference.quantiles(points),
-            highest: 0.0,
-            high: 0.0,
-            youth: 0.0,
-        }
+        let quantiles = reference.quantiles(points);
+        let said = |h: usize| Said {
+            mean: Some(points[h]),
+            quantiles: quantiles[h],
+            bound: quantiles[h][QUANTILES.len() - 1],
+        };
+        (0..HORIZONS).map(said).collect()
     };
     (0..windows.len()).map(answer).collect()
 }
 
-/// By horizon.
-fn scores(windows: &Windows, answers: &[Answer], adaptive: bool) -> Value {
+/// By horizon. What is judged by absolute errors is the median or, for the baselines, their one value.
+fn scores(windows: &Windows, answers: &[Vec<Said>], adaptive: bool) -> Value {
     let mut all = Map::new();
     for (h, horizon) in HORIZONS_S.iter().enumerate() {
         let outcomes: Vec<Option<f32>> = (0..windows.len()).map(|i| windows.outcomes(i)[h]).collect();
-        let loss = |measure: Measure, pick: &dyn Fn(usize) -> f32| {
-            measure.of(outcomes.iter().enumerate().filter_map(|(i, o)| o.map(|o| (pick(i), o))))
+        let loss = |measure: Measure, pick: &dyn Fn(&Said) -> f32| {
+            measure.of(outcomes.iter().zip(answers).filter_map(|(o, said)| o.map(|o| (pick(&said[h]), o))))
         };
-        let raw: Vec<f32> = answers.iter().map(|a| a.quantiles[h][QUANTILES.len() - 1]).collect();
-        let step = |i: usize| {
-            let Answer { median, quantiles, highest, high, youth, .. } = answers[i];
-            let upper = quantiles[h][QUANTILES.len() - 2];
-            conformal::Step { median: median[h], upper, quantile: raw[i], highest, high, youth, outcome: outcomes[i] }
-        };
-        let bounds = if adaptive {
-            conformal::bounds(&(0..windows.len()).map(step).collect::<Vec<_>>(), STEPS[h])
-        } else {
-            raw.clone()
-        };
+        let mean = |said: &Said| said.mean.unwrap_or(f32::NAN);
+        let median = |said: &Said| if adaptive { said.quantiles[0] } else { mean(said) };
+        let raw = |said: &Said| said.quantiles[QUANTILES.len() - 1];
         let known = outcomes.iter().flatten().count() as f64;
-        let coverage = |bounds: &[f32]| {
-            let held = outcomes.iter().zip(bounds).filter(|(o, bound)| o.is_some_and(|o| o <= **bound)).count();
+        let coverage = |bound: &dyn Fn(&Said) -> f32| {
+            let held = outcomes.iter().zip(answers).filter(|(o, said)| o.is_some_and(|o| o <= bound(&said[h]))).count();
             rounded(held as f64 / known)
         };
         let pinball = QUANTILES.iter().enumerate().map(|(q, quantile)| {
             let last = q + 1 == QUANTILES.len();
-            loss(Measure::Pinball(*quantile), &|i| if last { bounds[i] } else { answers[i].quantiles[h][q] })
+            loss(Measure::Pinball(*quantile), &|said| if last { said.bound } else { said.quantiles[q] })
         });
         let mut score = json!({
-            "mae": rounded(2.0 * loss(Measure::Pinball(0.5), &|i| answers[i].median[h])),
-            "rmse": rounded(loss(Measure::RootMeanSquare, &|i| answers[i].mean[h])),
+            "mae": rounded(2.0 * loss(Measure::Pinball(0.5), &median)),
+            "rmse": rounded(loss(Measure::RootMeanSquare, &mean)),
             "pinball": rounded(pinball.sum::<f64>() / QUANTILES.len() as f64),
-            "coverage": coverage(&bounds),
+            "coverage": coverage(&|said| said.bound),
         });
         if adaptive {
-            let above = bounds.iter().zip(&raw).map(|(b, r)| f64::from(b - r)).sum::<f64>() / bounds.len() as f64;
+            let above = answers.iter().map(|said| f64::from(said[h].bound - raw(&said[h]))).sum::<f64>();
             score["coverage_before_conformal"] = json!(coverage(&raw));
-            score["bound_above_before_watts"] = json!(rounded(above));
+            score["bound_above_before_watts"] = json!(rounded(above / answers.len() as f64));
         }
         all.insert(horizon.to_string(), score);
     }

@@ -5,7 +5,7 @@ use super::wiring::topology;
 use super::{Hour, Mind};
 use headroom_controller_core::automation::{Stops, Tolerance};
 use headroom_controller_core::{Automation, Decider, Fleet, Hands, Policy};
-use headroom_predict::{History, Predictor, Sample, baseline};
+use headroom_predict::{History, Mixtures, Predictor, Sample};
 use headroom_rack::{
     DeviceId, Forecast, Generation, Mode, Mono, Order, Plan, RackId, Setting, Signal, Snapshot, Source, UnixMs, Watts,
 };
@@ -49,6 +49,7 @@ pub struct Controller {
     last: Option<(Plan, u64)>,
     foresight: Foresight,
     histories: BTreeMap<RackId, History>,
+    mixtures: Mixtures,
     rubbish: Chance,
     next_ms: u64,
     urgent: bool,
@@ -83,6 +84,7 @@ impl Controller {
             battery: BTreeMap::new(),
             last: None,
             foresight,
+            mixtures: Mixtures::default(),
             rubbish: Chance::new(plant.seed, "rubbish"),
             next_ms: 0,
             urgent: false,
@@ -125,11 +127,9 @@ impl Controller {
             return BTreeMap::new();
         }
         let racks: Vec<(&RackId, &History)> = self.histories.iter().collect();
-        let made: Vec<Forecast> = match model() {
-            Ok(model) => model.forecast(&racks, at).into_iter().map(|spoken| spoken.forecast).collect(),
-            Err(why) => racks.iter().map(|(rack, history)| baseline::forecast(history, rack, at, &why)).collect(),
-        };
-        made.into_iter().map(|f| (f.rack.clone(), f)).collect()
+        let model = model();
+        let spoken = self.mixtures.forecast(model.as_ref().copied().map_err(String::as_str), &racks, at);
+        spoken.into_iter().map(|spoken| (spoken.forecast.rack.clone(), spoken.forecast)).collect()
     }
 
     /// What a controller of the epoch before would send: everything at its maximum.

@@ -1,37 +1,50 @@
-//! The forecasts that the model is mixed from, and the play that settles their shares: along a run, at each horizon, every forecast is held
-//! against what has come true, never before it has, and the shares follow ([`Pool`]).
+//! The forecasts that the model is mixed from, and how a run is played: step by step through the [`Mixture`] that the controller plays, which
+//! adds forecasts of its own from the run so far and learns whom to trust from what has come true.
 
 use super::features::Window;
 use super::net::ANSWERS;
 use super::reference::Reference;
 use super::trace::{RATE_HZ, Trace};
 use super::windows::Windows;
-use super::{HORIZONS, HORIZONS_S, QUANTILES, STEPS};
-use headroom_predict::pool::{Pool, Target};
-use headroom_predict::stays::Memory;
+use super::{HORIZONS, HORIZONS_S, QUANTILES};
+use headroom_predict::bound::Sides;
+use headroom_predict::mixture::{Mixture, Newest, Said, Shape};
 
-/// Forecasts of each kind.
-pub const EXPERTS: usize = 8;
-/// Their names, in order.
-pub const NAMES: [&str; EXPERTS] = [
+/// Forecasts that the run itself gives no ground for, in the order they are given to the mixture.
+const OUTSIDE: usize = 4;
+/// Names of all, in the mixture's order.
+pub const NAMES: [&str; 4 + OUTSIDE] = [
+    "median of 1 s",
+    "median of 3 s",
+    "memory, level of 5 s",
+    "memory, level of 60 s",
     "last value",
     "linear",
     "network",
-    "median of 1 s",
-    "median of 3 s",
     "other runs",
-    "memory, level of 5 s",
-    "memory, level of 60 s",
 ];
-/// Spans of the last two, s.
-const LEVELS_S: [f64; 2] = [5.0, 60.0];
+/// A run is young for so long, s: most jobs take some minutes to load before they compute.
+const YOUNG_S: f32 = 120.0;
 /// What is forecast: the mean, then each quantile.
 pub const KINDS: usize = 1 + QUANTILES.len();
 
-/// By horizon and kind: the forecasts of one window, W.
-pub type All = [[[f32; EXPERTS]; KINDS]; HORIZONS];
-/// By horizon and kind.
-pub type Pools = Vec<Vec<Pool>>;
+/// Forecasts of one window from outside the run, each by horizon and kind, W.
+pub type Outside = [[[f32; KINDS]; HORIZONS]; OUTSIDE];
+
+/// What the mixture forecasts, and of what.
+pub fn shape() -> Shape {
+    Shape {
+        rate_hz: RATE_HZ,
+        horizons_s: HORIZONS_S.to_vec(),
+        mean: true,
+        quantiles: QUANTILES.map(f64::from),
+        medians_s: vec![1.0, 3.0],
+        levels_s: vec![5.0, 60.0],
+        outside: OUTSIDE,
+        young_s: YOUNG_S,
+        sides: Sides::Both,
+    }
+}
 
 /// What is known without a network: the baselines, and how other runs were on the whole.
 #[derive(Debug, Clone)]
@@ -58,60 +71,45 @@ impl Known {
         (overall, quantile(&values, 1.0))
     }
 
-    /// All forecasts of a window; `answers` are the network's.
-    pub fn forecasts(&self, windows: &Windows, i: usize, answers: &[f32]) -> All {
-        let (values, past) = (windows.values(i), windows.past(i));
+    /// The highest quantile of other runs, W.
+    pub fn top(&self) -> f32 {
+        self.overall[KINDS - 1]
+    }
+
+    /// All forecasts of a window that come from outside its run; `answers` are the network's.
+    pub fn forecasts(&self, windows: &Windows, i: usize, answers: &[f32]) -> Outside {
+        let values = windows.values(i);
         let window = Window::of(values);
-        let recent = |span: usize| {
-            let mut newest = values[values.len() - span..].to_vec();
-            newest.sort_by(f32::total_cmp);
-            newest[span / 2]
-        };
-        let medians = [recent(10), recent(30)];
-        let memories = LEVELS_S.map(|level_s| Memory::of(past, RATE_HZ, level_s));
         let (last, linear) = (self.persistence.points(values), self.linear.points(values));
-        let (last_quantiles, linear_quantiles) = (self.persistence.quantiles(last), self.linear.quantiles(linear));
-        std::array::from_fn(|h| {
-            std::array::from_fn(|kind| {
-                let (last, linear) = match kind.checked_sub(1) {
-                    None => (last[h], linear[h]),
-                    Some(q) => (last_quantiles[h][q], linear_quantiles[h][q]),
-                };
-                // As far above a smoother present as the last value's quantiles are above it.
-                let from = |level: f32| level + last - window.last;
-                let memory = |memory: &Option<Memory>| match (memory, kind.checked_sub(1)) {
-                    (None, _) => from(medians[1]),
-                    (Some(memory), None) => memory.mean(HORIZONS_S[h].into()),
-                    (Some(memory), Some(q)) => memory.quantile(HORIZONS_S[h].into(), QUANTILES[q].into()),
-                };
-                let network = window.last + window.unit * answers[h * ANSWERS + kind];
-                let [short, long] = medians.map(from);
-                [last, linear, network, short, long, self.overall[kind], memory(&memories[0]), memory(&memories[1])]
-            })
-        })
+        let with_quantiles = |reference: &Reference, points: [f32; HORIZONS]| {
+            let quantiles = reference.quantiles(points);
+            let kind = |h: usize, kind: usize| kind.checked_sub(1).map_or(points[h], |q| quantiles[h][q]);
+            std::array::from_fn(|h| std::array::from_fn(|k| kind(h, k)))
+        };
+        let network = |h: usize, kind: usize| window.last + window.unit * answers[h * ANSWERS + kind];
+        [
+            with_quantiles(&self.persistence, last),
+            with_quantiles(&self.linear, linear),
+            std::array::from_fn(|h| std::array::from_fn(|kind| network(h, kind))),
+            [self.overall; HORIZONS],
+        ]
     }
 }
 
-/// Nothing learnt yet.
-pub fn pools() -> Pools {
-    let targets = || [Target::Mean].into_iter().chain(QUANTILES.map(|q| Target::Quantile(q.into())));
-    (0..HORIZONS).map(|_| targets().map(|target| Pool::new(target, EXPERTS)).collect()).collect()
-}
-
-/// Along one run: by window, horizon and kind what the mix said. The pools go on learning.
-pub fn play(pools: &mut Pools, windows: &Windows, all: &[All]) -> Vec<[[f32; KINDS]; HORIZONS]> {
-    let mut said: Vec<[[f32; KINDS]; HORIZONS]> = Vec::with_capacity(all.len());
-    for now in 0..all.len() {
-        for (h, pools) in pools.iter_mut().enumerate() {
-            let heard = now.checked_sub(STEPS[h]).and_then(|then| Some((then, windows.outcomes(then)[h]?)));
-            let Some((then, outcome)) = heard else { continue };
-            for (kind, pool) in pools.iter_mut().enumerate() {
-                pool.learn(&all[then][h][kind], said[then][h][kind], outcome);
-            }
-        }
-        said.push(std::array::from_fn(|h| std::array::from_fn(|kind| pools[h][kind].mix(&all[now][h][kind]))));
-    }
-    said
+/// Plays one run: by window what is said, each from what has come true by then. `outside` are by window what is forecast from outside, each by
+/// horizon and kind.
+pub fn play<'a, I>(mixture: &mut Mixture, run: &Trace, first: usize, outside: impl Iterator<Item = I>) -> Vec<Vec<Said>>
+where
+    I: IntoIterator<Item = &'a [f32]>,
+{
+    let mut steps = run.power.iter().zip(&run.known).map(|(power, known)| known.then_some(*power));
+    steps.by_ref().take(first).for_each(|step| mixture.observe(step));
+    let said = outside.zip(steps).map(|(outside, step)| {
+        mixture.observe(step);
+        let outside: Vec<Option<&[f32]>> = outside.into_iter().map(Some).collect();
+        mixture.say(Newest::Observed, &outside).unwrap_or_default()
+    });
+    said.collect()
 }
 
 /// Of sorted values.
@@ -123,23 +121,70 @@ pub fn quantile(sorted: &[f32], q: f32) -> f32 {
 mod tests {
     use super::*;
     use crate::bench::power::HISTORY;
+    use crate::chance::Chance;
+    use headroom_predict::mixture::Others;
+    use headroom_predict::pool::Present;
+    use headroom_predict::{History, Mixtures, Sample, baseline, mixtures};
+    use headroom_rack::{RackId, UnixMs, Watts};
+    use std::sync::Arc;
+
+    /// What the controller would have said of these values, a second each, without a model.
+    fn by_the_controller(values: &[Option<f32>], nameplate: Watts) -> Vec<Vec<Vec<Watts>>> {
+        let (mut mixtures, mut history) = (Mixtures::default(), History::new(nameplate));
+        let rack = RackId::new("rack-1").unwrap();
+        let one = |(second, value): (usize, &Option<f32>)| {
+            let at = UnixMs::new(1_000_000 + 1000 * second as u64);
+            let power = value.map(|value| Watts::new(value.into()));
+            history.push(at, Sample { power, ..Sample::default() });
+            let mut spoken = mixtures.forecast(Err("no model"), &[(&rack, &history)], at);
+            spoken.remove(0).forecast.values
+        };
+        values.iter().enumerate().map(one).collect()
+    }
 
     #[test]
-    fn shares_follow_what_has_come_true_and_nothing_sooner() {
-        let trace = Trace { power: vec![1000.0; 1200], known: vec![true; 1200] };
-        let mut windows = Windows::default();
-        windows.add(trace, 1);
-        // The first forecast is right, the second one 500 W too low, the others 1 kW too high.
-        let mut one = [[[2000.0; EXPERTS]; KINDS]; HORIZONS];
-        one.iter_mut().flatten().for_each(|forecasts| forecasts[..2].copy_from_slice(&[1000.0, 500.0]));
-        let said = play(&mut pools(), &windows, &vec![one; windows.len()]);
-        for (h, step) in STEPS.into_iter().enumerate() {
-            let (before, after) = (said[step - 1][h], said[windows.len() - 1][h]);
-            assert_eq!(before, said[0][h]);
-            // Medians swing for longer: each outcome heard of late pulls as much as the one before.
-            let nearer = |kind: usize, part: f32| (after[kind] - 1000.0).abs() < part * (before[kind] - 1000.0).abs();
-            assert!(nearer(0, 0.3) && nearer(1, 0.9), "{before:?} {after:?}");
+    fn bench_and_controller_say_the_same_of_the_same_series() {
+        let mut chance = Chance::new(4, "series");
+        let value = |s: usize, chance: &mut Chance| {
+            let level = if s % 47 < 29 { 5000.0 } else { 1500.0 };
+            // One or two seconds are missing now and then: after more the controller lets the baseline speak alone.
+            let known = !(s % 19 == 7 || s % 38 == 8);
+            known.then_some(level + chance.between(-200.0, 200.0) as f32)
+        };
+        let values: Vec<Option<f32>> = (0..900).map(|s| value(s, &mut chance)).collect();
+        let nameplate = Watts::new(7300.0);
+        let controller = by_the_controller(&values, nameplate);
+        let mut held = 0.0;
+        let power = values.iter().map(|value| {
+            held = value.unwrap_or(held);
+            held
+        });
+        let run = Trace { power: power.collect(), known: values.iter().map(Option::is_some).collect() };
+        // The one forecast from outside, as the controller has it.
+        let mut history = History::new(nameplate);
+        let baseline = |second: usize| {
+            let power = values[second].map(|value| Watts::new(value.into()));
+            history.push(UnixMs::new(1_000_000 + 1000 * second as u64), Sample { power, ..Sample::default() });
+            let rows = baseline::values(&history);
+            rows.iter().flatten().map(|watts| watts.get() as f32).collect::<Vec<f32>>()
+        };
+        let outside: Vec<Vec<f32>> = (0..values.len()).map(baseline).collect();
+        let shape = Arc::new(mixtures::shape());
+        let others = Others { ceiling: nameplate.get() as f32, highest: 0.0 };
+        let mut mixture = Mixture::new(Arc::clone(&shape), others, shape.led());
+        let bench = play(&mut mixture, &run, 0, outside.iter().map(|row| [&row[..]]));
+        for (second, (ours, theirs)) in bench.iter().zip(&controller).enumerate() {
+            for (said, row) in ours.iter().zip(theirs) {
+                let ours = [said.quantiles[0], said.quantiles[1], said.bound].map(|w| w.clamp(0.0, others.ceiling));
+                assert_eq!(ours.map(f64::from), [row[0], row[1], row[2]].map(Watts::get), "second {second}");
+            }
         }
+        assert_eq!((bench.len(), controller.len()), (900, 900));
+        let mixed = mixture.pools().iter().filter(|pool| {
+            let shares = pool.shares(Present::all(4));
+            shares.iter().filter(|share| **share > 0.01).count() > 1
+        });
+        assert!(mixed.count() > 5, "a mix is compared, not the baseline alone");
     }
 
     #[test]
@@ -161,6 +206,7 @@ mod tests {
                 let all = known.forecasts(&windows, i, &[0.0; HORIZONS * ANSWERS]);
                 assert!(all.as_flattened().as_flattened().iter().all(|forecast| forecast.is_finite()));
                 assert_eq!(all[0][0][0], windows.values(i)[HISTORY - 1]);
+                assert_eq!(NAMES.len(), shape().forecasts());
             }
         }
     }

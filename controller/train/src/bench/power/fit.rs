@@ -1,13 +1,13 @@
 //! The model: networks, each judged on a run that it has not learnt from, and pools ([`super::experts`]) that have learnt on those runs whom to
 //! trust and go on learning on the run that is forecast.
 
-use super::experts::{self, All, KINDS, Known, NAMES, Pools, quantile};
+use super::experts::{self, Known, NAMES, Outside};
 use super::features::{FEATURES, Window};
 use super::net::{ANSWERS, MeanAndQuantiles, Swing};
 use super::reference::Reference;
 use super::trace::Trace;
 use super::windows::{Windows, at_speed};
-use super::{HORIZONS, HORIZONS_S, QUANTILES};
+use super::{HISTORY, HORIZONS, HORIZONS_S, QUANTILES};
 use crate::chance::Chance;
 use crate::engine::{self, Columns, Device, Job, Plan, Rows, Source, Trainer, Workers, layer::Init};
 use crate::progress::Progress;
@@ -15,7 +15,10 @@ use crate::stop::Stop;
 use anyhow::{Result, anyhow};
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
+use headroom_predict::mixture::{Mixture, Others, Said, Shape};
+use headroom_predict::pool::{Pool, Present};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Other speeds at which each run is learnt as well, from 0.4 to 2.5.
 const SPEEDS: usize = 6;
@@ -29,29 +32,8 @@ const EPOCHS: usize = 16;
 const RATE: f64 = 2e-3;
 /// Weight decay.
 const DECAY: f64 = 1e-2;
-/// The highest value known is taken so much higher.
-const ABOVE: f32 = 1.01;
-/// A run is young for so long, s: most jobs take some minutes to load before they compute.
-const YOUNG_S: f32 = 120.0;
 /// Normalised features beyond this count as this.
 const FAR: f32 = 4.0;
-
-/// What the model says of one window, W.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Answer {
-    /// By horizon.
-    pub mean: [f32; HORIZONS],
-    /// By horizon.
-    pub median: [f32; HORIZONS],
-    /// By horizon; the first is the median.
-    pub quantiles: [[f32; QUANTILES.len()]; HORIZONS],
-    /// The highest value known, of this run and others, by horizon alike.
-    pub highest: f32,
-    /// The highest value of this run of late.
-    pub high: f32,
-    /// 1 at the start of a run, 0 from [`YOUNG_S`] on.
-    pub youth: f32,
-}
 
 /// A network's weights and the scale of its features.
 #[derive(Debug, Clone)]
@@ -65,7 +47,8 @@ struct Member {
 pub struct Model {
     members: Vec<Member>,
     known: Known,
-    pools: Pools,
+    shape: Arc<Shape>,
+    pools: Vec<Pool>,
 }
 
 /// Last value and linear map, on all of the training runs.
@@ -96,7 +79,8 @@ impl Model {
     /// A training fails or is stopped.
     pub fn learn(train: &[Trace], seed: u64, device: &Device, stop: &Stop) -> Result<Self> {
         let mut members = Vec::new();
-        let mut pools = experts::pools();
+        let shape = Arc::new(experts::shape());
+        let mut pools = shape.equal();
         let folds = folds(train);
         let runs = folds.len();
         for (number, (seen, unseen)) in folds.into_iter().enumerate() {
@@ -108,55 +92,39 @@ impl Model {
             let mut windows = Windows::default();
             windows.add(unseen, 1);
             let all = forecasts(&known(&seen)?, std::slice::from_ref(&member), &windows, device)?;
-            experts::play(&mut pools, &windows, &all);
+            let mut mixture = Mixture::new(Arc::clone(&shape), Others::default(), pools);
+            play(&mut mixture, &windows, &all);
+            pools = mixture.into_pools();
             members.push(member);
         }
         // All other runs together count as one.
-        pools.iter_mut().flatten().for_each(|pool| pool.discount(1.0 / runs as f64));
-        Ok(Self { members, known: known(train)?, pools })
+        pools.iter_mut().for_each(|pool| pool.discount(1.0 / runs as f64));
+        Ok(Self { members, known: known(train)?, shape, pools })
     }
 
-    /// Answers to all windows of one run, in order, each from what has come true by then; and the shares of the forecasts at its end.
+    /// What is said in all windows of one run, in order and by horizon, each from what has come true by then; and the shares of the forecasts
+    /// at its end.
     ///
     /// # Errors
     /// The device cannot be used.
-    pub fn answers(&self, windows: &Windows, device: &Device) -> Result<(Vec<Answer>, Value)> {
-        let mut pools = self.pools.clone();
+    pub fn answers(&self, windows: &Windows, device: &Device) -> Result<(Vec<Vec<Said>>, Value)> {
         let all = forecasts(&self.known, &self.members, windows, device)?;
-        let said = experts::play(&mut pools, windows, &all);
-        let answers = said.iter().enumerate().map(|(i, said)| self.answer(windows, i, said)).collect();
+        let others = Others { ceiling: self.known.top(), highest: self.known.highest };
+        let mut mixture = Mixture::new(Arc::clone(&self.shape), others, self.pools.clone());
+        let said = play(&mut mixture, windows, &all);
         let rounded = |share: f64| (share * 1e3).round() / 1e3;
-        let shares: Vec<Vec<Vec<f64>>> = pools
-            .iter()
-            .map(|kinds| kinds.iter().map(|pool| pool.shares().into_iter().map(rounded).collect()).collect())
-            .collect();
+        let shares = |pool: &Pool| pool.shares(Present::all(NAMES.len())).into_iter().map(rounded).collect();
+        let shares: Vec<Vec<f64>> = mixture.pools().iter().map(shares).collect();
+        let shares: Vec<&[Vec<f64>]> = shares.chunks(self.shape.targets()).collect();
         let kinds: Vec<String> = std::iter::once("mean".to_owned()).chain(QUANTILES.map(|q| q.to_string())).collect();
-        Ok((answers, json!({"of": NAMES, "kinds": kinds, "horizons_s": HORIZONS_S, "at_end": shares})))
+        Ok((said, json!({"of": NAMES, "kinds": kinds, "horizons_s": HORIZONS_S, "at_end": shares})))
     }
+}
 
-    fn answer(&self, windows: &Windows, i: usize, said: &[[f32; KINDS]; HORIZONS]) -> Answer {
-        let mut past = windows.past(i).to_vec();
-        past.sort_by(f32::total_cmp);
-        let (high, own) = (quantile(&past, 1.0), quantile(&past, QUANTILES[QUANTILES.len() - 1]));
-        // No node draws more than it ever has, but for one time in a hundred.
-        let ceiling = self.known.overall[KINDS - 1].max(own);
-        let quantiles = said.map(|said| {
-            let mut floor = f32::MIN;
-            std::array::from_fn(|q| {
-                let value = if q + 1 == QUANTILES.len() { said[1 + q].min(ceiling) } else { said[1 + q] };
-                floor = floor.max(value);
-                floor
-            })
-        });
-        Answer {
-            mean: said.map(|said| said[0]),
-            median: quantiles.map(|q: [f32; QUANTILES.len()]| q[0]),
-            quantiles,
-            highest: self.known.highest.max(high) * ABOVE,
-            high,
-            youth: (1.0 - windows.passed_s(i) / YOUNG_S).max(0.0),
-        }
-    }
+/// Plays all windows of one run.
+fn play(mixture: &mut Mixture, windows: &Windows, outside: &[Outside]) -> Vec<Vec<Said>> {
+    let rows = outside.iter().map(|window| window.iter().map(|forecast| forecast.as_flattened()));
+    experts::play(mixture, windows.run(), HISTORY - 1, rows)
 }
 
 /// What some runs tell without a network.
@@ -167,7 +135,7 @@ fn known(traces: &[Trace]) -> Result<Known> {
 }
 
 /// All forecasts of all windows.
-fn forecasts(known: &Known, members: &[Member], windows: &Windows, device: &Device) -> Result<Vec<All>> {
+fn forecasts(known: &Known, members: &[Member], windows: &Windows, device: &Device) -> Result<Vec<Outside>> {
     let answers = engine::on(device, Answers { members, windows })?;
     Ok(answers.iter().enumerate().map(|(i, answers)| known.forecasts(windows, i, answers)).collect())
 }
@@ -284,11 +252,12 @@ mod tests {
             all.iter().sum::<f32>() / all.len() as f32
         };
         for h in [1, 2] {
-            let (own, last) = (error(&|i| answers[i].median[h], h), error(&|i| windows.values(i)[HISTORY - 1], h));
+            let (own, last) =
+                (error(&|i| answers[i][h].quantiles[0], h), error(&|i| windows.values(i)[HISTORY - 1], h));
             // Ten seconds later is one period later: there the last value is as good as any.
             assert!(if h == 1 { own < 0.5 * last } else { own < last + 30.0 }, "{h}: {own} {last}");
         }
-        assert!(answers.iter().all(|a| a.quantiles.iter().all(|q| q[0] <= q[1] && q[1] <= q[2])));
+        assert!(answers.iter().flatten().all(|said| said.quantiles.is_sorted()));
     }
 
     #[test]

@@ -1,11 +1,7 @@
 //! Windows of traces: 30 s that are known (held over short gaps) and what came after, where a reading says so.
 
-use super::trace::{RATE_HZ, Trace};
+use super::trace::Trace;
 use super::{HISTORY, HORIZONS, STEPS};
-use headroom_predict::stays::MEMORY_S;
-
-/// Values that the memory keeps.
-const PAST: usize = (MEMORY_S * RATE_HZ) as usize;
 
 /// Windows of one or more traces.
 #[derive(Debug, Clone, Default)]
@@ -35,15 +31,9 @@ impl Windows {
         &self.traces[trace].power[place + 1 - HISTORY..=place]
     }
 
-    /// All values up to the newest of the window, as many as the memory keeps, W.
-    pub fn past(&self, i: usize) -> &[f32] {
-        let (trace, place) = self.places[i];
-        &self.traces[trace].power[(place + 1).saturating_sub(PAST)..=place]
-    }
-
-    /// Time from the start of the run to the newest value, s.
-    pub fn passed_s(&self, i: usize) -> f32 {
-        (self.places[i].1 + 1) as f32 / RATE_HZ as f32
+    /// The run, where it is the only one.
+    pub fn run(&self) -> &Trace {
+        &self.traces[0]
     }
 
     /// What came at each horizon, W; nothing where the trace ends or has no reading.
@@ -89,7 +79,6 @@ mod tests {
         trace.known[399] = false;
         windows.add(trace, 1);
         assert_eq!((windows.values(0)[0], windows.values(0)[299]), (0.0, 299.0));
-        assert_eq!((windows.past(9).len(), windows.past(9)[308], windows.passed_s(9)), (309, 308.0, 30.9));
         assert_eq!(windows.outcomes(0), [Some(309.0), Some(349.0), None, Some(599.0)]);
         assert_eq!(windows.outcomes(windows.len() - 1), [None; 4]);
         assert_eq!(windows.all_outcomes(1), Some([310.0, 350.0, 400.0, 600.0]));

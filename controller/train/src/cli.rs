@@ -141,7 +141,7 @@ pub struct Source {
 pub struct Fit {
     /// What to learn. remaining-life reads --csv with the columns unit, cycle, failed (1 where a unit failed), any
     /// setting_.. and sensors; failure-risk with SN, location, insert, remove, event (the kind of a failure), one line
-    /// per stay of a unit in a place. Of the options below they take --out, --seed, --device, --name, --description,
+    /// per stay of a unit in a place. Of the options below they take --out, --resume, --seed, --device, --name, --description,
     /// --licence and (remaining-life) --longest-cycles, the rest is for forecasts.
     #[arg(long, value_enum, default_value = "forecast")]
     task: Task,
@@ -274,14 +274,16 @@ impl Fit {
         }
         let recipe = life::model::Recipe { cap: self.longest_cycles, ..life::model::Recipe::new(self.seed) };
         let order = life::fit::Order { name: self.name, description: self.description, licence: self.licence, recipe };
-        life::fit::fit(&order, &self.source.csv, &self.out, &self.device, &mut Networks::new(&self.out, stop))
+        let mut watch = Networks::new(&self.out, stop, self.resume);
+        life::fit::fit(&order, &self.source.csv, (&self.out, self.resume), &self.device, &mut watch)
     }
 
     fn failure_risk(self, stop: &Stop) -> Result<serde_json::Value> {
         let design = failures::model::design(self.seed);
         let (name, description, licence) = (self.name, self.description, self.licence);
         let order = failures::fit::Order { name, description, licence, design };
-        failures::fit::fit(&order, &self.source.csv, &self.out, &self.device, &mut Networks::new(&self.out, stop))
+        let mut watch = Networks::new(&self.out, stop, self.resume);
+        failures::fit::fit(&order, &self.source.csv, (&self.out, self.resume), &self.device, &mut watch)
     }
 
     fn split(self) -> Result<(Recipe, Places), Usage> {

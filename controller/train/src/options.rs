@@ -73,18 +73,30 @@ pub struct Places {
     pub resume: bool,
 }
 
+/// Names every field of `ours` that `theirs` has not or has otherwise, fields of fields with a dot.
+pub fn differences(ours: &serde_json::Value, theirs: &serde_json::Value) -> Vec<String> {
+    fn walk(name: &str, ours: &serde_json::Value, theirs: &serde_json::Value, all: &mut Vec<String>) {
+        if let serde_json::Value::Object(fields) = ours
+            && theirs.is_object()
+        {
+            for (field, value) in fields {
+                let dotted = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+                walk(&dotted, value, &theirs[field], all);
+            }
+        } else if ours != theirs {
+            all.push(format!("{name} is {ours}, was {theirs}"));
+        }
+    }
+    let mut all = Vec::new();
+    walk("", ours, theirs, &mut all);
+    all
+}
+
 impl Recipe {
     /// Names every field in which two recipes differ.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let fields = |r: &Self| match serde_json::to_value(r) {
-            Ok(serde_json::Value::Object(fields)) => fields,
-            _ => serde_json::Map::new(),
-        };
-        let (ours, theirs) = (fields(self), fields(other));
-        ours.iter()
-            .filter(|(name, value)| theirs.get(*name) != Some(value))
-            .map(|(name, value)| format!("{name} is {value}, was {}", theirs.get(name).unwrap_or(&().into())))
-            .collect()
+        let value = |r: &Self| serde_json::to_value(r).unwrap_or_default();
+        differences(&value(self), &value(other))
     }
 
     /// How the engine trains it: AdamW, a warm-up and half a cosine, gradients of length 1 at most.

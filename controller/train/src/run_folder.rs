@@ -5,6 +5,7 @@
 mod chart;
 mod checkpoint;
 pub mod networks;
+pub mod opening;
 
 use crate::engine::{Checkpoint, Epoch};
 use crate::options::Recipe;

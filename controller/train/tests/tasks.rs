@@ -128,7 +128,12 @@ fn an_operator_learns_which_units_fail_next() {
     assert!(model > place + 0.03 && model > 0.6, "{model} against {place}");
     let run = |name: &str| std::fs::read_to_string(dir.path().join("run").join(name)).unwrap();
     let manifest: Value = serde_json::from_str(&run("manifest.json")).unwrap();
-    assert_eq!((manifest["task"].as_str(), manifest["from"].as_str()), (Some("failure_risk"), Some("2015-01-01")));
+    let data = &manifest["data"];
+    assert_eq!((manifest["task"].as_str(), data["from"].as_str()), (Some("failure_risk"), Some("2015-01-01")));
+    assert_eq!(
+        (data["rows"].as_u64(), data["units"].as_u64(), data["to"].as_str()),
+        (Some(600), Some(600), Some("2019-01-01"))
+    );
     // The first half of the units fails ten times as often: they come first.
     let risks = run("risks.csv");
     let units: Vec<u32> = risks.lines().skip(1).filter_map(|l| l.split(',').next()?.parse().ok()).collect();
@@ -211,7 +216,61 @@ fn an_operator_learns_which_running_unit_is_nearly_worn_out() {
     let manifest: Value =
         serde_json::from_slice(&std::fs::read(dir.path().join("run/manifest.json")).unwrap()).unwrap();
     assert_eq!((manifest["units"].as_u64(), manifest["task"].as_str()), (Some(16), Some("remaining_life")));
+    let data = &manifest["data"];
+    let lines = std::fs::read_to_string(dir.path().join("fans.csv")).unwrap().lines().count() as u64 - 1;
+    assert_eq!(
+        (data["rows"].as_u64(), data["units"].as_u64(), data["from"].as_f64()),
+        (Some(lines), Some(18), Some(1.0))
+    );
     refused(&train(&fit, dir.path()), &["run already holds a training"]);
+}
+
+/// Begins a training, ends it once `epoch` of `network` is kept, and says what the folder then holds of networks.
+fn interrupted(fit: &[&str], dir: &Path, out: &str, network: u32, epoch: usize) -> usize {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headroom-train"));
+    let mut running = command.args(fit).current_dir(dir).spawn().expect("the trainer starts");
+    let state = dir.join(out).join(format!("networks/{network}/checkpoint/state.json"));
+    loop {
+        let kept = std::fs::read_to_string(&state).unwrap_or_default();
+        if serde_json::from_str::<Value>(&kept).is_ok_and(|s| s["epochs"].as_array().is_some_and(|e| e.len() >= epoch))
+        {
+            break;
+        }
+        assert!(running.try_wait().expect("a child").is_none(), "it ended before it was to be ended");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    // As when the power fails.
+    running.kill().expect("a child");
+    running.wait().expect("a child");
+    std::fs::read_dir(dir.join(out).join("networks")).expect("a folder").count()
+}
+
+#[test]
+fn tasks_on_tables_resume_where_they_were_ended_and_end_as_if_they_had_not_been() {
+    let dir = tempfile::tempdir().unwrap();
+    fans(dir.path());
+    stays(dir.path());
+    for (task, csv, network, epoch) in [("remaining-life", "fans.csv", 3, 20), ("failure-risk", "stays.csv", 6, 30)] {
+        let fit = |out| ["fit", "--task", task, "--csv", csv, "--out", out, "--name", "a", "--device", "cpu:1"];
+        let straight = last_line(&train(&fit("straight"), dir.path()));
+        let networks = interrupted(&fit("resumed"), dir.path(), "resumed", network, epoch);
+        assert_eq!(networks, network as usize);
+        let resume = |more: &[&'static str]| train(&[&fit("resumed")[..], &["--resume"], more].concat(), dir.path());
+        refused(&resume(&["--seed", "7"]), &["not the training to resume", "seed is 7, was 1"]);
+        let text = std::fs::read(dir.path().join(csv)).unwrap();
+        std::fs::write(dir.path().join(csv), [&text[..], b"\n"].concat()).unwrap();
+        refused(&resume(&[]), &["the data has changed"]);
+        std::fs::write(dir.path().join(csv), text).unwrap();
+        let resumed = last_line(&resume(&[]));
+        assert_eq!(resumed, straight, "{task}");
+        let rows =
+            |out: &str| std::fs::read_to_string(dir.path().join(out).join("metrics.csv")).unwrap().lines().count();
+        assert_eq!(rows("resumed"), rows("straight"), "every epoch is told once");
+        for out in ["straight", "resumed"] {
+            std::fs::remove_dir_all(dir.path().join(out)).unwrap();
+        }
+        refused(&train(&[&fit("none")[..], &["--resume"]].concat(), dir.path()), &["no training to resume"]);
+    }
 }
 
 #[test]

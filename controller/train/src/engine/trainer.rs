@@ -48,6 +48,22 @@ pub struct Step {
 
 /// Somebody who watches; an error from it ends the training.
 pub trait Watch {
+    /// Before the first epoch of a network that may go on from where it stood, if that was kept.
+    ///
+    /// # Errors
+    /// What was kept cannot be read.
+    fn begin(&mut self) -> Result<Option<Checkpoint>> {
+        Ok(None)
+    }
+
+    /// After each epoch and after [`Watch::epoch`], with how to get what is needed to go on from here.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    fn keep(&mut self, _checkpoint: &dyn Fn() -> Checkpoint) -> Result<()> {
+        Ok(())
+    }
+
     /// After each step.
     ///
     /// # Errors
@@ -150,6 +166,7 @@ impl<B: AutodiffBackend, N: Learnable<B>> Trainer<B, N> {
     ) -> Result<()> {
         while self.goes_on() {
             self.epoch(train, validation, criterion, watch)?;
+            watch.keep(&|| self.checkpoint())?;
         }
         self.take_best();
         Ok(())

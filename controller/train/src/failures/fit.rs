@@ -11,9 +11,10 @@ use super::stays::History;
 use super::{dates, onnx, stays};
 use crate::engine::{Device, Watch};
 use crate::options::Usage;
+use crate::run_folder::opening::{Opening, Reach};
 use crate::run_folder::write_whole;
 use crate::tabular::{Design, Ensemble};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use headroom_predict::file_hash;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -69,12 +70,8 @@ pub struct Manifest {
     pub description: String,
     /// Terms under which it may be used.
     pub licence: String,
-    /// First day of the record.
-    pub from: String,
-    /// Last day of the record.
-    pub to: String,
-    /// Units in the record.
-    pub units: usize,
+    /// All that was read, by days.
+    pub data: Reach<String>,
     /// Failures in the record.
     pub failures: usize,
     /// Errors on what came after the day on which the record was stopped.
@@ -99,30 +96,24 @@ pub struct Measured {
     pub location_only_concordance: f64,
 }
 
-/// Trains, and leaves a complete run folder; what it did, for the last line on stdout.
+/// Trains, or goes on with it, and leaves a complete run folder; what it did, for the last line on stdout.
 ///
 /// # Errors
 /// [`Usage`] and [`crate::table::TableError`] for what the user gave, others for failures on the way.
 pub fn fit(
     order: &Order,
     csv: &[PathBuf],
-    out: &Path,
+    (out, resumed): (&Path, bool),
     device: &Device,
     watch: &mut dyn Watch,
 ) -> Result<serde_json::Value> {
-    if csv.is_empty() {
-        bail!(Usage("failure-risk learns from --csv, not from the controller's record".to_owned()));
-    }
-    if out.join("config.json").exists() {
-        bail!(Usage(format!("{} already holds a training: name another --out", out.display())));
-    }
+    let opening = Opening::check("failure-risk", order, csv, out, resumed)?;
     let history = stays::read(csv)?;
     let split = model::split(&history)?;
     let past = Past::before(&history, split)?;
     let whole = Past::before(&history, history.end)?;
-    std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
+    opening.begin(order, csv)?;
     let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
-    write("config.json", &serde_json::to_vec_pretty(order)?)?;
     let measured = measured(&history, split, &past, &model::networks(&past, &order.design, device, watch)?)?;
     let ensemble = model::networks(&whole, &order.design, device, watch)?;
     let onnx = onnx::encode(&order.name, &ensemble);
@@ -140,7 +131,7 @@ pub fn fit(
     write("manifest.json", &serde_json::to_vec_pretty(&manifest)?)?;
     write("risks.csv", risks(&history, &still, &ensemble).as_bytes())?;
     let summary = serde_json::json!({
-        "task": manifest.task, "name": order.name, "from": manifest.from, "to": manifest.to, "units": manifest.units,
+        "task": manifest.task, "name": order.name, "from": manifest.data.from, "to": manifest.data.to, "units": manifest.data.units,
         "failures": manifest.failures, "units_in_place": still.failed.iter().filter(|failed| !**failed).count(),
         "measured": manifest.measured, "parity": parity, "onnx_sha256": manifest.onnx_sha256,
     });
@@ -192,9 +183,12 @@ fn manifest(
         revision: crate::fit::revision(),
         description: order.description.clone(),
         licence: order.licence.clone(),
-        from: dates::date(start),
-        to: dates::date(history.end),
-        units: history.units.len(),
+        data: Reach {
+            rows: history.rows,
+            units: history.units.len(),
+            from: dates::date(start),
+            to: dates::date(history.end),
+        },
         failures: history.failures.len(),
         measured,
     }

@@ -198,6 +198,7 @@ mod tests {
             ],
             failures: vec![Failure { unit: 2, place: 1, at: 90.0 }, Failure { unit: 1, place: 2, at: 300.0 }],
             end: 400.0,
+            rows: 6,
         }
     }
 

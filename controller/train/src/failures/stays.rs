@@ -51,6 +51,8 @@ pub struct History {
     pub failures: Vec<Failure>,
     /// When the record ends.
     pub end: f64,
+    /// Lines that were read.
+    pub rows: usize,
 }
 
 /// Reads one or more files.
@@ -144,7 +146,7 @@ fn history(lines: Vec<Line>) -> History {
     let sorted: BTreeSet<&Vec<u32>> = lines.iter().map(|l| &l.place).collect();
     let places: Vec<Vec<u32>> = sorted.into_iter().cloned().collect();
     let end = lines.iter().filter_map(|l| l.to.or(l.from)).fold(f64::MIN, f64::max);
-    let mut history = History { end, ..History::default() };
+    let mut history = History { end, rows: lines.len(), ..History::default() };
     for line in &lines {
         let unit = units.partition_point(|u| *u < line.serial);
         let place = places.partition_point(|p| *p < line.place);

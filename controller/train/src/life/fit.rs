@@ -7,9 +7,9 @@ use super::measure::rmse;
 use super::model::{self, COVERAGE, Made, Recipe};
 use super::{features, onnx, tidy};
 use crate::engine::{Device, Watch};
-use crate::options::Usage;
+use crate::run_folder::opening::{Opening, Reach};
 use crate::run_folder::write_whole;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use headroom_predict::file_hash;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -69,6 +69,8 @@ pub struct Manifest {
     pub units: usize,
     /// Cycles of those units.
     pub cycles: usize,
+    /// All that was read, of running units as well; cycles as they are numbered.
+    pub data: Reach<f64>,
     /// Errors on units that the answering network never saw.
     pub measured: Measured,
 }
@@ -85,26 +87,21 @@ pub struct Measured {
     pub coverage: f64,
 }
 
-/// Trains, and leaves a complete run folder; what it did, for the last line on stdout.
+/// Trains, or goes on with it, and leaves a complete run folder; what it did, for the last line on stdout.
 ///
 /// # Errors
-/// [`Usage`] and [`crate::table::TableError`] for what the user gave, others for failures on the way.
+/// [`crate::options::Usage`] and [`crate::table::TableError`] for what the user gave, others for failures on the way.
 pub fn fit(
     order: &Order,
     csv: &[PathBuf],
-    out: &Path,
+    (out, resumed): (&Path, bool),
     device: &Device,
     watch: &mut dyn Watch,
 ) -> Result<serde_json::Value> {
-    if csv.is_empty() {
-        bail!(Usage("remaining-life learns from --csv, not from the controller's record".to_owned()));
-    }
-    if out.join("config.json").exists() {
-        bail!(Usage(format!("{} already holds a training: name another --out", out.display())));
-    }
+    let opening = Opening::check("remaining-life", order, csv, out, resumed)?;
     let fleet = tidy::read(csv)?;
     let units: Vec<&super::Unit> = fleet.failed.iter().collect();
-    std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
+    opening.begin(order, csv)?;
     let made = model::make(&units, &order.recipe, device, watch)?;
     let examples = model::examples(&made.model.conditions, &units, &vec![0.0; units.len()], order.recipe.cap);
     let onnx = onnx::encode(&order.name, &made.model);
@@ -120,7 +117,6 @@ pub fn fit(
     let targets: Vec<f64> = examples.rows.targets.iter().map(|t| f64::from(*t)).collect();
     let manifest = manifest(order, &fleet, &made, &onnx, &targets);
     let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
-    write("config.json", &serde_json::to_vec_pretty(order)?)?;
     write("model.onnx", &onnx)?;
     write("manifest.json", &serde_json::to_vec_pretty(&manifest)?)?;
     write("lives.csv", lives(&made, &fleet.running).as_bytes())?;
@@ -154,6 +150,12 @@ fn manifest(order: &Order, fleet: &tidy::Fleet, made: &Made, onnx: &[u8], target
         licence: order.licence.clone(),
         units: fleet.failed.len(),
         cycles: targets.len(),
+        data: Reach {
+            rows: fleet.rows,
+            units: fleet.failed.len() + fleet.running.len(),
+            from: fleet.cycles[0],
+            to: fleet.cycles[1],
+        },
         measured: Measured {
             rmse_cycles: made.unseen_rmse,
             constant_rmse_cycles: rmse(&vec![mean; targets.len()], targets),

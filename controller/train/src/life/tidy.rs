@@ -23,6 +23,10 @@ pub struct Fleet {
     pub failed: Vec<Unit>,
     /// Those that still run.
     pub running: Vec<Unit>,
+    /// Lines that were read.
+    pub rows: usize,
+    /// Lowest and highest cycle.
+    pub cycles: [f64; 2],
 }
 
 /// Reads files of the same columns; a unit is in one of them.
@@ -47,6 +51,9 @@ pub fn read(paths: &[PathBuf]) -> Result<Fleet, TableError> {
         (fleet.settings, fleet.sensors) = (one.settings, one.sensors);
         fleet.failed.extend(one.failed);
         fleet.running.extend(one.running);
+        let [low, high] = if fleet.rows == 0 { one.cycles } else { fleet.cycles };
+        fleet.cycles = [low.min(one.cycles[0]), high.max(one.cycles[1])];
+        fleet.rows += one.rows;
     }
     Ok(fleet)
 }
@@ -70,6 +77,7 @@ fn file(path: &Path) -> Result<Fleet, TableError> {
         mistakes.add(1, "has no column of a sensor: every column beside unit, cycle, failed and setting_.. is one");
     }
     let (mut all, mut places): (Vec<Growing>, BTreeMap<&str, usize>) = (Vec::new(), BTreeMap::new());
+    let mut cycles = [f64::INFINITY, f64::NEG_INFINITY];
     for (line, row) in &table.rows {
         let values = |which: &[usize]| -> Result<Vec<f64>, String> {
             which.iter().map(|k| number(names[*k], &row[*k])).collect()
@@ -101,6 +109,7 @@ fn file(path: &Path) -> Result<Fleet, TableError> {
             mistakes.add(*line, format!("cycle of unit {name} is {cycle}, must be above {}", growing.cycle));
         }
         (growing.cycle, growing.failed) = (cycle, is_failed);
+        cycles = [cycles[0].min(cycle), cycles[1].max(cycle)];
         growing.unit.settings.push(settings);
         growing.unit.sensors.push(sensors);
     }
@@ -108,7 +117,14 @@ fn file(path: &Path) -> Result<Fleet, TableError> {
     let words = |which: &[usize]| which.iter().map(|k| names[*k].to_owned()).collect();
     let (ended, running): (Vec<Growing>, Vec<Growing>) = all.into_iter().partition(|g| g.failed);
     let units = |all: Vec<Growing>| all.into_iter().map(|g| g.unit).collect();
-    Ok(Fleet { settings: words(&settings), sensors: words(&sensors), failed: units(ended), running: units(running) })
+    Ok(Fleet {
+        settings: words(&settings),
+        sensors: words(&sensors),
+        failed: units(ended),
+        running: units(running),
+        rows: table.rows.len(),
+        cycles,
+    })
 }
 
 #[cfg(test)]
@@ -129,6 +145,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((fleet.settings, fleet.sensors), (vec!["setting_load".to_owned()], vec!["temp".to_owned()]));
+        assert_eq!((fleet.rows, fleet.cycles), (4, [1.0, 2.0]));
         assert_eq!((fleet.failed[0].name.as_str(), fleet.running[0].name.as_str()), ("fan-1", "fan-2"));
         assert_eq!(
             (&fleet.failed[0].sensors, &fleet.running[0].settings[1]),

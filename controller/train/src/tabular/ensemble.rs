@@ -127,6 +127,9 @@ impl<C: Criterion> Job for Fold<'_, C> {
     fn run<B: AutodiffBackend>(self, workers: &Workers<B::Device>) -> Result<Self::Out> {
         let network = Layers::<B>::new(self.sizes, self.dropout, &mut Init::new(self.plan.seed, workers.main()));
         let mut trainer = Trainer::new(network, self.plan, workers);
+        if let Some(checkpoint) = self.watch.begin()? {
+            trainer = trainer.resume(checkpoint)?;
+        }
         trainer.fit(&self.train, Some(&self.validation), self.criterion, self.watch)?;
         let state = trainer.state();
         Ok((trainer.best().to_vec(), state.best_epoch, state.best_loss.unwrap_or(f64::NAN)))

@@ -1,6 +1,6 @@
 """The agent and collectd in turns against the same pymodbus server: 200 registers each second from 20
-units, into MQTT QoS 1 (Mosquitto) or into Prometheus format (scraped once a second). Prints one
-JSON line. Started by tests/bench/agent-vs-collectd, which sees to the programs."""
+units, into MQTT QoS 1 (Mosquitto) or into Prometheus format (scraped once a second), beside the floor: a
+program that sends and receives the ungrouped requests and does nothing else. Prints one JSON line. Started by tests/bench/agent-vs-collectd, which sees to the programs."""
 
 import argparse
 import json
@@ -133,6 +133,7 @@ def measure(name, command, seconds, scrape, log):
 def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--agent", required=True, help="the agent's program")
+    args.add_argument("--floor", required=True, help="the floor's program")
     args.add_argument("--seconds", type=int, default=30, help="how long each run is measured")
     args.add_argument("--rounds", type=int, default=3)
     args = args.parse_args()
@@ -151,14 +152,16 @@ def main():
             for sink in ["mqtt", "prometheus"]:
                 # Into MQTT both with QoS 1; with 0 as well, which is what the agent does of itself.
                 extra = ["agent_ungrouped_qos0", "agent_grouped_qos0"] if sink == "mqtt" else []
-                for who in ["collectd", "agent_ungrouped", "agent_grouped", *extra]:
+                for who in ["collectd", "floor", "agent_ungrouped", "agent_grouped", *extra]:
                     serve = free_port()
-                    if who == "collectd":
+                    if who == "floor":
+                        command = [args.floor, f"127.0.0.1:{modbus}"]
+                    elif who == "collectd":
                         command = ["collectd", "-f", "-C", collectd_config(folder, modbus, sink, broker, serve)]
                     else:
                         config = agent_config(folder, modbus, broker, serve, "ungrouped" not in who, 0 if "qos0" in who else 1)
                         command = [args.agent, "run", "--config", config]
-                    measured = measure(who, command, args.seconds, serve if sink == "prometheus" else None, log)
+                    measured = measure(who, command, args.seconds, serve if sink == "prometheus" and who != "floor" else None, log)
                     runs.setdefault(f"{who}/{sink}", []).append(measured)
                     print(f"round {number + 1} of {args.rounds}: {who} into {sink}: {measured}", file=sys.stderr)
     finally:
@@ -176,6 +179,9 @@ def main():
             result[f"cpu_ratio_{how}_{sink}"] = round(ratio, 3)
     ratios = [value for key, value in result.items() if key.startswith("cpu_ratio_")]
     result["cpu_ratio"] = max(ratios)
+    for sink in ["mqtt", "prometheus"]:
+        floor = median(f"floor/{sink}", "cpu_percent")
+        result[f"floor_ratio_{sink}"] = round(floor / median(f"collectd/{sink}", "cpu_percent"), 3)
     result["rss_mib"] = max(run["rss_mib"] for key, all_ in runs.items() if key.startswith("agent") for run in all_)
     result["collectd_rss_mib"] = max(run["rss_mib"] for key, all_ in runs.items() if key.startswith("collectd") for run in all_)
     result["raw"] = runs

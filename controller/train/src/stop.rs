@@ -12,7 +12,7 @@ pub struct Stop(Arc<AtomicBool>);
 
 /// Training was stopped from outside.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped; the same command with --resume goes on from the last finished epoch")]
+#[error("stopped; fit goes on from its last finished epoch when the same command has --resume")]
 pub struct Stopped;
 
 /// See [`Stop::attend`].

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const ROWS: usize = 16_384;
 /// Memory and caches settle in this time.
 const SETTLE: Duration = Duration::from_millis(500);
+/// And in so many steps: a GPU's kernels are compiled as they are first met, which takes longer.
+const SETTLE_STEPS: usize = 40;
 
 /// Options of `bench speed`.
 #[derive(Debug, Args)]
@@ -101,8 +103,9 @@ impl Job for Measure<'_> {
 /// Watches a training and tells its speed over all its time after settling.
 struct Clock {
     begin: Instant,
-    end: Instant,
-    started: bool,
+    end: Option<Instant>,
+    seconds: Duration,
+    steps: usize,
     rows: usize,
     batch: usize,
     last: Instant,
@@ -112,11 +115,11 @@ impl Clock {
     fn new(options: &Options) -> Self {
         let begin = Instant::now() + SETTLE;
         let seconds = Duration::try_from_secs_f64(options.seconds).unwrap_or(Duration::from_secs(5));
-        Self { begin, end: begin + seconds, started: false, rows: 0, batch: options.batch.into(), last: begin }
+        Self { begin, end: None, seconds, steps: 0, rows: 0, batch: options.batch.into(), last: begin }
     }
 
     fn is_over(&self) -> bool {
-        self.last >= self.end
+        self.end.is_some_and(|end| self.last >= end)
     }
 
     fn samples_per_s(&self) -> f64 {
@@ -127,12 +130,12 @@ impl Clock {
 impl Watch for Clock {
     fn step(&mut self, _: &Step) -> Result<()> {
         let now = Instant::now();
-        if now < self.begin {
-            return Ok(());
-        }
-        if !self.started {
-            // The step that ends now began before: time counts from its end.
-            (self.started, self.begin, self.last) = (true, now, now);
+        self.steps += 1;
+        if self.end.is_none() {
+            if now >= self.begin && self.steps >= SETTLE_STEPS {
+                // The step that ends now began before: time counts from its end.
+                (self.begin, self.end, self.last) = (now, Some(now + self.seconds), now);
+            }
             return Ok(());
         }
         self.rows += self.batch;

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
+/// Rows that a GPU takes at once at most: its memory holds what the network makes of all of them.
+const MOST_ROWS: usize = 32_768;
+
 /// A choice of device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -46,6 +49,8 @@ pub enum DeviceError {
 pub struct Workers<D> {
     devices: Vec<D>,
     count: usize,
+    /// Whether each takes its part of a batch in one piece.
+    whole: bool,
 }
 
 /// Something to do on a device, whichever it is.
@@ -63,7 +68,13 @@ impl<D> Workers<D> {
     /// `count` threads share the devices; there must be one device at least.
     pub fn new(devices: Vec<D>, count: usize) -> Self {
         assert!(!devices.is_empty(), "invariant: there is a device");
-        Self { devices, count: count.max(1) }
+        Self { devices, count: count.max(1), whole: false }
+    }
+
+    /// A worker for each GPU, which takes its part of a batch in one piece: a GPU is idle between small pieces.
+    pub fn gpus(devices: Vec<D>) -> Self {
+        let count = devices.len();
+        Self { whole: true, ..Self::new(devices, count) }
     }
 
     /// Where the network and the optimiser live.
@@ -74,6 +85,11 @@ impl<D> Workers<D> {
     /// How many work at once.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Rows of one shard of a batch of `batch` rows, where `asked` would be right for a core.
+    pub(super) fn shard_rows(&self, batch: usize, asked: usize) -> usize {
+        if self.whole { batch.div_ceil(self.count).clamp(asked, MOST_ROWS.max(asked)) } else { asked }
     }
 
     pub(super) fn device(&self, worker: usize) -> &D {
@@ -152,8 +168,7 @@ pub fn on<J: Job>(device: &Device, job: J) -> Result<J::Out> {
         Device::Cuda(gpus) => {
             super::cuda::check(gpus).map_err(|why| DeviceError::NoDriver { device: device.to_string(), why })?;
             let gpus: Vec<_> = gpus.iter().map(|gpu| burn::backend::cuda::CudaDevice::new(*gpu)).collect();
-            let count = gpus.len();
-            job.run::<Autodiff<burn::backend::Cuda>>(&Workers::new(gpus, count))
+            job.run::<Autodiff<burn::backend::Cuda>>(&Workers::gpus(gpus))
         }
     }
 }
@@ -161,6 +176,13 @@ pub fn on<J: Job>(device: &Device, job: J) -> Result<J::Out> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gpu_takes_its_part_of_a_batch_in_one_piece() {
+        let (cores, gpus) = (Workers::new(vec![()], 4), Workers::gpus(vec![(), ()]));
+        assert_eq!((cores.shard_rows(1000, 128), gpus.shard_rows(1000, 128), gpus.shard_rows(20, 128)), (128, 500, 128));
+        assert_eq!(gpus.shard_rows(10_000_000, 128), MOST_ROWS);
+    }
 
     #[test]
     fn devices_are_written_as_they_are_read() {

@@ -37,7 +37,7 @@ pub struct Plan {
     pub seed: u64,
     /// Epochs without a better validation loss before it stops; nothing: never.
     pub patience: Option<usize>,
-    /// Rows of one replica's share of a batch. Decides rounding, not results; the default suits CPUs.
+    /// Rows of one replica's share of a batch on a core; a GPU takes all of its part. Decides rounding, not results.
     pub shard_rows: usize,
     /// How matrix products are computed.
     pub precision: Precision,

@@ -13,7 +13,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use std::ops::Range;
 
-/// Rows per forward pass where nothing is learnt.
+/// Rows per forward pass of a core where nothing is learnt.
 const ANSWER_ROWS: usize = 512;
 
 /// One batch: which rows, and from which numbers its chances are drawn.
@@ -84,7 +84,7 @@ where
     C: Criterion,
 {
     let n = batch.rows.len();
-    let shards = shards(n, plan.shard_rows);
+    let shards = shards(n, workers.shard_rows(n, plan.shard_rows));
     // Forked here, in order, because a network may be sent to another thread but not shared.
     let replicas: Vec<_> = (0..shards.len())
         .map(|shard| {
@@ -127,8 +127,12 @@ fn clip<B: Backend>(gradients: Gradients<B>, clip: Option<Clip>) -> Gradients<B>
         None => gradients,
         Some(Clip::Value(most)) => gradients.into_iter().map(|g| g.map(|g| g.clamp(-most, most))).collect(),
         Some(Clip::Norm(most)) => {
-            let square = |g: &Tensor<B, 1>| f64::from(numbers((g.clone() * g.clone()).sum())[0]);
-            let norm = gradients.iter().flatten().map(square).sum::<f64>().sqrt();
+            // Read in one go: a GPU works on while nobody asks.
+            let squares: Vec<_> = gradients.iter().flatten().map(|g| (g.clone() * g.clone()).sum()).collect();
+            let norm = match squares.is_empty() {
+                true => 0.0,
+                false => numbers(Tensor::cat(squares, 0)).into_iter().map(f64::from).sum::<f64>().sqrt(),
+            };
             // As PyTorch: 1e-6 keeps the quotient finite.
             let factor = (most / (norm + 1e-6)).min(1.0);
             if factor < 1.0 { gradients.into_iter().map(|g| g.map(|g| g * factor)).collect() } else { gradients }
@@ -174,7 +178,7 @@ where
     if n == 0 {
         return Vec::new();
     }
-    let shards = shards(n, ANSWER_ROWS);
+    let shards = shards(n, workers.shard_rows(n, ANSWER_ROWS));
     let count = workers.count().clamp(1, shards.len());
     let replicas: Vec<_> =
         (0..count).map(|w| std::sync::Mutex::new(network.clone().to_device(workers.device(w)))).collect();

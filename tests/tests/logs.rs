@@ -1,8 +1,8 @@
-//! Logs in files and pipes are plain text: every program, by something it does log.
+//! Logs in files and pipes are plain text: every program, by something it does log. A reader that has gone is nothing to log.
 
 use headroom_tests::program;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const ESCAPE: u8 = 0x1b;
 
@@ -43,4 +43,22 @@ fn no_program_writes_colours_into_a_pipe() {
 
     let in_the_way = text(&config);
     is_plain("headroom-controller", &["broker", "--listen", "127.0.0.1:0", "--dir", in_the_way], "ERROR");
+}
+
+#[test]
+fn a_program_whose_reader_has_gone_says_nothing_about_it() {
+    for (name, args) in [
+        ("headroom-agent", &["profiles", "--reference"][..]),
+        ("headroom-controller", &["default-config"]),
+        ("headroom-controller", &["curves"]),
+        ("headroom-train", &["fit", "--help"]),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(program(name));
+        let child = command.args(args).stdout(writer).stderr(Stdio::piped()).spawn().expect("it starts");
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.is_empty(), "{name} {args:?} wrote to a reader that has gone and said:\n{said}");
+    }
 }

@@ -3,14 +3,31 @@
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;
+use std::sync::Once;
 use tracing_subscriber::EnvFilter;
 
 /// Starts the log of this process; `level` holds where `RUST_LOG` is not set or makes no sense. A
 /// second call changes nothing: the front door runs other programs' entry points.
 pub fn start(level: &str) {
+    end_quietly_when_nobody_reads();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = log.with_ansi(colours(&std::io::stderr())).try_init();
+}
+
+/// `headroom-agent profiles | head` closes our output early, where `println!` panics: the program still ends by unwinding, so that what it
+/// started is ended too, but there is nothing to tell.
+fn end_quietly_when_nobody_reads() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let said = panic.payload_as_str().unwrap_or_default();
+            if !(said.starts_with("failed printing to stdout") && said.contains("Broken pipe")) {
+                tell(panic);
+            }
+        }));
+    });
 }
 
 /// Whether what is written to `stream` may have colours.

@@ -180,7 +180,10 @@ mod tests {
     #[test]
     fn a_gpu_takes_its_part_of_a_batch_in_one_piece() {
         let (cores, gpus) = (Workers::new(vec![()], 4), Workers::gpus(vec![(), ()]));
-        assert_eq!((cores.shard_rows(1000, 128), gpus.shard_rows(1000, 128), gpus.shard_rows(20, 128)), (128, 500, 128));
+        assert_eq!(
+            (cores.shard_rows(1000, 128), gpus.shard_rows(1000, 128), gpus.shard_rows(20, 128)),
+            (128, 500, 128)
+        );
         assert_eq!(gpus.shard_rows(10_000_000, 128), MOST_ROWS);
     }
 

@@ -30,7 +30,7 @@ pub const METRICS: &[(&str, &str, &[&str], &str)] = &[
         "headroom_forecast_outcomes_total",
         "counter",
         &["method", "horizon_s"],
-        "Outcomes that Forecasts were held against, by method (used, model, baseline, challenger) and seconds ahead.",
+        "Outcomes that Forecasts were held against, by method (used, mixed, model, baseline, challenger) and seconds ahead.",
     ),
     (
         "headroom_forecast_absolute_error_watts_total",

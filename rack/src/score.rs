@@ -39,7 +39,7 @@ impl Tally {
 /// One method's tallies, one per horizon.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct MethodScore {
-    /// `used`, `model`, `baseline` or `challenger`.
+    /// `used`, `mixed`, `model`, `baseline` or `challenger`.
     pub method: String,
     /// Which model, where the method is one: another one starts anew.
     pub model: Option<String>,

@@ -125,14 +125,15 @@ impl Pool {
         if self.heard.0 < self.heard.1 {
             return forecasts.get(leader).copied();
         }
-        let sum: f64 = self.raw(present).sum();
-        let shared = |share: f64, i: usize| share * f64::from(forecasts[i]);
-        let mix: f64 = if sum > 0.0 && sum.is_finite() {
-            self.raw(present).zip(self.indices(present)).map(|(raw, i)| shared(raw / sum, i)).sum()
-        } else {
-            let share = 1.0 / self.indices(present).count() as f64;
-            self.indices(present).map(|i| shared(share, i)).sum()
-        };
+        let (mut raws, mut sum) = ([0.0; MOST], 0.0);
+        for i in self.indices(present) {
+            raws[i] = self.raw_of(&self.accounts[i]);
+            sum += raws[i];
+        }
+        if !(sum > 0.0 && sum.is_finite()) {
+            (raws, sum) = ([1.0; MOST], self.indices(present).count() as f64);
+        }
+        let mix: f64 = self.indices(present).map(|i| raws[i] / sum * f64::from(forecasts[i])).sum();
         Some(mix as f32)
     }
 

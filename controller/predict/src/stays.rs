@@ -14,6 +14,15 @@ pub const FURTHEST_S: f64 = 30.0;
 /// Step of the chances, s.
 const STEP_S: f64 = 0.5;
 const STEPS: usize = (FURTHEST_S / STEP_S) as usize;
+/// Times of the steps that are ever looked at, s.
+const TIMES: [f64; STEPS + 2] = {
+    let (mut times, mut k) = ([0.0; STEPS + 2], 0);
+    while k < times.len() {
+        times[k] = k as f64 * STEP_S;
+        k += 1;
+    }
+    times
+};
 /// Less than this share of the highest value is no swing.
 const SWING: f32 = 0.15;
 /// A level is left when the middle is passed by this share of the swing.
@@ -161,11 +170,12 @@ impl Level {
 
 impl Renewal {
     fn follow(&mut self, stays: &Stays<'_>) {
-        let lengths =
-            [false, true].map(|high| stays.whole(high).map(|stay| stay.to - stay.from).collect::<Vec<usize>>());
-        if self.lengths == lengths && !self.entered[0].is_empty() {
+        let lengths = |high: bool| stays.whole(high).map(|stay| stay.to - stay.from);
+        let same = |high: bool| lengths(high).eq(self.lengths[usize::from(high)].iter().copied());
+        if same(false) && same(true) && !self.entered[0].is_empty() {
             return;
         }
+        let lengths = [false, true].map(|high| lengths(high).collect::<Vec<usize>>());
         let ends = [0, 1].map(|s: usize| {
             let survival = survival(lengths[s].iter().map(|length| (*length as f64 / stays.rate_hz, 1.0)), 0, STEPS);
             let ends: Vec<f64> = survival.windows(2).map(|pair| pair[0] - pair[1]).collect();
@@ -186,16 +196,20 @@ impl Renewal {
 /// From step `from` on, for so many steps more: the share of stays that last longer, each a length in s and its likeness to the present
 /// one, the newest first.
 fn survival(stays: impl Iterator<Item = (f64, f64)>, from: usize, steps: usize) -> Vec<f64> {
-    let time = |k: usize| (from + k) as f64 * STEP_S;
-    let mut survival: Vec<f64> = (0..=steps).map(|k| UNSEEN_WEIGHT * UNSEEN_S / (UNSEEN_S + time(k))).collect();
+    // Half seconds are exact: added up they are what they are multiplied out.
+    let (start, times) = (from as f64 * STEP_S, &TIMES[..=steps]);
+    let mut survival: Vec<f64> =
+        times.iter().map(|time| UNSEEN_WEIGHT * UNSEEN_S / (UNSEEN_S + (start + time))).collect();
+    let place = |time: f64| (((time - start) / STEP_S).max(0.0) as usize).min(steps + 1);
     let (mut newness, mut sum) = (1.0, UNSEEN_WEIGHT);
     for (length, alike) in stays {
         let weight = newness * alike;
         let spread = (SPREAD * length).max(0.15);
-        // Beyond `length + spread` it adds nothing.
-        let end = (((length + spread) / STEP_S).ceil() as usize).saturating_sub(from).min(survival.len());
-        for (k, share) in survival[..end].iter_mut().enumerate() {
-            *share += weight * ((length + spread - time(k)) / (2.0 * spread)).clamp(0.0, 1.0);
+        // Before `length - spread` it adds all of its weight, beyond `length + spread` nothing.
+        let (whole, end) = (place(length - spread - STEP_S), place(length + spread + STEP_S));
+        survival[..whole].iter_mut().for_each(|share| *share += weight);
+        for (share, time) in survival[whole..end].iter_mut().zip(&times[whole..end]) {
+            *share += weight * ((length + spread - (start + time)) / (2.0 * spread)).clamp(0.0, 1.0);
         }
         sum += weight;
         newness *= FADE;

@@ -5,8 +5,9 @@ use crate::config::Config;
 use crate::observed::observe;
 use crate::picture::Picture;
 use headroom_controller_core::NodeKind;
+use headroom_controller_core::decide::mean_limit;
 use headroom_predict::{QUANTILES, Standing};
-use headroom_rack::{Cap, DeviceId, Mono, NodeView, Reading, Signal, Tally, UnixMs};
+use headroom_rack::{Cap, DeviceId, Mono, NodeView, Reading, Signal, Tally, UnixMs, Watts};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -184,7 +185,7 @@ fn rack_state(config: &Config, picture: &Picture, rack: &crate::config::Rack, ca
         "age_ms": age.map(|a| a.as_millis() as u64),
         "power_watts": observed.power,
         "budget_watts": about(|c| json!(c.budget)),
-        "gpu_limit_watts": about(|c| json!(c.gpus.iter().map(|(_, w)| w.get()).reduce(f64::min))),
+        "gpu_limit_watts": about(|c| json!(mean_limit(c))),
         "expected_watts": about(|c| json!(c.expected)),
         "bound_by": about(|c| json!(c.bound_by)),
         "limit_kind": about(|c| json!(c.kind)),
@@ -210,7 +211,7 @@ pub fn reason(cap: &Cap) -> String {
     if !cap.binding {
         return format!("not held; nearest limit: {why}");
     }
-    let each = cap.gpus.iter().map(|(_, w)| w.get()).reduce(f64::min).unwrap_or(0.0);
+    let each = mean_limit(cap).map_or(0.0, Watts::get);
     format!("held to {each:.0} W a GPU: {why}")
 }
 

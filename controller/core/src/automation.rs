@@ -6,6 +6,7 @@
 //! Running -- Receipts fail or meters contradict, for longer than `patience` --> Stopped
 //! any of them -- [`Automation::resume`], by a person --> Running, counted anew
 
+use crate::decide::mean_limit;
 use crate::fleet::{FRESH, Fleet, METER_TOLERANCE, SILENT};
 use crate::topology::Topology;
 use headroom_rack::{Clamp, DeviceId, Finding, Mono, Outcome, Plan, RackId, Receipt, Severity, UnixMs, Watts};
@@ -84,7 +85,10 @@ enum Way {
 
 #[derive(Debug, Clone, Default)]
 struct Limit {
+    /// On average.
     watts: Option<Watts>,
+    /// Of each GPU, as it was asked for.
+    gpus: Vec<Watts>,
     way: Way,
     swings: VecDeque<Mono>,
 }
@@ -128,7 +132,10 @@ impl Automation {
     /// What became of Orders of this controller's `epoch`.
     pub fn receipts(&mut self, receipts: &[(RackId, Receipt)], epoch: u64) {
         for (rack, receipt) in receipts.iter().filter(|(_, r)| r.generation.epoch == epoch) {
-            let asked = self.limits.get(rack).and_then(|limit| limit.watts);
+            let asked = self.limits.get(rack).and_then(|limit| {
+                let index = receipt.device.gpu_index()?;
+                limit.gpus.get(usize::try_from(index).ok()?).copied()
+            });
             let failed = match receipt.outcome {
                 Outcome::Refused(_) => true,
                 // Somebody who holds it lower does no harm.
@@ -151,9 +158,10 @@ impl Automation {
     pub fn decided(&mut self, plan: &Plan, advised: &BTreeSet<RackId>, fleet: &Fleet, now: Mono) -> bool {
         let before = (self.stops.whole.is_some(), self.stops.racks.len());
         for cap in plan.caps.iter().filter(|cap| !advised.contains(&cap.rack)) {
-            let Some((_, watts)) = cap.gpus.first() else { continue };
+            let Some(watts) = mean_limit(cap) else { continue };
             let limit = self.limits.entry(cap.rack.clone()).or_default();
-            limit.move_to(*watts, now);
+            limit.move_to(watts, now);
+            limit.gpus = cap.gpus.iter().map(|(_, watts)| *watts).collect();
             if limit.swings.len() > self.tolerance.swings_per_hour && !self.stops.racks.contains_key(&cap.rack) {
                 let seen = format!("its limit was lowered and raised {} times in an hour", limit.swings.len());
                 self.stops.racks.insert(cap.rack.clone(), Stop { why: Why::Changes, seen, since: plan.at });

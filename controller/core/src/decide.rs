@@ -13,7 +13,8 @@
 //! * **allocate**: floors, then bands, then weighted fair share ([`crate::allocate`]). What nobody
 //!   demands is lent out as room to ramp, but only as far as a ramp of everybody to the lent caps
 //!   at once would still leave twice the response time before any trip.
-//! * **shape**: tighten at once, release slowly, ignore trifles.
+//! * **shape**: tighten at once, release slowly, ignore trifles ([`stand`]); what a rack may draw goes to the
+//!   GPUs that want it ([`spread`]).
 //!   GPUs on their way to overheat are kept from it, each by itself ([`heat`]).
 //! * **explain**: each cap names the node that bound it, the kind of limit and the margin.
 //!
@@ -29,6 +30,8 @@ mod limit;
 mod outside;
 mod shape;
 mod slack;
+mod spread;
+mod stand;
 
 pub use answer::Prepared;
 
@@ -40,7 +43,7 @@ use crate::trip::Protection;
 use believe::RackNow;
 use cords::Wiring;
 use hands::Over;
-use headroom_rack::{DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
+use headroom_rack::{Cap, DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
 use limit::{Hold, NodeNow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,7 +51,9 @@ use std::time::Duration;
 
 /// A rack that was just kept below its demand is lent nothing more for this long: demand that hovers
 /// around what fits would otherwise be lent and taken back each second.
-const LEND_AFTER: Duration = Duration::from_secs(3);
+const LEND_AFTER: Duration = Duration::from_secs(10);
+/// So much of what may flow until Orders run out is not lent: limits need not follow each second's change of it.
+const SPARE: f64 = 0.03;
 /// Kept below its demand is who draws what was granted or nearly so; to one that draws less, the rest of a
 /// demand held from its last peak is no loss.
 const NEAR: f64 = 1.05;
@@ -70,6 +75,8 @@ pub struct Decider {
     other: Vec<f64>,
     /// How much of what they were granted the racks below each node draw at once, 0 to 1.
     together: Vec<f64>,
+    /// What may be granted at each node so that what lasts stays at its derated rating, over the rating.
+    eased: Vec<f64>,
     /// Smoothed load of each node's fullest phase over the mean of its phases.
     uneven: Vec<f64>,
     /// Nodes whose phases have constraints of their own.
@@ -87,6 +94,8 @@ pub struct Decider {
     /// When a limit from outside last held.
     targeted: Option<Mono>,
     wiring: Arc<Wiring>,
+    /// By whose meter each node is known.
+    metered_by: Arc<Vec<Option<usize>>>,
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
@@ -123,6 +132,12 @@ fn capped(topology: &Topology, policy: &Policy) -> Vec<Option<Watts>> {
     topology.nodes().iter().map(|n| policy.nodes.get(&n.id).copied()).collect()
 }
 
+/// Limit of the GPUs of a rack on average; `None`: it has none.
+pub fn mean_limit(cap: &Cap) -> Option<Watts> {
+    let count = Some(cap.gpus.len()).filter(|n| *n > 0)?;
+    Some(cap.gpus.iter().map(|(_, watts)| *watts).sum::<Watts>() * (1.0 / count as f64))
+}
+
 /// What is remembered of one rack.
 #[derive(Debug, Clone, Default)]
 struct RackMemory {
@@ -133,7 +148,11 @@ struct RackMemory {
     demand: Option<Watts>,
     /// What it was granted last.
     granted: Watts,
+    /// Limit of its GPUs, on average.
     gpu_limit: Option<Watts>,
+    spread: spread::Spread,
+    /// Mean of what was right for it, W, while what lasts holds it.
+    mean: Option<f64>,
     /// When its limit was last lowered.
     lowered: Option<Mono>,
     /// When it was last kept below its demand.
@@ -162,8 +181,10 @@ impl Decider {
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; count],
             together: vec![1.0; count],
+            eased: vec![1.0; count],
             battery: vec![None; count],
             wiring: Arc::new(Wiring::new(&topology)),
+            metered_by: Arc::new(limit::metered_by(&topology)),
             uneven: vec![1.0; count],
             split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
             topology: Arc::new(topology),
@@ -277,7 +298,17 @@ impl Decider {
                 memory.bound = Some(now);
             }
         }
-        let lent = self.lend(&racks, &given, &asks, &room(|n| n.ramp, |h| h.ramp), now);
+        let ramp = room(|n| n.ramp, |h| h.ramp);
+        let spare: Vec<f64> = ramp.iter().map(|r| r * (1.0 - SPARE)).collect();
+        let lent = self.lend(&racks, &given, &asks, &spare, now);
+        let lent = self.stand(
+            &racks,
+            &given,
+            &lent,
+            &stand::Places { ramp: &ramp, paths: &paths, nodes: &nodes, held: &held },
+            now,
+            dt_s,
+        );
         self.keep(&racks, &asks, rooms, nodes.iter().map(|n| n.power).collect());
         let caps = racks
             .iter()
@@ -290,7 +321,9 @@ impl Decider {
                 let most = if mode == Mode::Safe || over.safe { spec.at(spec.safe_gpu).get() } else { f64::INFINITY };
                 let budget = Watts::new(free.min(most));
                 let gpu = self.shape(i, rack, budget, now, dt_s);
+                let limits = self.spread(i, gpu, fleet.rack(&spec.id).filter(|_| rack.reachable), dt_s);
                 let mut cap = self.explain(i, rack, &grants[i], gpu, &nodes, &held);
+                cap.gpus = self.gpu_ids.iter().cloned().zip(limits).collect();
                 self.keep_cool(i, rack, &mut cap);
                 cap
             })

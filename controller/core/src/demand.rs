@@ -8,9 +8,11 @@ use headroom_rack::Watts;
 
 /// A GPU above this share of its limit counts as held by it: the driver regulates to a mean a few
 /// per cent below the limit.
-const AT_LIMIT: f64 = 0.92;
-/// Room to grow for a GPU below its limit.
-const GROWTH: f64 = 1.05;
+const AT_LIMIT: f64 = 0.95;
+/// Room to grow for a GPU below its limit. One that is given just what it wants must not count as held by it.
+pub const GROWTH: f64 = 1.1;
+/// The same where a Forecast tells how far the load will grow: just enough not to count as held.
+pub const GROWTH_FORESEEN: f64 = 1.06;
 const GROWTH_WATTS: f64 = 10.0;
 /// Demand falls by this share of the nameplate in a second.
 const DECAY_PER_S: f64 = 0.1;
@@ -32,19 +34,17 @@ pub fn held(belief: &RackBelief, spec: &RackSpec) -> Watts {
     belief.gpus.iter().map(more).sum()
 }
 
+/// What one GPU wants that may draw up to `most`, with room to grow by `growth` (a factor), without memory.
+pub fn of(gpu: &GpuBelief, most: Watts, growth: f64) -> Watts {
+    match (gpu.power, gpu.limit) {
+        (Ok(power), Some(limit)) if power < limit * AT_LIMIT => (power * growth + Watts::new(GROWTH_WATTS)).min(most),
+        _ => most,
+    }
+}
+
 /// Demand of a rack from its GPUs on top of its overhead, without memory.
-pub fn now(belief: &RackBelief, spec: &RackSpec, overhead: Watts) -> Watts {
-    let gpus: Watts = belief
-        .gpus
-        .iter()
-        .map(|gpu| match (gpu.power, gpu.limit) {
-            (Ok(power), Some(limit)) if power < limit * AT_LIMIT => {
-                (power * GROWTH + Watts::new(GROWTH_WATTS)).min(spec.gpu_max)
-            }
-            _ => spec.gpu_max,
-        })
-        .sum();
-    overhead + gpus
+pub fn now(belief: &RackBelief, spec: &RackSpec, overhead: Watts, growth: f64) -> Watts {
+    overhead + belief.gpus.iter().map(|gpu| of(gpu, spec.gpu_max, growth)).sum::<Watts>()
 }
 
 /// Power of everything in the rack but its GPUs: measured where both are known, never below half

@@ -136,7 +136,7 @@ impl Story {
 
     fn cap(&mut self, cap: &Cap, nodes: &BTreeMap<&NodeId, &NodeView>, events: &mut Vec<Event>) {
         let told = self.racks.entry(cap.rack.clone()).or_default();
-        let gpu = cap.gpus.first().map_or(0.0, |g| g.1.get());
+        let gpu = crate::decide::mean_limit(cap).map_or(0.0, Watts::get);
         let moved = (gpu - told.gpu).abs() >= TELL_WATTS;
         if cap.binding && (!told.binding || moved && gpu < told.gpu) {
             let node = nodes.get(&cap.bound_by);

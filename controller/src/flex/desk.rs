@@ -9,6 +9,7 @@ use crate::config::Rack;
 use crate::observed::observe;
 use crate::picture::Latest;
 use headroom_controller_core::Topology;
+use headroom_controller_core::decide::mean_limit;
 use headroom_controller_core::target::breach::{self, Breach, Rule, Stage};
 use headroom_controller_core::target::ramp::{Change, Look, Ramp};
 use headroom_controller_core::target::{Schedule, Target};
@@ -267,7 +268,7 @@ impl Desk {
         for i in 0..self.feeds.len() {
             self.step(i, plan, seen, now, at, &mut told);
         }
-        self.gpu_before = plan.caps.iter().filter_map(|c| Some((c.rack.clone(), c.gpus.first()?.1))).collect();
+        self.gpu_before = plan.caps.iter().filter_map(|c| Some((c.rack.clone(), mean_limit(c)?))).collect();
         while self.feeds.iter().any(|f| !f.events.is_empty()) {
             let events: Vec<_> = self.feeds.iter_mut().map(|f| f.events.pop_front().unwrap_or("periodic")).collect();
             told.push(self.status(&events, plan, seen, at));
@@ -334,7 +335,7 @@ impl Desk {
         self.feeds[feed].racks.iter().any(|(rack, _)| {
             let cap = &plan.caps[*rack];
             let before = self.gpu_before.get(&cap.rack);
-            before.zip(cap.gpus.first()).is_some_and(|(before, (_, now))| now > before)
+            before.zip(mean_limit(cap)).is_some_and(|(before, now)| now > *before)
         })
     }
 

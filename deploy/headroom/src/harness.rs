@@ -18,10 +18,13 @@ use headroom_rack::{Order, Snapshot, Watts};
 use headroom_sim::plant::Plant;
 use headroom_sim::plant::spec::PlantSpec;
 use headroom_sim::scenario::ScheduledFault;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The lowest limit anybody may set, W per GPU: the board's, and the policy's default.
 pub const FLOOR_WATTS: f64 = 200.0;
+
+/// A load that swings is compared with the most it drew in so long, s: a few training steps.
+const LATELY_S: f64 = 10.0;
 
 /// Whoever decides: hears Snapshots, and gives Orders when it wants to.
 pub trait Mind {
@@ -29,6 +32,10 @@ pub trait Mind {
     fn hear(&mut self, snapshot: &Snapshot, now_ms: u64);
     /// The Orders per rack of the plant, if it is time or something cannot wait.
     fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Vec<Order>>>;
+    /// It has stopped itself and called a person.
+    fn has_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// What a decision may see besides what it heard.
@@ -153,7 +160,8 @@ pub fn play(case: &Case, floor_from_s: Option<f64>) -> Outcome {
     stage.plug(&present);
     let mut controller = Controller::new(&case.plant, 1, &present, Foresight::None);
     let mut faults = case.faults.iter().peekable();
-    let mut targets: BTreeMap<usize, f64> = BTreeMap::new();
+    let mut targets: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    let mut lately: VecDeque<f64> = VecDeque::new();
     for _ in 0..(case.seconds / STEP_S) as u64 {
         let (t, now_ms) = (stage.time_s(), stage.now_ms());
         while let Some(fault) = faults.next_if(|f| f.at_s <= t) {
@@ -179,14 +187,17 @@ pub fn play(case: &Case, floor_from_s: Option<f64>) -> Outcome {
             controller = Controller::new(&case.plant, controller.epoch() + 1, &present, Foresight::None);
         } else {
             let drawn = stage.drawn_watts();
+            lately.push_back(drawn);
+            lately.drain(..lately.len().saturating_sub((LATELY_S / STEP_S) as usize));
             for (i, event) in case.events.iter().enumerate().filter(|(_, e)| e.kind == EventKind::Target) {
                 if event.lasts(t) {
-                    let most = *targets.entry(i).or_insert(drawn * event.value);
+                    let peak = || lately.iter().copied().fold(drawn, f64::max);
+                    let (most, _) = *targets.entry(i).or_insert_with(|| (drawn * event.value, peak()));
                     controller.set_target(Some(Watts::new(most)));
                     outcome.hold(t - event.at_s, drawn, most);
-                } else if let Some(most) = targets.get(&i) {
+                } else if let Some((_, before)) = targets.get(&i) {
                     controller.set_target(None);
-                    outcome.release(t - event.until_s.unwrap_or(t), drawn, most / event.value);
+                    outcome.release(t - event.until_s.unwrap_or(t), drawn, *before);
                 }
             }
             let jump: f64 =

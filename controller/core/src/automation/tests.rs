@@ -15,7 +15,7 @@ fn plan(limits: [f64; 4], second: u64) -> Plan {
     let cap = |n: u32| Cap {
         rack: rack(n),
         budget: Watts::new(5000.0),
-        gpus: vec![(DeviceId::gpu(0), Watts::new(limits[n as usize - 1]))],
+        gpus: (0..8).map(|g| (DeviceId::gpu(g), Watts::new(limits[n as usize - 1]))).collect(),
         bound_by: NodeId::new("breaker-a").unwrap(),
         kind: LimitKind::Continuous,
         margin: Watts::ZERO,

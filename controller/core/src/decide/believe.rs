@@ -83,8 +83,11 @@ impl Decider {
         let wanted = match belief.filter(|_| reachable) {
             // A Forecast knows better than a flat allowance how far a rack will grow; what a held GPU
             // would draw is not in it.
-            Some(b) if forecast.is_some() => upper(WANTED_QUANTILE) + demand::held(b, spec),
-            Some(b) => demand::now(b, spec, smooth),
+            Some(b) if forecast.is_some() => {
+                let least = demand::now(b, spec, smooth, demand::GROWTH_FORESEEN);
+                least.max(upper(WANTED_QUANTILE) + demand::held(b, spec))
+            }
+            Some(b) => demand::now(b, spec, smooth, demand::GROWTH),
             // Still under its last Orders: it may want what it wanted.
             None if age <= settled => memory.demand.map_or(worst, |held| held.max(worst)),
             None => worst,

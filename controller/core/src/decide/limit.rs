@@ -4,8 +4,9 @@ use super::believe::RackNow;
 use super::cords::Live;
 use super::{Decider, OTHER_S};
 use crate::fleet::{Battery, Fleet, METER_TOLERANCE, SILENT};
-use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec};
-use headroom_rack::{LimitKind, Mono, Quality, Watts};
+use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec, Topology};
+use headroom_rack::{LimitKind, Mono, NodeId, Quality, Watts};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// No peaks, and nothing lent beyond a limit, for so long after a target from outside was lifted: breakers cooled down while it held, and the
@@ -16,8 +17,16 @@ const NO_REBOUND: Duration = Duration::from_secs(120);
 /// cables and terminals warm (5 to 20 min for small cables in air, IEC 60853-2), far above a trip.
 const LASTS_S: f64 = 300.0;
 
-/// How slowly it is forgotten that racks drew most of what they were granted, s.
-const TOGETHER_S: f64 = 15.0;
+/// What was left of the mean is used up, or what was too much made good, over this, s: a tenth of what it is the
+/// mean of, so that no deep caps follow upon none.
+const EVENS_S: f64 = 30.0;
+/// No load that lasts is held below this share of the derated rating to make good what was too much.
+const LEAST: f64 = 0.9;
+/// What lasts leaves changes by this share or not at all.
+const STEP: f64 = 0.015;
+
+/// Time constant in which it is learned how much of what they were granted racks draw, s.
+const TOGETHER_S: f64 = 20.0;
 /// Racks are never taken to draw less than this share of what they were granted.
 const LEAST_TOGETHER: f64 = 0.6;
 
@@ -105,7 +114,8 @@ impl Decider {
         let topology = self.topology.clone();
         let spec = &topology.nodes()[i];
         let response = self.policy.response.as_secs_f64();
-        let own = spec.meter.as_ref().and_then(|m| fleet.metered(&m.rack, &m.device, now));
+        let meter = self.metered_by[i].and_then(|node| topology.nodes()[node].meter.as_ref());
+        let own = meter.and_then(|m| fleet.metered(&m.rack, &m.device, now));
         let metered = own.map(|(power, _)| power);
         let known = !below.uncertain;
         let (power, quality) = match metered {
@@ -134,6 +144,7 @@ impl Decider {
             true => (lasts - other).max(Watts::ZERO) / together + other,
             false => lasts,
         };
+        let eased = if self.is_calming(now) { eased } else { rating * self.steady(i, eased / rating) };
         let mut limits = vec![match spec.kind {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
             _ => (hot, LimitKind::TimeToTrip),
@@ -161,7 +172,17 @@ impl Decider {
         NodeNow { power, ratio, quality, other, expected: below.expected + other, limit, kind, room, by, alone, ramp }
     }
 
-    /// How much of what they were granted racks draw together: peaks seldom meet. Rises at once, falls slowly.
+    /// What may be granted at a node over its rating, as it is or as it was if it is nearly that.
+    fn steady(&mut self, i: usize, share: f64) -> f64 {
+        let stands = &mut self.eased[i];
+        if (share / *stands - 1.0).abs() > STEP {
+            *stands = share;
+        }
+        *stands
+    }
+
+    /// How much of what they were granted racks draw together: peaks seldom meet. A mean, because what it is for
+    /// is a mean as well.
     fn coincidence(&mut self, i: usize, below: &Below, dt_s: f64) -> f64 {
         let now = match below.granted > Watts::ZERO {
             true => (below.power / below.granted).clamp(LEAST_TOGETHER, 1.0),
@@ -169,7 +190,7 @@ impl Decider {
         };
         let fade = 1.0 - (-dt_s / TOGETHER_S).exp();
         let known = &mut self.together[i];
-        *known = if now > *known { now } else { *known + (now - *known) * fade };
+        *known += (now - *known) * fade;
         *known
     }
 
@@ -229,7 +250,7 @@ impl Decider {
         (response * 2).max(self.policy.lease + response).max(SILENT + response)
     }
 
-    /// By how much a node may exceed its derated rating now so that what lasts stays at it, at least 1. A
+    /// By how much a node may exceed its derated rating now, or how far it must stay below, so that what lasts is at it. A
     /// continuous rating is one for hours (UL 489: three and more), so the mean of the squared load over
     /// [`LASTS_S`] stays below the square of the derated rating; whether a peak trips is the trip image's
     /// business alone. Devices without a thermal image, a UPS above all, are rated for what flows.
@@ -243,12 +264,13 @@ impl Decider {
         if self.is_calming(now) {
             return 1.0;
         }
-        let grown = (self.alone().as_secs_f64() / LASTS_S).exp();
-        (((grown * most - self.lasting[i]) / (grown - 1.0)).max(most) / most).sqrt()
+        let grown = (EVENS_S / LASTS_S).exp();
+        let least = most * LEAST.powi(2);
+        (((grown * most - self.lasting[i]) / (grown - 1.0)).max(least) / most).sqrt()
     }
 
     /// A target from outside was lifted just now: whoever asked for less does not want a rebound when it is over.
-    fn is_calming(&self, now: Mono) -> bool {
+    pub(super) fn is_calming(&self, now: Mono) -> bool {
         self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND)
     }
 
@@ -270,6 +292,32 @@ impl Decider {
             None => None,
         }
     }
+}
+
+/// By whose meter each node is known: its own, or that of the node above it where all that flows there flows
+/// through this one, as through the breaker behind a UPS.
+pub(super) fn metered_by(topology: &Topology) -> Vec<Option<usize>> {
+    let nodes = topology.nodes();
+    let place: BTreeMap<&NodeId, usize> = nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
+    let above: Vec<Option<usize>> =
+        nodes.iter().map(|n| n.parent.as_ref().and_then(|p| place.get(p).copied())).collect();
+    let mut ways = vec![0_usize; nodes.len()];
+    above.iter().flatten().for_each(|parent| ways[*parent] += 1);
+    let cords = topology.racks().iter().flat_map(|rack| &rack.feeds);
+    cords.filter_map(|cord| place.get(&cord.node)).for_each(|node| ways[*node] += 1);
+    let find = |node: usize| {
+        let mut at = node;
+        // As many steps as there are nodes end any chain.
+        for _ in nodes {
+            match above[at] {
+                _ if nodes[at].meter.is_some() => return Some(at),
+                Some(parent) if ways[parent] == 1 => at = parent,
+                _ => return None,
+            }
+        }
+        None
+    };
+    (0..nodes.len()).map(find).collect()
 }
 
 /// Load of the fullest phase over the mean of the three, at least 1: by the node's own meter, or else by

@@ -3,7 +3,9 @@
 use super::Decider;
 use super::believe::RackNow;
 use super::limit::{Hold, NodeNow};
+use super::spread::Bounds;
 use crate::allocate::Grant;
+use crate::fleet::RackBelief;
 use crate::topology::Constraint;
 use headroom_rack::{Cap, LimitKind, Mono, NodeId, Watts};
 use std::time::Duration;
@@ -47,6 +49,14 @@ impl Decider {
         shaped
     }
 
+    /// Limits for the GPUs of a rack which may be limited to `each` on average.
+    pub(super) fn spread(&mut self, index: usize, each: Watts, belief: Option<&RackBelief>, dt_s: f64) -> Vec<Watts> {
+        let memory = &mut self.racks[index];
+        let bounds = Bounds { floor: memory.wanted.floor_gpu, ceiling: memory.wanted.ceiling_gpu };
+        memory.spread.limits(self.topology.racks()[index].gpus as usize, each, bounds, belief, dt_s)
+    }
+
+    /// The cap and why, but for the limits of its GPUs.
     pub(super) fn explain(
         &self,
         index: usize,
@@ -72,7 +82,7 @@ impl Decider {
         Cap {
             rack: spec.id.clone(),
             budget,
-            gpus: self.gpu_ids.iter().take(spec.gpus as usize).map(|id| (id.clone(), gpu)).collect(),
+            gpus: Vec::new(),
             bound_by: id,
             kind: if cooled { LimitKind::Cooling } else { kind },
             margin: left,

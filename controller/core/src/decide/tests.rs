@@ -484,7 +484,7 @@ fn a_breaker_that_was_hot_is_hot_after_a_restart() {
 #[test]
 fn racks_that_lost_a_feed_load_the_other_with_all_they_draw() {
     let now = Mono::from_ms(10_000);
-    let (power, limit) = (450.0, 700.0);
+    let (power, limit) = (380.0, 700.0);
     let whole = fleet_at(&[power; 4], &[limit; 4], now);
     let mut lost = Fleet::new(&row());
     for rack in 0..4 {
@@ -549,7 +549,8 @@ fn short_peaks_pass_and_what_lasts_is_held_at_the_derated_rating() {
     };
     assert!(limit_at(0.6, 200) > 1.2, "after calm: {}", limit_at(0.6, 200));
     assert!((limit_at(0.95, 400) - 0.95).abs() < 0.01, "after long load: {}", limit_at(0.95, 400));
-    assert!((limit_at(1.2, 60) - 0.95).abs() < 0.01, "after an overload: {}", limit_at(1.2, 60));
+    // What was too much is made good, but not deeper than caps that cost little.
+    assert!((0.85..=0.951).contains(&limit_at(1.2, 60)), "after an overload: {}", limit_at(1.2, 60));
 }
 
 #[test]

@@ -157,7 +157,7 @@ impl Desk {
             .iter()
             .map(|(rack, _)| {
                 let (cap, spec) = (&plan.caps[*rack], &self.topology.racks()[*rack]);
-                let gpu = cap.gpus.first().map_or(spec.gpu_max, |g| g.1);
+                let gpu = cap.gpus.iter().map(|g| g.1).reduce(Watts::max).unwrap_or(spec.gpu_max);
                 let limit = seen.get(&cap.rack).and_then(|s| s.limit);
                 let (code, message) = match limit {
                     None => ("failed", "the rack's agent does not answer; its lease ends in the safe share".to_owned()),

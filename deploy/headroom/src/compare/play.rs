@@ -6,6 +6,7 @@ use super::rival::{Rival, Rule};
 use super::trace::{STEP_S as TRACE_STEP_S, Trace};
 use super::{BANDS, Setup};
 use crate::harness::{Controller, Foresight, Mind, Outcome, STEP_S, Stage};
+use headroom_controller_core::Policy as Site;
 use headroom_sim::plant::chance::Chance;
 use headroom_sim::plant::spec::{EnvelopeSpec, PlantSpec, RackSpec, ReplaySpec, WorkloadSpec};
 use headroom_sim::scenario::Scenario;
@@ -17,18 +18,22 @@ pub enum Policy {
     StaticNameplate,
     StaticShare,
     ThreeBand,
+    ThreeBandLowFirst,
     TwoThreshold,
+    OursAlike,
     OursReactive,
     OursForecast,
     Oracle,
 }
 
 impl Policy {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::StaticNameplate,
         Self::StaticShare,
         Self::ThreeBand,
+        Self::ThreeBandLowFirst,
         Self::TwoThreshold,
+        Self::OursAlike,
         Self::OursReactive,
         Self::OursForecast,
         Self::Oracle,
@@ -40,22 +45,30 @@ impl Policy {
             Self::StaticNameplate => "static_nameplate",
             Self::StaticShare => "static_share",
             Self::ThreeBand => "reactive_three_band",
+            Self::ThreeBandLowFirst => "reactive_three_band_low_first",
             Self::TwoThreshold => "two_threshold_low_first",
+            Self::OursAlike => "ours_all_alike",
             Self::OursReactive => "ours_without_forecast",
             Self::OursForecast => "ours_with_forecast",
             Self::Oracle => "oracle",
         }
     }
 
-    fn mind(self, plant: &PlantSpec) -> Box<dyn Mind> {
+    fn mind(self, plant: &PlantSpec, derate: f64) -> Box<dyn Mind> {
         let present = vec![true; plant.racks.len()];
+        let site = Site { derate, ..Site::default() };
+        let rival = |rule| Box::new(Rival::new(rule, plant, derate));
+        let ours = |site, foresight| Box::new(Controller::under(site, plant, 1, &present, foresight));
         match self {
-            Self::StaticNameplate => Box::new(Rival::new(Rule::StaticNameplate, plant)),
-            Self::StaticShare => Box::new(Rival::new(Rule::StaticShare, plant)),
-            Self::ThreeBand => Box::new(Rival::new(Rule::ThreeBand, plant)),
-            Self::TwoThreshold => Box::new(Rival::new(Rule::TwoThreshold, plant)),
-            Self::OursReactive => Box::new(Controller::new(plant, 1, &present, Foresight::None)),
-            Self::OursForecast => Box::new(Controller::new(plant, 1, &present, Foresight::Model)),
+            Self::StaticNameplate => rival(Rule::StaticNameplate),
+            Self::StaticShare => rival(Rule::StaticShare),
+            Self::ThreeBand => rival(Rule::ThreeBand),
+            Self::ThreeBandLowFirst => rival(Rule::ThreeBandLowFirst),
+            Self::TwoThreshold => rival(Rule::TwoThreshold),
+            // Of no band that the site knows, all come last together.
+            Self::OursAlike => ours(Site { bands: Vec::new(), ..site }, Foresight::Model),
+            Self::OursReactive => ours(site, Foresight::None),
+            Self::OursForecast => ours(site, Foresight::Model),
             Self::Oracle => {
                 let bands: Vec<String> = plant.racks.iter().map(|r| r.workload.word().to_owned()).collect();
                 Box::new(Oracle::new(plant, &bands))
@@ -80,6 +93,8 @@ pub struct Figures {
     pub gpu_hours: f64,
     /// From each overload to limits that end it, ms.
     pub to_cap_ms: Vec<f64>,
+    /// Runs in which the automation stopped itself.
+    pub stopped: u64,
     /// Load over rating, once a second.
     pub load: Vec<f32>,
 }
@@ -102,6 +117,7 @@ impl Figures {
         }
         self.cap_changes += other.cap_changes;
         self.gpu_hours += other.gpu_hours;
+        self.stopped += other.stopped;
         self.to_cap_ms.extend(&other.to_cap_ms);
     }
 }
@@ -146,7 +162,7 @@ fn plant(setup: &Setup, trace: &Trace, racks: usize) -> PlantSpec {
 /// Plays a trace with `racks` racks under a policy.
 pub fn play(setup: &Setup, trace: &Trace, policy: Policy, racks: usize) -> Figures {
     let plant = plant(setup, trace, racks);
-    let mut mind = policy.mind(&plant);
+    let mut mind = policy.mind(&plant, setup.derate);
     let mut stage = Stage::new(&plant);
     let mut outcome = Outcome::default();
     let mut figures = Figures::default();
@@ -166,6 +182,7 @@ pub fn play(setup: &Setup, trace: &Trace, policy: Policy, racks: usize) -> Figur
     }
     let after = tally(&stage);
     figures.trips = stage.plant().tally().trips.len() as u64;
+    figures.stopped = u64::from(mind.has_stopped());
     figures.shutdowns = stage.plant().racks().iter().flat_map(|r| &r.gpus).filter(|g| g.overheated()).count() as u64;
     figures.seconds_over_rating = after.seconds_over_rating - before.0.seconds_over_rating;
     for band in 0..BANDS.len() {

@@ -1,15 +1,15 @@
 //! The policies ours is compared with. They hear the same Snapshots over the same bus and order the
 //! same agents, once a second; they differ in what they decide.
 
+use super::BANDS;
 use crate::harness::{FLOOR_WATTS, Hour, Mind, orders};
 use headroom_rack::{Generation, Order, Signal, Snapshot, Watts};
 use headroom_sim::plant::spec::PlantSpec;
 
 const PERIOD_MS: u64 = 1000;
-/// Share of a rating the static policies fill, the default of our own policy.
-const DERATE: f64 = 0.95;
 /// Three bands after Wu et al., "Dynamo: Facebook's Data Center-Wide Power Management System" (ISCA
-/// 2016): cap above 99 % of the breaker's rating down to 95 %, give free below 90 %.
+/// 2016): cap above 99 % of the breaker's rating down to 95 %, give free below 90 %. There the highest loads of
+/// the least important group are cut first; without groups everybody is one.
 const CAP_AT: f64 = 0.99;
 const AIM_AT: f64 = 0.95;
 const FREE_AT: f64 = 0.90;
@@ -34,6 +34,8 @@ pub(super) enum Rule {
     StaticShare,
     /// Holds when it is nearly too late, frees when it is over.
     ThreeBand,
+    /// The same with a group per band of priority.
+    ThreeBandLowFirst,
     /// Low priority is slowed first, everybody later.
     TwoThreshold,
 }
@@ -45,24 +47,26 @@ pub(super) struct Rival {
     max: f64,
     base: f64,
     gpus: Vec<usize>,
-    low: Vec<bool>,
+    /// The group of each rack, the least important first.
+    group: Vec<usize>,
     ids: Vec<String>,
     /// Power of each GPU, by rack, as last heard.
     drawn: Vec<Vec<f64>>,
     metered: Option<f64>,
-    held: Option<f64>,
+    /// Limit of each group while it is held.
+    held: [Option<f64>; BANDS.len()],
     stage: u8,
     generation: Generation,
     next_ms: u64,
 }
 
 impl Rival {
-    pub(super) fn new(rule: Rule, plant: &PlantSpec) -> Self {
+    pub(super) fn new(rule: Rule, plant: &PlantSpec, derate: f64) -> Self {
         let rating = plant.breaker.rating_amperes * plant.volts * 3.0;
         let gpus: usize = plant.racks.iter().map(|r| r.gpus).sum();
         let passed_on = 1.0 - plant.pdu_loss_ratio;
         let fixed: f64 = plant.racks.iter().map(|r| r.overhead_watts / passed_on + r.cooling_watts).sum();
-        let share = ((rating * DERATE - fixed) * passed_on / gpus as f64).clamp(FLOOR_WATTS, plant.gpu.max_watts);
+        let share = ((rating * derate - fixed) * passed_on / gpus as f64).clamp(FLOOR_WATTS, plant.gpu.max_watts);
         Self {
             rule,
             rating,
@@ -70,11 +74,11 @@ impl Rival {
             max: plant.gpu.max_watts,
             base: plant.gpu.loaded_watts,
             gpus: plant.racks.iter().map(|r| r.gpus).collect(),
-            low: plant.racks.iter().map(|r| r.workload.word() == "batch").collect(),
+            group: plant.racks.iter().map(|r| group(r.workload.word())).collect(),
             ids: plant.racks.iter().map(|r| r.id.clone()).collect(),
             drawn: plant.racks.iter().map(|r| vec![plant.gpu.max_watts; r.gpus]).collect(),
             metered: None,
-            held: None,
+            held: [None; BANDS.len()],
             stage: 0,
             generation: Generation { epoch: 1, counter: 0 },
             next_ms: 0,
@@ -83,14 +87,26 @@ impl Rival {
 
     fn three_band(&mut self, power: f64) {
         if power > self.rating * CAP_AT {
-            let mut all: Vec<f64> = self.drawn.iter().flatten().copied().collect();
-            let target = all.iter().sum::<f64>() - (power - self.rating * AIM_AT);
-            all.sort_by(f64::total_cmp);
-            let level = level(&all, target).clamp(FLOOR_WATTS, self.max);
-            self.held = Some(self.held.map_or(level, |h| h.min(level)));
+            let mut over = power - self.rating * AIM_AT;
+            for group in 0..self.held.len() {
+                let of = |(rack, gpus): (usize, &Vec<f64>)| if self.is_in(rack, group) { gpus.clone() } else { vec![] };
+                let mut draws: Vec<f64> = self.drawn.iter().enumerate().flat_map(of).collect();
+                if draws.is_empty() || over <= 0.0 {
+                    continue;
+                }
+                draws.sort_by(f64::total_cmp);
+                let level = level(&draws, draws.iter().sum::<f64>() - over).clamp(FLOOR_WATTS, self.max);
+                over -= draws.iter().map(|draw| (draw - level).max(0.0)).sum::<f64>();
+                self.held[group] = Some(self.held[group].map_or(level, |held| held.min(level)));
+            }
         } else if power < self.rating * FREE_AT {
-            self.held = None;
+            self.held = [None; BANDS.len()];
         }
+    }
+
+    /// Without groups all racks are in the first.
+    fn is_in(&self, rack: usize, group: usize) -> bool {
+        group == if self.rule == Rule::ThreeBandLowFirst { self.group[rack] } else { 0 }
     }
 
     fn two_threshold(&mut self, power: f64) {
@@ -109,16 +125,22 @@ impl Rival {
 
     fn limit(&self, rack: usize) -> f64 {
         let slowed = |clock: f64| self.base + (self.max - self.base) * clock.powf(POWER_EXPONENT);
-        match (self.rule, self.stage, self.low[rack]) {
+        match (self.rule, self.stage, self.group[rack] == 0) {
             (Rule::StaticNameplate, ..) => self.max,
             (Rule::StaticShare, ..) => self.share,
-            (Rule::ThreeBand, ..) => self.held.unwrap_or(self.max),
+            (Rule::ThreeBand, ..) => self.held[0].unwrap_or(self.max),
+            (Rule::ThreeBandLowFirst, ..) => self.held[self.group[rack]].unwrap_or(self.max),
             (Rule::TwoThreshold, 0, _) | (Rule::TwoThreshold, 1, false) => self.max,
             (Rule::TwoThreshold, 1, true) => slowed(LOW_FIRST),
             (Rule::TwoThreshold, 2, low) => slowed(if low { LOW_SECOND } else { HIGH_SECOND }),
             (Rule::TwoThreshold, ..) => FLOOR_WATTS,
         }
     }
+}
+
+/// The number of a band, the least important first; what is in none is as unimportant as the last.
+fn group(word: &str) -> usize {
+    BANDS.iter().rev().position(|band| *band == word).unwrap_or(0)
 }
 
 /// The level above which `draws`, ascending, must be cut to sum up to `target`.
@@ -159,7 +181,7 @@ impl Mind for Rival {
         self.next_ms = hour.now_ms + PERIOD_MS;
         if let Some(power) = self.metered {
             match self.rule {
-                Rule::ThreeBand => self.three_band(power),
+                Rule::ThreeBand | Rule::ThreeBandLowFirst => self.three_band(power),
                 Rule::TwoThreshold => self.two_threshold(power),
                 Rule::StaticNameplate | Rule::StaticShare => {}
             }

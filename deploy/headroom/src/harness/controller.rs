@@ -51,6 +51,8 @@ pub struct Controller {
     histories: BTreeMap<RackId, History>,
     mixtures: Mixtures,
     rubbish: Chance,
+    /// Limits as last sent.
+    sent: BTreeMap<RackId, Vec<Watts>>,
     next_ms: u64,
     urgent: bool,
 }
@@ -67,7 +69,14 @@ pub fn model_name() -> Result<String, String> {
 }
 
 impl Controller {
+    /// Under the policy that a site begins with.
     pub fn new(plant: &PlantSpec, epoch: u64, present: &[bool], foresight: Foresight) -> Self {
+        let policy = Policy { battery_target: BATTERY_TARGET, ..Policy::default() };
+        Self::under(policy, plant, epoch, present, foresight)
+    }
+
+    /// Under a policy.
+    pub fn under(policy: Policy, plant: &PlantSpec, epoch: u64, present: &[bool], foresight: Foresight) -> Self {
         let topology = topology(plant, present);
         let nameplates = topology.racks().iter().map(|r| (r.id.clone(), r.nameplate()));
         Self {
@@ -76,7 +85,7 @@ impl Controller {
             racks: (0..plant.racks.len()).filter(|r| present[*r]).collect(),
             histories: nameplates.clone().map(|(id, most)| (id, History::new(most))).collect(),
             nameplates: nameplates.map(|(id, most)| (id, most.get())).collect(),
-            decider: Decider::new(topology, Policy { battery_target: BATTERY_TARGET, ..Policy::default() }),
+            decider: Decider::new(topology, policy),
             generation: Generation { epoch, counter: 0 },
             decided_at: BTreeMap::new(),
             heard: BTreeMap::new(),
@@ -86,6 +95,7 @@ impl Controller {
             foresight,
             mixtures: Mixtures::default(),
             rubbish: Chance::new(plant.seed, "rubbish"),
+            sent: BTreeMap::new(),
             next_ms: 0,
             urgent: false,
         }
@@ -95,18 +105,14 @@ impl Controller {
         self.generation.epoch
     }
 
-    /// Whether the automation has stopped itself, as a whole or for a rack.
-    pub(super) fn has_stopped(&self) -> bool {
-        *self.automation.stops() != Stops::default()
-    }
-
     pub(super) fn set_target(&mut self, target: Option<Watts>) {
         self.decider.set_target(target);
     }
 
     /// The racks that are there changed: a new tree, with the trip images and what was heard so far.
     pub(super) fn rewire(&mut self, plant: &PlantSpec, present: &[bool], now_ms: u64) {
-        let mut next = Self::new(plant, self.generation.epoch, present, self.foresight);
+        let policy = self.decider.policy().clone();
+        let mut next = Self::under(policy, plant, self.generation.epoch, present, self.foresight);
         if let Some((plan, at_ms)) = self.last.take() {
             next.decider.restore(&plan, Duration::from_millis(now_ms - at_ms));
         }
@@ -172,7 +178,8 @@ impl Mind for Controller {
         if !self.urgent && hour.now_ms < self.next_ms {
             return None;
         }
-        if !self.urgent {
+        let between = hour.now_ms < self.next_ms;
+        if !between {
             self.next_ms = hour.now_ms + PERIOD_MS;
         }
         self.urgent = false;
@@ -196,10 +203,21 @@ impl Mind for Controller {
                 generation: self.generation,
                 lease_ms: LEASE_MS,
             };
-            all[*rack] = cap.gpus.iter().map(order).collect();
+            // As in the shell: between periods only what must come down is sent.
+            let sent = self.sent.entry(cap.rack.clone()).or_default();
+            let falls = sent.len() != cap.gpus.len() || cap.gpus.iter().zip(&*sent).any(|((_, new), old)| new < old);
+            if falls || !between {
+                all[*rack] = cap.gpus.iter().map(order).collect();
+                *sent = cap.gpus.iter().map(|(_, watts)| *watts).collect();
+            }
         }
         self.last = Some((plan, hour.now_ms));
         Some(all)
+    }
+
+    /// As a whole or for a rack.
+    fn has_stopped(&self) -> bool {
+        *self.automation.stops() != Stops::default()
     }
 }
 

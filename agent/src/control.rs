@@ -4,9 +4,12 @@
 use crate::actuator::{Crew, Wish, Wishes};
 use crate::board::Board;
 use crate::config::Control;
+use crate::newest::Newest;
 use headroom_agent_core::failsafe::{Bounds, Effective, Failsafe};
 use headroom_agent_core::guard::{GpuInput, Guard, PduInput, Verdict};
-use headroom_rack::{Amperes, Answer, Condition, DeviceId, Mono, Order, Outcome, Receipt, Signal, Volts, Watts};
+use headroom_rack::{
+    Amperes, Answer, Condition, DeviceId, Generation, Mono, Order, Outcome, Receipt, Refusal, Signal, Volts, Watts,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,12 +74,14 @@ impl Running {
     }
 }
 
-/// Starts the loop. `pdus`: the meters whose breakers the guard watches.
+/// Starts the loop. `pdus`: the meters whose breakers the guard watches; `newest`: where it is kept which generation
+/// was obeyed last, and which one that is.
 pub fn start(
     control: Control,
     pdus: Vec<DeviceId>,
     board: Arc<Board>,
     crew: Arc<Crew>,
+    newest: Option<(Newest, Generation)>,
 ) -> std::io::Result<(Running, Inbox)> {
     let (inbox, calls) = sync_channel(QUEUE);
     let ring = inbox.clone();
@@ -96,7 +101,13 @@ pub fn start(
         wished_at: None,
         held_by_guard: false,
         answering: Vec::new(),
+        newest: None,
+        told_old: false,
     };
+    if let Some((newest, obeyed)) = newest {
+        keeper.failsafe.remember(obeyed);
+        keeper.newest = Some(newest);
+    }
     keeper.tell_guarded();
     let stopping = stop.clone();
     let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
@@ -139,6 +150,9 @@ struct Keeper {
     wished_at: Option<Mono>,
     held_by_guard: bool,
     answering: Vec<Condition>,
+    newest: Option<Newest>,
+    /// People were told that something old came.
+    told_old: bool,
 }
 
 impl Keeper {
@@ -148,15 +162,23 @@ impl Keeper {
         if let Some((control, pdus)) = self.changed.try_iter().last() {
             self.follow(control, pdus, now, &bounds);
         }
+        let obeyed = self.failsafe.newest();
         for call in first.into_iter().chain(calls.try_iter()) {
             let Call::Plan { orders, answers, arrived } = call else { continue };
             for order in &orders {
                 if let Err(refused) = self.failsafe.accept(order, &bounds, arrived) {
+                    if refused.why == Refusal::OldGeneration {
+                        self.tell_old(refused.generation);
+                    }
                     self.tell(refused.device, refused.generation, Outcome::Refused(refused.why));
                 }
             }
             // The Orders of the same message have said why, if they were refused.
             answers.iter().for_each(|answer| drop(self.failsafe.prepare(answer, &bounds, arrived)));
+        }
+        let newest = self.failsafe.newest();
+        if let Some(keeper) = self.newest.as_ref().filter(|_| newest != obeyed) {
+            keeper.keep(newest);
         }
         let board = &self.board;
         self.failsafe.look(|device, signal| board.value(device, signal), now);
@@ -210,7 +232,18 @@ impl Keeper {
         }
     }
 
-    fn tell(&self, device: DeviceId, generation: headroom_rack::Generation, outcome: Outcome) {
+    /// Once: a controller that goes on sends one each second, and every Receipt says so.
+    fn tell_old(&mut self, generation: Generation) {
+        if !std::mem::replace(&mut self.told_old, true) {
+            let file = self.newest.as_ref().map(|newest| newest.path().display().to_string());
+            tracing::warn!(
+                %generation, obeyed = %self.failsafe.newest(), file,
+                "an Order older than what was obeyed is refused; if its controller is the right one, stop this agent, remove the file and start it"
+            );
+        }
+    }
+
+    fn tell(&self, device: DeviceId, generation: Generation, outcome: Outcome) {
         self.board.receipt(Receipt { device, generation, outcome, at: self.board.clock().wall() });
     }
 

@@ -12,6 +12,7 @@ mod gateway;
 mod lines;
 mod link;
 mod mqtt;
+pub mod newest;
 mod probe;
 pub mod profiles;
 mod reload;

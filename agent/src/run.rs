@@ -6,6 +6,7 @@ use crate::actuator::nvml::{Library, NvmlLever};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::newest::Newest;
 use crate::reload::Parts;
 use crate::serve::Server;
 use crate::service::Watchdog;
@@ -54,8 +55,10 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
         source::nvml::start(&config.nvml, board.clone(), stop_sources.clone(), library)
             .context("no thread for NVML")?;
     }
-    let (running, inbox) =
-        control::start(config.control, config.pdus(), board.clone(), crew).context("no thread for the control loop")?;
+    let newest = config.spool.disk.as_ref().map(|disk| Newest::open(&disk.dir.join(config.rack.as_str())));
+    let newest = newest.transpose().context("no thread to keep the newest generation")?;
+    let (running, inbox) = control::start(config.control, config.pdus(), board.clone(), crew, newest)
+        .context("no thread for the control loop")?;
     let (snapshots, to_link) = mpsc::channel(SNAPSHOT_QUEUE);
     let (stop, stopping) = watch::channel(false);
     let store = Store::open(&config).context("no thread for the spool")?;

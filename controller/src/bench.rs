@@ -19,7 +19,7 @@ const RACKS_PER_UPS: usize = 200;
 /// What one rack may take of the nodes it shares, with a nameplate of 7.3 kW on two feeds: so little that the
 /// loss of the other feed holds almost half of the racks down.
 const SHARED_WATTS: f64 = 2800.0;
-const ROUNDS: usize = 41;
+const ROUNDS: usize = 101;
 const BANDS: [&str; 3] = ["training", "inference", "batch"];
 const SIDES: [&str; 2] = ["a", "b"];
 

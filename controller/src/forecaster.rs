@@ -16,7 +16,9 @@ use tokio::sync::oneshot;
 /// After a panic in it: the baseline serves on.
 const ENDED: &str = "the forecasting thread ended";
 
-type Histories = Arc<BTreeMap<RackId, History>>;
+/// The last minute of every rack. Shared rack by rack: what is heard while somebody still reads costs a copy of
+/// that rack only.
+pub type Histories = Arc<BTreeMap<RackId, Arc<History>>>;
 
 struct Request {
     /// The model in use, or why there is none.
@@ -205,7 +207,7 @@ impl Forecaster {
 fn work(requests: &Receiver<Request>) {
     let mut mixtures = Mixtures::default();
     for request in requests {
-        let histories: Vec<(&RackId, &History)> = request.histories.iter().collect();
+        let histories: Vec<(&RackId, &History)> = request.histories.iter().map(|(rack, h)| (rack, &**h)).collect();
         let model = request.model.as_deref().map_err(String::as_str);
         // Nobody waits for a late answer: the receiver is gone then.
         let _ = request.answer.send(mixtures.forecast(model, &histories, request.at));
@@ -254,7 +256,8 @@ mod tests {
             let sample = Sample { power, limit: Some(Watts::new(5600.0)), utilization: Some(0.7) };
             history.push(UnixMs::new(t * 1000), sample);
         }
-        Arc::new((0..racks).map(|i| (RackId::new(format!("r{i}")).unwrap(), history.clone())).collect())
+        let history = Arc::new(history);
+        Arc::new((0..racks).map(|i| (RackId::new(format!("r{i}")).unwrap(), Arc::clone(&history))).collect())
     }
 
     #[tokio::test]
@@ -300,7 +303,7 @@ mod tests {
         }
         let mut histories = (*busy(1)).clone();
         let rack = RackId::new("strange").unwrap();
-        histories.insert(rack.clone(), strange);
+        histories.insert(rack.clone(), Arc::new(strange));
         let answer = forecaster.forecast(&Arc::new(histories), UnixMs::new(59_500)).await;
         assert_eq!(answer.status.outside, [rack].into());
     }
@@ -319,7 +322,7 @@ mod tests {
             let at = UnixMs::new(second * 1000 + 300);
             history.push(at, job(second));
             let champion = forecaster.champion();
-            let answer = forecaster.forecast(&Arc::new([(rack.clone(), history.clone())].into()), at).await;
+            let answer = forecaster.forecast(&Arc::new([(rack.clone(), Arc::new(history.clone()))].into()), at).await;
             let model = champion.as_deref().ok_or("no model");
             all.push((answer, mixtures.forecast(model, &[(&rack, &history)], at).remove(0)));
         }
@@ -356,7 +359,7 @@ mod tests {
         forecaster.crown(Ok(Arc::new(Predictor::embedded().unwrap())));
         let mut history = History::new(Watts::new(7300.0));
         (1240..1301).for_each(|second| history.push(UnixMs::new(second * 1000 + 300), job(second)));
-        let histories: Histories = Arc::new([(rack.clone(), history)].into());
+        let histories: Histories = Arc::new([(rack.clone(), Arc::new(history))].into());
         let after = forecaster.forecast(&histories, UnixMs::new(1_300_300)).await;
         assert_ne!(after.forecasts[&rack].values[3], after.alone[&rack][3]);
         forecaster.crown(Err("it drifted".to_owned()));

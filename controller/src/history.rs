@@ -4,6 +4,7 @@
 use headroom_rack::{Forecast, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Rows kept: 15 minutes.
 const KEPT: usize = 900;
@@ -27,9 +28,10 @@ pub struct History {
     nodes: Vec<NodeId>,
     racks: Vec<RackId>,
     rows: VecDeque<Row>,
-    /// By the second it was said for: median and 99 % quantile of each rack.
-    said: BTreeMap<u64, BTreeMap<RackId, [f32; 2]>>,
-    ahead: BTreeMap<RackId, Ahead>,
+    /// By the second it was said for: median and 99 % quantile, in the order of the racks.
+    said: BTreeMap<u64, Vec<[f32; 2]>>,
+    /// The newest Forecasts.
+    ahead: Arc<BTreeMap<RackId, Forecast>>,
 }
 
 /// A node's lines.
@@ -74,7 +76,7 @@ impl History {
         &mut self,
         plan: &Plan,
         powers: &BTreeMap<RackId, Option<Watts>>,
-        forecasts: &BTreeMap<RackId, Forecast>,
+        forecasts: &Arc<BTreeMap<RackId, Forecast>>,
     ) {
         let second = nearest_second(plan.at.get());
         if self.rows.back().is_some_and(|r| nearest_second(r.at.get()) == second) {
@@ -83,31 +85,30 @@ impl History {
         // Rows of another tree could not be told apart from these.
         if !self.nodes.iter().eq(plan.nodes.iter().map(|n| &n.node)) || !self.racks.iter().eq(powers.keys()) {
             self.rows.clear();
+            self.said.clear();
             self.nodes = plan.nodes.iter().map(|n| n.node.clone()).collect();
             self.racks = powers.keys().cloned().collect();
         }
         let said = self.said.get(&second);
         let budgets: BTreeMap<&RackId, f64> = plan.caps.iter().map(|c| (&c.rack, c.budget.get())).collect();
-        let rack_row = |(rack, power): (&RackId, &Option<Watts>)| {
-            let [p50, p99] = said.and_then(|s| s.get(rack)).copied().unwrap_or([f32::NAN; 2]);
+        let rack_row = |(place, (rack, power)): (usize, (&RackId, &Option<Watts>))| {
+            let [p50, p99] = said.and_then(|s| s.get(place)).copied().unwrap_or([f32::NAN; 2]);
             [number(power.map(Watts::get)), number(budgets.get(rack).copied()), p50, p99]
         };
-        let racks = powers.iter().map(rack_row).collect();
+        let racks = powers.iter().enumerate().map(rack_row).collect();
         let node_row = |n: &NodeView| [n.power.get() as f32, n.limit.get() as f32, number(n.time_to_trip_s)];
         self.rows.push_back(Row { at: plan.at, nodes: plan.nodes.iter().map(node_row).collect(), racks });
         if self.rows.len() > KEPT {
             self.rows.pop_front();
         }
         self.said.retain(|for_second, _| *for_second > second);
-        for (rack, forecast) in forecasts {
+        // All are of one moment.
+        if let Some(forecast) = forecasts.values().next() {
             let for_second = nearest_second(forecast.at.get()) + u64::from(HORIZON_S);
-            if let Some(at) = forecast.horizons_s.iter().position(|h| *h == HORIZON_S)
-                && let (Some(p50), Some(p99)) = (value(forecast, at, 0.5), value(forecast, at, 0.99))
-            {
-                self.said.entry(for_second).or_default().insert(rack.clone(), [p50 as f32, p99 as f32]);
-            }
-            self.ahead.insert(rack.clone(), ahead(forecast));
+            let said = self.racks.iter().map(|rack| forecasts.get(rack).and_then(told).unwrap_or([f32::NAN; 2]));
+            self.said.insert(for_second, said.collect());
         }
+        self.ahead = Arc::clone(forecasts);
     }
 
     /// The last `seconds`.
@@ -118,7 +119,7 @@ impl History {
             nodes: BTreeMap::new(),
             racks: BTreeMap::new(),
             horizon_s: HORIZON_S,
-            ahead: self.ahead.clone(),
+            ahead: self.ahead.iter().map(|(rack, forecast)| (rack.clone(), ahead(forecast))).collect(),
         };
         for (place, id) in self.nodes.iter().enumerate() {
             let line = |what: usize| rows.iter().map(|r| known(r.nodes[place][what])).collect();
@@ -149,6 +150,12 @@ fn nearest_second(ms: u64) -> u64 {
 fn value(forecast: &Forecast, horizon: usize, quantile: f64) -> Option<f64> {
     let q = forecast.quantiles.iter().position(|q| (q - quantile).abs() < 1e-9)?;
     Some(forecast.values.get(horizon)?.get(q)?.get())
+}
+
+/// The median and the 99 % quantile [`HORIZON_S`] ahead.
+fn told(forecast: &Forecast) -> Option<[f32; 2]> {
+    let at = forecast.horizons_s.iter().position(|h| *h == HORIZON_S)?;
+    Some([value(forecast, at, 0.5)? as f32, value(forecast, at, 0.99)? as f32])
 }
 
 fn ahead(forecast: &Forecast) -> Ahead {
@@ -188,7 +195,7 @@ mod tests {
                 source: Source::Model("m".into()),
             };
             let powers = [(rack.clone(), Some(Watts::new(5.0)))].into();
-            history.push(&plan, &powers, &[(rack.clone(), forecast)].into());
+            history.push(&plan, &powers, &Arc::new([(rack.clone(), forecast)].into()));
         }
         let lines = history.lines(180);
         let racks = &lines.racks[&rack];

@@ -21,6 +21,9 @@ use tokio::task::JoinHandle;
 
 /// Events that may wait for the run loop, at least.
 const QUEUE: usize = 4096;
+/// Orders that go out with one write where so many are there: on a large site a write for each takes longer than
+/// making them.
+const BATCH: usize = 64;
 /// Largest message taken or sent.
 const MAX_PACKET_BYTES: usize = 1 << 20;
 
@@ -87,6 +90,7 @@ impl Link {
         mqtt.set_keep_alive(5)
             .set_clean_session(true)
             .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
+            .set_max_request_batch(BATCH)
             .set_last_will(LastWill::new(state_topic.clone(), presence(false), QoS::AtLeastOnce, true));
         if let Some(login) = &options.login {
             mqtt.set_credentials(login.user.clone(), login.password.clone());

@@ -4,7 +4,7 @@
 
 use crate::config::Config;
 use crate::learning::Phase;
-use crate::observed::observe;
+use crate::observed::inlets;
 use crate::picture::Picture;
 use headroom_predict::QUANTILES;
 use headroom_rack::metric::METRICS;
@@ -60,7 +60,7 @@ fn of_nodes_and_racks(config: &Config, picture: &Picture, now: Mono) -> Vec<Fami
         nodes.iter().map(|n| (vec![("node", n.node.to_string()), ("kind", word(n.limit_kind))], n.limit.get()));
     let powers = config.racks.iter().filter_map(|r| {
         let latest = picture.latest.get(&r.id).filter(|l| !l.gone && now.since(l.arrived) <= STALE)?;
-        Some((rack(&r.id), observe(r, &latest.snapshot).power?.get()))
+        Some((rack(&r.id), inlets(r, &latest.snapshot)?.get()))
     });
     let budgets =
         caps.iter().map(|c| (vec![("rack", c.rack.to_string()), ("bound_by", c.bound_by.to_string())], c.budget.get()));

@@ -19,18 +19,25 @@ pub struct Observed {
     pub flow_lpm: Option<f64>,
 }
 
+/// Power through a rack's inlet meters.
+pub fn inlets(rack: &Rack, snapshot: &Snapshot) -> Option<Watts> {
+    rack.feeds.iter().map(|f| snapshot.value(&f.meter, Signal::PduPower)).sum::<Option<f64>>().map(Watts::new)
+}
+
 /// Sums up a Snapshot.
 pub fn observe(rack: &Rack, snapshot: &Snapshot) -> Observed {
     let gpus: Vec<DeviceId> = (0..rack.gpus).map(DeviceId::gpu).collect();
+    observe_gpus(rack, snapshot, &gpus)
+}
+
+/// As [`observe`], with the names of at least as many GPUs: making them anew for each Snapshot of a large site
+/// takes longer than the sums.
+pub fn observe_gpus(rack: &Rack, snapshot: &Snapshot, gpus: &[DeviceId]) -> Observed {
+    let gpus = &gpus[..gpus.len().min(rack.gpus as usize)];
     let of_gpus = |signal| gpus.iter().map(|g| snapshot.value(g, signal)).sum::<Option<f64>>();
     let cooling = |signal| snapshot.value(rack.cooling.as_ref()?, signal);
     Observed {
-        power: rack
-            .feeds
-            .iter()
-            .map(|f| snapshot.value(&f.meter, Signal::PduPower))
-            .sum::<Option<f64>>()
-            .map(Watts::new),
+        power: inlets(rack, snapshot),
         limit: of_gpus(Signal::GpuLimitEnforced).map(Watts::new),
         utilization: of_gpus(Signal::GpuUtilization).map(|u| u / f64::from(rack.gpus)),
         supply: cooling(Signal::CoolingSupplyTemperature).map(Celsius::new),

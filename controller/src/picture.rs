@@ -58,10 +58,10 @@ pub struct Picture {
     pub parent: Option<crate::parent::Shown>,
     /// Trainings and the model in use.
     pub learning: learning::Shown,
-    /// How good Forecasts turned out so far.
+    /// How good Forecasts turned out so far, without the margins.
     pub score: Option<Arc<Score>>,
     /// What is added to each rack's quantiles while an Order takes to act, by index of the quantile.
-    pub margins: BTreeMap<RackId, Vec<Watts>>,
+    pub margins: Arc<BTreeMap<RackId, Vec<Watts>>>,
     /// Alert deliveries.
     pub alerts: alert::Counts,
     /// The record.

@@ -12,8 +12,8 @@ pub use ranges::Ranges;
 pub use segment::{End, Segment, list, walk};
 
 use crate::clock::Clock;
-use headroom_rack::record::Entry;
-use headroom_rack::{Plan, RackId, Score};
+use headroom_rack::record::{self, Entry, FrameError};
+use headroom_rack::{Forecast, Plan, RackId, Score, Snapshot};
 use headroom_wire::{Held, Stored};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,8 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Entries that may wait for the writer: some minutes of a large site.
+/// What may wait for the writer, at least: some minutes of a small site.
 const QUEUE: usize = 16_384;
+/// And for each rack: so many seconds may a write to the disk last.
+const QUEUE_PER_RACK: usize = 4;
 /// Ranges in one acknowledgement: some 60 KiB on the wire. The rest goes with the next.
 const HELD_AT_ONCE: usize = 2_048;
 /// Ranges of one rack that wait to be told. More means that nobody asks, and then what is forgotten
@@ -64,6 +66,8 @@ pub struct Options {
     pub sync_every: Duration,
     /// How long a missing Snapshot is waited for, see [`Marks::new`].
     pub patience: Duration,
+    /// How much may wait for the writer.
+    pub queue: usize,
 }
 
 impl Options {
@@ -75,7 +79,14 @@ impl Options {
             max_bytes: 4 << 30,
             sync_every: Duration::from_secs(1),
             patience: Duration::from_secs(120),
+            queue: QUEUE,
         }
+    }
+
+    /// The same with room for what so many racks send.
+    #[must_use]
+    pub fn for_racks(self, racks: usize) -> Self {
+        Self { queue: self.queue.max(QUEUE_PER_RACK * racks), ..self }
     }
 }
 
@@ -122,7 +133,7 @@ pub struct Stats {
 #[derive(Debug, Default)]
 struct Seen {
     stats: Stats,
-    stored: BTreeMap<RackId, Stored>,
+    stored: Arc<BTreeMap<RackId, Stored>>,
     /// What each rack's agent has not been told yet, as it came.
     held: BTreeMap<RackId, Vec<Held>>,
 }
@@ -143,10 +154,45 @@ impl Seen {
 
 type Shared = Arc<Mutex<Seen>>;
 
+/// What the writer is handed.
+#[derive(Debug)]
+enum Item {
+    Entry(Box<Entry>),
+    Snapshot(Arc<Snapshot>),
+    Plan(Arc<Plan>),
+    Forecasts(Vec<Forecast>),
+}
+
+impl Item {
+    /// The Snapshot in it.
+    fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Self::Snapshot(snapshot) => Some(snapshot),
+            Self::Entry(entry) => match &**entry {
+                Entry::Snapshot(snapshot) => Some(snapshot),
+                _ => None,
+            },
+            Self::Plan(_) | Self::Forecasts(_) => None,
+        }
+    }
+
+    /// Its frames, one after the other.
+    fn frames(self, mut each: impl FnMut(Result<Vec<u8>, FrameError>)) {
+        match self {
+            Self::Entry(entry) => each(record::encode(&entry)),
+            Self::Snapshot(snapshot) => each(record::encode_snapshot(&snapshot)),
+            Self::Plan(plan) => each(record::encode_plan(&plan)),
+            Self::Forecasts(said) => {
+                said.into_iter().for_each(|forecast| each(record::encode(&Entry::Forecast(forecast))));
+            }
+        }
+    }
+}
+
 /// The open record.
 #[derive(Debug)]
 pub struct Record {
-    sender: SyncSender<Entry>,
+    sender: SyncSender<Item>,
     shared: Shared,
     thread: JoinHandle<()>,
 }
@@ -157,8 +203,8 @@ impl Record {
     /// # Errors
     /// [`RecordError`] if the directory cannot be used or another process uses it.
     pub fn open(options: Options, clock: Clock) -> Result<(Self, Recovery), RecordError> {
+        let (sender, receiver) = sync_channel(options.queue);
         let (writer, recovery) = writer::Writer::open(options, clock)?;
-        let (sender, receiver) = sync_channel(QUEUE);
         let shared = writer.shared();
         let path = writer.dir().to_owned();
         let thread = std::thread::Builder::new()
@@ -170,14 +216,33 @@ impl Record {
 
     /// Hands over one entry without waiting. A full queue drops it and counts that.
     pub fn append(&self, entry: Entry) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.sender.try_send(entry) {
-            lock(&self.shared).stats.dropped += 1;
+        self.hand_over(Item::Entry(Box::new(entry)));
+    }
+
+    /// As [`Record::append`], for a Snapshot that others hold too.
+    pub fn append_snapshot(&self, snapshot: Arc<Snapshot>) {
+        self.hand_over(Item::Snapshot(snapshot));
+    }
+
+    /// As [`Record::append`], for a Plan that others hold too.
+    pub fn append_plan(&self, plan: Arc<Plan>) {
+        self.hand_over(Item::Plan(plan));
+    }
+
+    /// As [`Record::append`], for the Forecasts of all racks.
+    pub fn append_forecasts(&self, forecasts: Vec<Forecast>) {
+        self.hand_over(Item::Forecasts(forecasts));
+    }
+
+    fn hand_over(&self, item: Item) {
+        if let Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) = self.sender.try_send(item) {
+            lock(&self.shared).stats.dropped += if let Item::Forecasts(lost) = item { lost.len() as u64 } else { 1 };
         }
     }
 
     /// How far each agent's Snapshots are durable.
-    pub fn stored(&self) -> BTreeMap<RackId, Stored> {
-        lock(&self.shared).stored.clone()
+    pub fn stored(&self) -> Arc<BTreeMap<RackId, Stored>> {
+        Arc::clone(&lock(&self.shared).stored)
     }
 
     /// Which of a rack's Snapshots became durable, or came again, since the last call. To be told to

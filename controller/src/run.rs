@@ -12,7 +12,7 @@ use crate::cli::write_whole;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::flex::Flex;
-use crate::forecaster::Forecaster;
+use crate::forecaster::{Answer, Forecaster};
 use crate::hands;
 use crate::influx::Influx;
 use crate::learning::{self, Learning};
@@ -27,6 +27,7 @@ use anyhow::Context;
 use control::Control;
 use headroom_rack::Mono;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub async fn run(config: Config, files: Files) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let topology = config::core_topology(&config.tree)
         .map_err(|errors| anyhow::anyhow!("the electrical tree is not sound: {errors:?}"))?;
-    let (record, recovery) = Record::open(config.record.clone(), clock)?;
+    let (record, recovery) = Record::open(config.record.clone().for_racks(config.racks.len()), clock)?;
     tell(&recovery, &config);
     let alerts = match &config.webhook {
         Some(webhook) => Some(Alerts::start(
@@ -160,6 +161,8 @@ async fn circle(
     let clock = control.clock();
     let mut tick = clock.now().after(control.period());
     let mut urgent: Option<Mono> = None;
+    // The second half of a turn waits for the forecaster, which has a deadline.
+    let mut asked_for: Option<Pin<Box<dyn Future<Output = Answer> + Send>>> = None;
     loop {
         let due = [urgent, control.next_change()].into_iter().flatten().fold(tick, Mono::min);
         tokio::select! {
@@ -172,13 +175,24 @@ async fn circle(
                     continue;
                 }
                 control.note_lateness(clock.now().since(tick));
-                control.tick(parts).await;
+                if asked_for.is_none() {
+                    asked_for = Some(Box::pin(control.begin(parts)));
+                }
                 tick = tick.after(control.period());
                 // After a long pause (a suspended machine) one decision is enough.
                 while tick < clock.now() {
                     tick = tick.after(control.period());
                     control.note_missed();
                 }
+            }
+            answer = async {
+                match &mut asked_for {
+                    Some(answer) => answer.await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                asked_for = None;
+                control.finish(answer, parts);
             }
             heard = control.outside() => {
                 if control.hear_outside(heard, parts) {

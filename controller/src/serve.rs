@@ -6,6 +6,7 @@ use crate::access::{self, Denied};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hands;
+use crate::influx::Token;
 use crate::learning::{self, Command, NotNow};
 use crate::picture::Board;
 use crate::stop::Stop;
@@ -126,16 +127,12 @@ async fn learn(
     body: String,
 ) -> Response {
     let refuse = |code: StatusCode, why: String| refuse(peer, "learning", code, &why);
-    let learning = window.config.learning.as_ref().and_then(|l| l.token.as_ref());
-    if let Err((code, why)) = may_command(peer, &headers, learning.or(window.config.token.as_ref())) {
-        return refuse(code, why);
-    }
-    let command = match serde_json::from_str(&body) {
+    let own = window.config.learning.as_ref().and_then(|l| l.token.as_ref());
+    let token = own.or(window.config.token.as_ref());
+    let command = match asked(peer, &headers, &body, token, r#"{"do": "now"} or {"do": "back"}"#) {
         Ok(Wish { what: Word::Now }) => Command::Now,
         Ok(Wish { what: Word::Back }) => Command::Back,
-        Err(why) => {
-            return refuse(StatusCode::BAD_REQUEST, format!("send {{\"do\": \"now\"}} or {{\"do\": \"back\"}}: {why}"));
-        }
+        Err((code, why)) => return refuse(code, why),
     };
     match window.learning.command(command) {
         Ok(()) => {
@@ -161,15 +158,11 @@ async fn hand(
 ) -> Response {
     let refuse = |code: StatusCode, why: String| refuse(peer, "hands", code, &why);
     let learning = window.config.learning.as_ref().and_then(|l| l.token.as_ref());
-    if let Err((code, why)) = may_command(peer, &headers, window.config.token.as_ref().or(learning)) {
-        return refuse(code, why);
-    }
-    let command = match serde_json::from_str(&body) {
+    let token = window.config.token.as_ref().or(learning);
+    let like = r#"something like {"do": "pin", "at": "rack-1", "watts": 4000}"#;
+    let command = match asked(peer, &headers, &body, token, like) {
         Ok(command) => command,
-        Err(why) => {
-            let example = r#"{"do": "pin", "at": "rack-1", "watts": 4000}"#;
-            return refuse(StatusCode::BAD_REQUEST, format!("send something like {example}: {why}"));
-        }
+        Err((code, why)) => return refuse(code, why),
     };
     match window.hands.ask(command, peer).await {
         Ok(()) => fresh(Json(&window.board.picture().hands)),
@@ -178,11 +171,14 @@ async fn hand(
     }
 }
 
-fn may_command(
+/// The command in a request, if whoever sent it may give one. `like`: what would be right.
+fn asked<C: serde::de::DeserializeOwned>(
     peer: SocketAddr,
     headers: &HeaderMap,
-    token: Option<&crate::influx::Token>,
-) -> Result<(), (StatusCode, String)> {
+    body: &str,
+    token: Option<&Token>,
+    like: &str,
+) -> Result<C, (StatusCode, String)> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     let seen = access::Headers {
         host: text("host"),
@@ -197,7 +193,8 @@ fn may_command(
             Denied::Elsewhere => StatusCode::FORBIDDEN,
         };
         (code, why.to_string())
-    })
+    })?;
+    serde_json::from_str(body).map_err(|why| (StatusCode::BAD_REQUEST, format!("send {like}: {why}")))
 }
 
 fn refuse(peer: SocketAddr, what: &str, code: StatusCode, why: &str) -> Response {

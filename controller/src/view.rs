@@ -138,7 +138,7 @@ pub fn forecasts(picture: &Picture) -> Value {
         .collect();
     json!({
         "at_ms": score.at, "quantiles": QUANTILES, "methods": methods,
-        "margins_watts": picture.margins, "outside": picture.model.outside,
+        "margins_watts": *picture.margins, "outside": picture.model.outside,
     })
 }
 

@@ -218,7 +218,7 @@ async fn the_link_asks_for_a_birth_takes_snapshots_and_sends_orders() {
     });
     for seq in [1, 2] {
         let LinkEvent::Snapshot { snapshot: got, birth, .. } = next(&mut events).await else { panic!("a Snapshot") };
-        assert_eq!((got, birth), (snapshot(seq), seq == 1));
+        assert_eq!((Snapshot::clone(&got), birth), (snapshot(seq), seq == 1));
     }
     let dropped: u64 = link.drops().iter().filter(|(reason, _)| *reason == "protobuf").map(|(_, n)| n).sum();
     assert_eq!(dropped, 1);

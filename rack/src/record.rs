@@ -80,8 +80,37 @@ pub enum FrameError {
 /// # Errors
 /// [`FrameError::Body`] if the entry cannot be encoded, [`FrameError::Length`] if it is longer than [`MAX_BODY`].
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, FrameError> {
+    frame(entry, entry.version())
+}
+
+/// The frame of [`Entry::Snapshot`], of one that others hold too.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, FrameError> {
+    frame(&Shared(0, "Snapshot", snapshot), OLDEST)
+}
+
+/// The frame of [`Entry::Plan`], of one that others hold too.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_plan(plan: &Plan) -> Result<Vec<u8>, FrameError> {
+    frame(&Shared(1, "Plan", plan), OLDEST)
+}
+
+/// An [`Entry`] of one kind, by number and name, around something borrowed.
+struct Shared<'a, T>(u32, &'static str, &'a T);
+
+impl<T: Serialize> Serialize for Shared<'_, T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_variant("Entry", self.0, self.1, self.2)
+    }
+}
+
+fn frame(entry: &impl Serialize, version: u8) -> Result<Vec<u8>, FrameError> {
     let mut bytes = vec![0; HEADER];
-    bytes.push(entry.version());
+    bytes.push(version);
     let mut bytes = postcard::to_extend(entry, bytes).map_err(|e| FrameError::Body(e.to_string()))?;
     let length = bytes.len() - HEADER;
     if length > MAX_BODY {
@@ -128,6 +157,25 @@ mod tests {
     fn an_entry_survives_its_frame() {
         let bytes = encode(&note()).expect("encodes");
         assert_eq!(decode(&bytes), Ok((note(), bytes.len())));
+    }
+
+    #[test]
+    fn what_others_hold_too_has_the_frame_of_an_entry() {
+        let rack = crate::id::RackId::new("r").expect("valid");
+        let at = UnixMs::new(7);
+        let snapshot = Snapshot {
+            rack: rack.clone(),
+            boot: 1,
+            seq: 2,
+            at,
+            historical: false,
+            readings: Default::default(),
+            receipts: vec![],
+        };
+        let generation = crate::order::Generation { epoch: 3, counter: 4 };
+        let plan = Plan { generation, at, mode: crate::plan::Mode::Automatic, caps: vec![], nodes: vec![] };
+        assert_eq!(encode_snapshot(&snapshot), encode(&Entry::Snapshot(snapshot)));
+        assert_eq!(encode_plan(&plan), encode(&Entry::Plan(plan)));
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Row {
     fn start() -> Self {
         let plant = Plant::of(Some(RACK));
         let control = "[control]\nenabled = true\nsafe_gpu_watts = 700\n";
-        let text = plant.racks[0].agent_config(&plant.broker, "") + control;
+        let spool = format!("[spool]\ndir = \"{}\"\n", plant.dir().join("spool").display());
+        let text = plant.racks[0].agent_config(&plant.broker, "") + control + &spool;
         let config = plant.file("agent.toml", &text).display().to_string();
         let row = Self { plant, config, counter: Cell::new(0) };
         row.released("a busy row");
@@ -57,8 +58,11 @@ impl Row {
     /// Each Order has a newer generation than the one before, as the controller's have.
     fn order(&self, lease_ms: u32) {
         self.counter.set(self.counter.get() + 1);
+        self.order_of(Generation { epoch: 1, counter: self.counter.get() }, lease_ms);
+    }
+
+    fn order_of(&self, generation: Generation, lease_ms: u32) {
         let orders = vec![(DeviceId::gpu(0), Setting::ClockCeilingMhz(CEILING_MHZ))];
-        let generation = Generation { epoch: 1, counter: self.counter.get() };
         let downlink = Downlink { generation, lease_ms, stored: None, held: None, orders, rebirth: false };
         let topic = topic::node("demo", Kind::Command, &RackId::new("rack-1").expect("valid"));
         let hex: String = downlink.encode().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -131,6 +135,28 @@ fn a_locked_clock_outlives_only_a_killed_agent_until_safe_share_or_the_next_star
     drop(agent);
     let agent = row.agent();
     row.released("the clock at the next start");
+    assert!(agent.stop());
+}
+
+#[test]
+fn an_agent_that_was_killed_goes_on_refusing_what_is_older_than_it_obeyed() {
+    let row = Row::start();
+    row.counter.set(9);
+    let agent = row.agent();
+    row.lock();
+    let kept = row.plant.dir().join("spool/rack-1/generation");
+    let obeyed = format!("1/{}\n", row.counter.get());
+    until("the generation on disk", || (std::fs::read_to_string(&kept).ok()? == obeyed).then_some(()));
+    drop(agent); // By SIGKILL.
+    let agent = row.agent();
+    row.released("the clock at the next start");
+    let told = || std::fs::read_to_string(row.plant.dir().join("agent.log")).expect("a log");
+    until("an old Order to be refused", || {
+        row.order_of(Generation { epoch: 1, counter: 9 }, LONG_MS);
+        told().contains("an Order older than what was obeyed is refused").then_some(())
+    });
+    assert!((0..2).all(|gpu| is_full(&row.plant.truth(), gpu)), "it was obeyed:\n{}", told());
+    row.lock();
     assert!(agent.stop());
 }
 

@@ -2,11 +2,12 @@
 //! same message says how far the record has stored this agent's Snapshots.
 
 use crate::WireError;
-use crate::sparkplug::{Metric, Payload, Value, datatype};
+use crate::sparkplug::{Metric, Named, Payload, Value, datatype};
 use crate::uplink::{REBIRTH, order_device};
 use headroom_rack::{Answer, Condition, DeviceId, Generation, Order, Setting, Watts};
 use prost::Message;
 
+const ORDER: &str = "Order/";
 const EPOCH: &str = "Order/epoch";
 const COUNTER: &str = "Order/counter";
 const LEASE: &str = "Order/lease_ms";
@@ -101,45 +102,47 @@ impl Downlink {
 
     /// The NCMD payload with Orders that lie ready; they share generation and lease with the others.
     pub fn encode_preparing<'a>(&self, answers: impl Iterator<Item = (&'a Condition, &'a DeviceId, Watts)>) -> Vec<u8> {
-        let mut payload = self.payload();
-        payload.metrics.extend(answers.map(|(when, device, watts)| {
+        let mut named = self.named();
+        for (when, device, watts) in answers {
             let (word, about) = match when {
                 Condition::InletDead(about) => (INLET_DEAD, about),
                 Condition::OnBattery(about) => (ON_BATTERY, about),
             };
-            Metric::named(format!("{ANSWER}{word}/{about}/{device}/{POWER_LIMIT}"), Value::Double(watts.get()))
-        }));
-        payload.encode_to_vec()
+            let name = [ANSWER, word, "/", about.as_str(), "/", device.as_str(), "/", POWER_LIMIT];
+            named.add(&name, &Value::Double(watts.get()));
+        }
+        named.into_bytes()
     }
 
     /// The NCMD payload.
     pub fn encode(&self) -> Vec<u8> {
-        self.payload().encode_to_vec()
+        self.named().into_bytes()
     }
 
-    fn payload(&self) -> Payload {
-        let mut metrics = Vec::with_capacity(self.orders.len() + 7);
+    fn named(&self) -> Named {
+        let mut named = Named::with_capacity(256 + 128 * self.orders.len());
         if self.rebirth {
-            metrics.push(Metric::named(REBIRTH, Value::Boolean(true)));
+            named.add(&[REBIRTH], &Value::Boolean(true));
         }
-        metrics.push(Metric::named(EPOCH, Value::Long(self.generation.epoch)));
-        metrics.push(Metric::named(COUNTER, Value::Long(self.generation.counter)));
-        metrics.push(Metric::named(LEASE, Value::Int(self.lease_ms)));
+        named.add(&[EPOCH], &Value::Long(self.generation.epoch));
+        named.add(&[COUNTER], &Value::Long(self.generation.counter));
+        named.add(&[LEASE], &Value::Int(self.lease_ms));
         if let Some(stored) = self.stored {
-            metrics.push(Metric::named(STORED_BOOT, Value::Long(stored.boot)));
-            metrics.push(Metric::named(STORED_SEQ, Value::Long(stored.seq)));
+            named.add(&[STORED_BOOT], &Value::Long(stored.boot));
+            named.add(&[STORED_SEQ], &Value::Long(stored.seq));
         }
         if let Some(held) = &self.held {
             let ranges: Vec<_> = held.iter().map(|h| format!("{}:{}-{}", h.boot, h.first, h.last)).collect();
-            metrics.push(Metric::named(STORED_HELD, Value::Text(ranges.join(" "))));
+            named.add(&[STORED_HELD], &Value::Text(ranges.join(" ")));
         }
-        metrics.extend(self.orders.iter().map(|(device, setting)| match setting {
-            Setting::PowerLimit(watts) => {
-                Metric::named(format!("Order/{device}/{POWER_LIMIT}"), Value::Double(watts.get()))
-            }
-            Setting::ClockCeilingMhz(mhz) => Metric::named(format!("Order/{device}/{CLOCK_CEILING}"), Value::Int(*mhz)),
-        }));
-        Payload { timestamp: None, metrics, seq: None }
+        for (device, setting) in &self.orders {
+            let (what, value) = match setting {
+                Setting::PowerLimit(watts) => (POWER_LIMIT, Value::Double(watts.get())),
+                Setting::ClockCeilingMhz(mhz) => (CLOCK_CEILING, Value::Int(*mhz)),
+            };
+            named.add(&[ORDER, device.as_str(), "/", what], &value);
+        }
+        named
     }
 
     /// The Orders that lie ready in an NCMD payload of which this was read. A condition that is not known

@@ -225,11 +225,9 @@ impl UplinkDecoder {
         let mut snapshot = self.empty(&payload, number(BOOT_ALIAS, BOOT)?, number(SNAPSHOT_ALIAS, SNAPSHOT)?);
         snapshot.receipts = by_alias(RECEIPTS_ALIAS).map(receipts_of).transpose()?.unwrap_or_default();
         snapshot.historical = payload.metrics.iter().any(|m| m.is_historical == Some(true));
-        for metric in &payload.metrics {
-            if let Some(path) = metric.alias.and_then(|a| self.names.get(&a)) {
-                snapshot.readings.insert(path.clone(), reading_of(metric, path, snapshot.at));
-            }
-        }
+        // Ours come in the order of their names, of which a map is made at once.
+        let named = payload.metrics.iter().filter_map(|m| Some((m, self.names.get(&m.alias?)?)));
+        snapshot.readings = named.map(|(m, path)| (path.clone(), reading_of(m, path, snapshot.at))).collect();
         let seq = payload.seq.and_then(|s| u8::try_from(s).ok()).ok_or_else(|| WireError::Metric("seq".into()))?;
         let gap = seq != self.last_seq.wrapping_add(1);
         self.last_seq = seq;

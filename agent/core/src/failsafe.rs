@@ -92,6 +92,16 @@ impl Failsafe {
         }
     }
 
+    /// What an earlier run obeyed: what is older is refused from now on.
+    pub fn remember(&mut self, obeyed: Generation) {
+        self.seen = self.seen.max(obeyed);
+    }
+
+    /// The newest generation that was obeyed.
+    pub fn newest(&self) -> Generation {
+        self.seen
+    }
+
     /// Takes an answer that has just arrived, as [`Failsafe::accept`] takes an Order.
     ///
     /// # Errors

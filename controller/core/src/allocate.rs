@@ -58,6 +58,8 @@ struct Node {
     rate: f64,
     /// How many they are.
     rising: u32,
+    /// The level at which the last of them has what it wants.
+    last: f64,
     full: bool,
 }
 
@@ -112,8 +114,10 @@ struct Filling<'a> {
 
 impl<'a> Filling<'a> {
     fn new(limits: &[f64], asks: &'a [Ask<'a>]) -> Self {
-        let mut nodes: Vec<Node> =
-            limits.iter().map(|left| Node { left: *left, at: 0.0, rate: 0.0, rising: 0, full: false }).collect();
+        let mut nodes: Vec<Node> = limits
+            .iter()
+            .map(|left| Node { left: *left, at: 0.0, rate: 0.0, rising: 0, last: 0.0, full: false })
+            .collect();
         let mut first = vec![0; limits.len() + 1];
         for ask in asks {
             for (node, share) in ask.shares {
@@ -139,7 +143,7 @@ impl<'a> Filling<'a> {
     /// Raises `members` together from their floors, by weight.
     fn fill(&mut self, members: &[usize]) {
         for node in &mut self.nodes {
-            (node.at, node.rate, node.rising) = (0.0, 0.0, 0);
+            (node.at, node.rate, node.rising, node.last) = (0.0, 0.0, 0, 0.0);
             node.full = node.left <= EPSILON;
         }
         let mut stops = Vec::with_capacity(members.len());
@@ -153,13 +157,17 @@ impl<'a> Filling<'a> {
                 continue;
             }
             self.rising[*i] = true;
-            stops.push(Stop { level: (ask.demand - ask.floor) / ask.weight, what: What::Rack(*i) });
+            let level = (ask.demand - ask.floor) / ask.weight;
+            stops.push(Stop { level, what: What::Rack(*i) });
             for (node, share) in ask.shares {
-                self.nodes[*node].rate += ask.weight * share;
-                self.nodes[*node].rising += 1;
+                let node = &mut self.nodes[*node];
+                node.rate += ask.weight * share;
+                node.rising += 1;
+                node.last = node.last.max(level);
             }
         }
-        let risen = self.nodes.iter().enumerate().filter(|(_, n)| n.rising > 0);
+        // A node that would fill only when all its racks have what they want stops none: most are like that.
+        let risen = self.nodes.iter().enumerate().filter(|(_, n)| n.rising > 0 && n.fills_at() < n.last);
         stops.extend(risen.map(|(n, node)| Stop { level: node.fills_at(), what: What::Node(n) }));
         let mut stops = BinaryHeap::from(stops);
         while let Some(Stop { level, what }) = stops.pop() {

@@ -238,7 +238,7 @@ impl Automation {
         // A sum with a part that nobody measured contradicts nothing.
         let mut unsure = vec![false; self.topology.nodes().len()];
         for (i, spec) in self.topology.racks().iter().enumerate() {
-            let measured = fleet.rack(&spec.id).filter(|b| !b.dead && b.age(now) <= FRESH);
+            let measured = fleet.rack_at(i, &spec.id).filter(|b| !b.dead && b.age(now) <= FRESH);
             if measured.is_none_or(|belief| belief.metered().is_none()) {
                 let above = self.topology.shares(i).iter().map(|share| share.0);
                 above.for_each(|node| unsure[node] = true);

@@ -28,6 +28,7 @@ mod hands;
 mod heat;
 mod limit;
 mod outside;
+mod price;
 mod shape;
 mod slack;
 mod spread;
@@ -91,6 +92,7 @@ pub struct Decider {
     groups: Vec<outside::Group>,
     /// For the answers that lie ready.
     kept: answer::Kept,
+    losses: Arc<Vec<answer::Loss>>,
     /// When a limit from outside last held.
     targeted: Option<Mono>,
     wiring: Arc<Wiring>,
@@ -99,8 +101,8 @@ pub struct Decider {
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
     paths: Arc<Vec<Vec<(usize, f64)>>>,
     gpu_ids: Vec<DeviceId>,
-    /// What the survival of a loss cost in the last decision.
-    surviving: Watts,
+    /// For what the survival of a loss costs.
+    alone: price::Alone,
     last: Option<Mono>,
 }
 
@@ -185,11 +187,12 @@ impl Decider {
             battery: vec![None; count],
             wiring: Arc::new(Wiring::new(&topology)),
             metered_by: Arc::new(limit::metered_by(&topology)),
+            losses: Arc::new(answer::losses(&topology)),
             uneven: vec![1.0; count],
             split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
             topology: Arc::new(topology),
             protection,
-            surviving: Watts::ZERO,
+            alone: price::Alone::default(),
             lasting: vec![policy.derate.powi(2); count],
             policy,
             groups,
@@ -207,12 +210,6 @@ impl Decider {
         self.capped = capped(&self.topology, &policy);
         self.policy = policy;
         self.regroup();
-    }
-
-    /// What it cost the racks in the last decision, in watts they wanted, that the loss of any one feed, UPS
-    /// or cooling unit is survived.
-    pub fn redundancy_cost(&self) -> Watts {
-        self.surviving
     }
 
     /// The policy in force.
@@ -267,7 +264,7 @@ impl Decider {
             .racks()
             .iter()
             .enumerate()
-            .map(|(i, spec)| self.believe(i, fleet.rack(&spec.id), forecasts.get(&spec.id), now, dt_s))
+            .map(|(i, spec)| self.believe(i, fleet.rack_at(i, &spec.id), forecasts.get(&spec.id), now, dt_s))
             .collect();
         let nodes = self.limit(fleet, &racks, &live, now, dt_s);
         let held = self.hold(&racks, &nodes);
@@ -279,7 +276,8 @@ impl Decider {
         };
         let rooms = room(|n| n.room, |h| h.limit);
         let grants = allocate(&rooms, &asks);
-        self.surviving = self.price(&nodes, &held, &grants, || allocate(&room(|n| n.alone, |h| h.alone), &asks));
+        let alone = || room(|n| n.alone, |h| h.alone);
+        self.alone = price::Alone::new((&nodes, &held), (&asks, &grants), &paths, alone);
         let taken = self.taken(&asks, &racks);
         let given = taken.as_ref().map(|asks| allocate(&rooms, asks));
         let (asks, given) = (taken.unwrap_or(asks), given.unwrap_or_else(|| grants.clone()));
@@ -321,7 +319,7 @@ impl Decider {
                 let most = if mode == Mode::Safe || over.safe { spec.at(spec.safe_gpu).get() } else { f64::INFINITY };
                 let budget = Watts::new(free.min(most));
                 let gpu = self.shape(i, rack, budget, now, dt_s);
-                let limits = self.spread(i, gpu, fleet.rack(&spec.id).filter(|_| rack.reachable), dt_s);
+                let limits = self.spread(i, gpu, fleet.rack_at(i, &spec.id).filter(|_| rack.reachable), dt_s);
                 let mut cap = self.explain(i, rack, &grants[i], gpu, &nodes, &held);
                 cap.gpus = self.gpu_ids.iter().cloned().zip(limits).collect();
                 self.keep_cool(i, rack, &mut cap);
@@ -345,16 +343,6 @@ impl Decider {
             })
             .collect();
         Plan { generation, at, mode, caps, nodes }
-    }
-
-    /// What all racks together would have been granted more if no loss had to be survived.
-    fn price(&self, nodes: &[NodeNow], held: &[Hold], grants: &[Grant], without: impl FnOnce() -> Vec<Grant>) -> Watts {
-        let binds = nodes.iter().any(|n| n.alone > n.room) || held.iter().any(|h| h.alone > h.limit);
-        if !binds || grants.iter().all(|g| g.bound_by.is_none()) {
-            return Watts::ZERO;
-        }
-        let sum = |grants: &[Grant]| Watts::new(grants.iter().map(|g| g.watts).sum());
-        (sum(&without()) - sum(grants)).max(Watts::ZERO)
     }
 
     fn ask<'t>(&self, index: usize, rack: &RackNow, shares: &'t [(usize, f64)], now: Mono) -> Ask<'t> {

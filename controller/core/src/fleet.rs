@@ -2,7 +2,7 @@
 //! controller's own clock; the agent's stamp is history. A belief ages towards the worst case.
 
 use crate::topology::{RackSpec, Topology};
-use headroom_rack::{Class, DeviceId, Mono, NoData, RackId, Receipt, Signal, Snapshot, Watts};
+use headroom_rack::{Class, DeviceId, Mono, NoData, RackId, Reading, Receipt, Signal, SignalPath, Snapshot, Watts};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -114,39 +114,46 @@ struct Metered {
 /// The belief about every configured rack.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    specs: BTreeMap<RackId, RackSpec>,
-    racks: BTreeMap<RackId, RackBelief>,
-    nodes: BTreeMap<(RackId, DeviceId), Metered>,
+    specs: Vec<RackSpec>,
+    places: BTreeMap<RackId, usize>,
+    /// In the order of the topology, as all that follows.
+    racks: Vec<Option<RackBelief>>,
+    /// What is read through each rack's agent and is no GPU.
+    nodes: Vec<BTreeMap<DeviceId, Metered>>,
     receipts: Vec<(RackId, Receipt)>,
 }
 
 impl Fleet {
     /// Nothing seen yet.
     pub fn new(topology: &Topology) -> Self {
-        let specs = topology.racks().iter().map(|r| (r.id.clone(), r.clone())).collect();
-        Self { specs, racks: BTreeMap::new(), nodes: BTreeMap::new(), receipts: Vec::new() }
+        let specs = topology.racks().to_vec();
+        let places = specs.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect();
+        let count = specs.len();
+        Self { specs, places, racks: vec![None; count], nodes: vec![BTreeMap::new(); count], receipts: Vec::new() }
     }
 
     /// Takes in one Snapshot. Back-filled ones are history, not belief.
     pub fn fold(&mut self, snapshot: &Snapshot, arrived: Mono) {
         let receipts = snapshot.receipts.iter().map(|r| (snapshot.rack.clone(), r.clone()));
         self.receipts.extend(receipts);
-        let Some(spec) = self.specs.get(&snapshot.rack).filter(|_| !snapshot.historical) else { return };
-        let watts = |device: &DeviceId, signal| snapshot.reading(device, signal).value.map(Watts::new);
-        let cords = spec.feeds.iter().map(|c| (c.meter.clone(), watts(&c.meter, Signal::PduPower))).collect();
-        let phases = spec.feeds.iter().filter_map(|c| Some((c.meter.clone(), device_phases(snapshot, &c.meter)?)));
+        let place = self.places.get(&snapshot.rack).filter(|_| !snapshot.historical);
+        let Some((place, spec)) = place.map(|place| (*place, &self.specs[*place])) else { return };
+        let read = Read::new(snapshot);
+        let cords = spec.feeds.iter().map(|c| (c.meter.clone(), read.of(&c.meter).watts(Signal::PduPower))).collect();
+        let phases = spec.feeds.iter().filter_map(|c| Some((c.meter.clone(), read.of(&c.meter).phases()?)));
         let phases = phases.collect();
         // The names of last time: making them anew is most of the work on a large site.
-        let known = self.racks.get(&snapshot.rack).map_or(&[][..], |r| &r.gpus);
+        let known = self.racks[place].as_ref().map_or(&[][..], |r| &r.gpus);
         let gpus = (0..spec.gpus)
             .map(|index| {
                 let id = known.get(index as usize).map_or_else(|| DeviceId::gpu(index), |g| g.id.clone());
+                let gpu = read.of(&id);
                 GpuBelief {
-                    power: watts(&id, Signal::GpuPower),
-                    limit: watts(&id, Signal::GpuLimitEnforced).ok(),
-                    utilization: snapshot.value(&id, Signal::GpuUtilization),
-                    temperature_celsius: snapshot.value(&id, Signal::GpuTemperature),
-                    temperature_margin_kelvins: snapshot.value(&id, Signal::GpuTemperatureMargin),
+                    power: gpu.watts(Signal::GpuPower),
+                    limit: gpu.watts(Signal::GpuLimitEnforced).ok(),
+                    utilization: gpu.value(Signal::GpuUtilization),
+                    temperature_celsius: gpu.value(Signal::GpuTemperature),
+                    temperature_margin_kelvins: gpu.value(Signal::GpuTemperatureMargin),
                     id,
                 }
             })
@@ -168,30 +175,42 @@ impl Fleet {
             supply_celsius: coolant(Signal::CoolingSupplyTemperature),
             batteries,
         };
-        self.racks.insert(snapshot.rack.clone(), belief);
+        self.racks[place] = Some(belief);
         for device in snapshot.devices().into_iter().filter(|d| d.gpu_index().is_none()) {
-            if let Some(power) = device_power(snapshot, device) {
-                let phases = device_phases(snapshot, device);
-                self.nodes.insert((snapshot.rack.clone(), device.clone()), Metered { arrived, power, phases });
+            let read = read.of(device);
+            if let Some(power) = read.power() {
+                self.nodes[place].insert(device.clone(), Metered { arrived, power, phases: read.phases() });
             }
         }
     }
 
+    fn place(&self, rack: &RackId) -> Option<usize> {
+        self.places.get(rack).copied()
+    }
+
     /// The agent said good-bye, or the broker said it for it.
     pub fn death(&mut self, rack: &RackId) {
-        if let Some(belief) = self.racks.get_mut(rack) {
+        if let Some(belief) = self.place(rack).and_then(|place| self.racks[place].as_mut()) {
             belief.dead = true;
         }
     }
 
     /// What is known of one rack.
     pub fn rack(&self, id: &RackId) -> Option<&RackBelief> {
-        self.racks.get(id)
+        self.racks[self.place(id)?].as_ref()
+    }
+
+    /// The same of the rack at this place of the topology, without looking for it if it is there.
+    pub fn rack_at(&self, place: usize, id: &RackId) -> Option<&RackBelief> {
+        match self.specs.get(place) {
+            Some(spec) if spec.id == *id => self.racks[place].as_ref(),
+            _ => self.rack(id),
+        }
     }
 
     /// Whether a rack has lost a cord, as far as its own meters tell.
     pub fn lost_a_cord(&self, id: &RackId) -> bool {
-        let known = self.specs.get(id).zip(self.racks.get(id));
+        let known = self.place(id).and_then(|place| Some((&self.specs[place], self.racks[place].as_ref()?)));
         known.is_some_and(|(spec, belief)| belief.lost_cords(spec).contains(&true))
     }
 
@@ -203,13 +222,13 @@ impl Fleet {
     /// The power a node's own meter shows and how it is divided among the phases (sums to 1), if it is
     /// fresh and if it tells.
     pub fn metered(&self, rack: &RackId, device: &DeviceId, now: Mono) -> Option<(Watts, Option<[f64; 3]>)> {
-        let last = self.nodes.get(&(rack.clone(), device.clone()))?;
+        let last = self.nodes[self.place(rack)?].get(device)?;
         (now.since(last.arrived) <= FRESH).then_some((last.power, last.phases))
     }
 
     /// The battery behind a node's own meter, as last told; `None` if that tells of none.
     pub fn battery(&self, rack: &RackId, device: &DeviceId) -> Option<Battery> {
-        self.racks.get(rack)?.batteries.get(device).copied()
+        self.rack(rack)?.batteries.get(device).copied()
     }
 
     /// Receipts since the last call.
@@ -218,27 +237,53 @@ impl Fleet {
     }
 }
 
-/// How a device divides its load among its phases, by currents (what trips a breaker) or else by power;
-/// `None` when a phase is unknown or nothing flows.
-fn device_phases(snapshot: &Snapshot, device: &DeviceId) -> Option<[f64; 3]> {
-    let all = |signals: [Signal; 3]| -> Option<[f64; 3]> {
-        let [a, b, c] = signals.map(|s| snapshot.value(device, s));
-        Some([a?.max(0.0), b?.max(0.0), c?.max(0.0)])
-    };
-    let told = all([Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3])
-        .or_else(|| all([Signal::PduPowerL1, Signal::PduPowerL2, Signal::PduPowerL3]))
-        .or_else(|| all([Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]))?;
-    let sum: f64 = told.iter().sum();
-    (sum > 0.0).then(|| told.map(|p| p / sum))
+/// A Snapshot's readings in order, to find those of one device at once.
+struct Read<'s>(Vec<(&'s SignalPath, &'s Reading)>);
+
+/// The readings of one device.
+#[derive(Clone, Copy)]
+struct Of<'r, 's>(&'r [(&'s SignalPath, &'s Reading)]);
+
+impl<'s> Read<'s> {
+    fn new(snapshot: &'s Snapshot) -> Self {
+        Self(snapshot.readings.iter().collect())
+    }
+
+    fn of(&self, device: &DeviceId) -> Of<'_, 's> {
+        let rest = &self.0[self.0.partition_point(|(path, _)| path.device < *device)..];
+        Of(&rest[..rest.iter().take_while(|(path, _)| path.device == *device).count()])
+    }
 }
 
-fn device_power(snapshot: &Snapshot, device: &DeviceId) -> Option<Watts> {
-    let sum = |signals: &[Signal]| -> Option<Watts> {
-        signals.iter().map(|s| snapshot.value(device, *s).map(Watts::new)).sum()
-    };
-    let has = |class| snapshot.readings.keys().any(|p| p.device == *device && p.signal.class() == class);
-    if has(Class::Ups) {
-        return sum(&[Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]);
+impl Of<'_, '_> {
+    fn watts(self, signal: Signal) -> Result<Watts, NoData> {
+        let reading = self.0.iter().find(|(path, _)| path.signal == signal);
+        reading.map_or(Err(NoData::NotYetRead), |(_, reading)| reading.value.map(Watts::new))
     }
-    sum(&[Signal::PduPower])
+
+    fn value(self, signal: Signal) -> Option<f64> {
+        self.watts(signal).ok().map(Watts::get)
+    }
+
+    /// How the device divides its load among its phases, by currents (what trips a breaker) or else by power;
+    /// `None` when a phase is unknown or nothing flows.
+    fn phases(self) -> Option<[f64; 3]> {
+        let all = |signals: [Signal; 3]| -> Option<[f64; 3]> {
+            let [a, b, c] = signals.map(|s| self.value(s));
+            Some([a?.max(0.0), b?.max(0.0), c?.max(0.0)])
+        };
+        let told = all([Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3])
+            .or_else(|| all([Signal::PduPowerL1, Signal::PduPowerL2, Signal::PduPowerL3]))
+            .or_else(|| all([Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]))?;
+        let sum: f64 = told.iter().sum();
+        (sum > 0.0).then(|| told.map(|p| p / sum))
+    }
+
+    fn power(self) -> Option<Watts> {
+        let sum = |signals: &[Signal]| -> Option<Watts> { signals.iter().map(|s| self.watts(*s).ok()).sum() };
+        if self.0.iter().any(|(path, _)| path.signal.class() == Class::Ups) {
+            return sum(&[Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]);
+        }
+        sum(&[Signal::PduPower])
+    }
 }

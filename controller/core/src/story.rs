@@ -4,7 +4,8 @@
 use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
 use crate::trip::Protection;
-use headroom_rack::{Cap, Finding, Mono, NodeId, NodeView, Plan, RackId, Watts};
+use headroom_rack::{Cap, Finding, Mono, NodeId, NodeView, Plan, Watts};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A limit must move by this much before it is told again, W per GPU.
@@ -36,15 +37,17 @@ struct RackTold {
 #[derive(Debug, Clone)]
 pub struct Story {
     topology: Topology,
-    racks: BTreeMap<RackId, RackTold>,
-    at_risk: BTreeSet<String>,
+    /// In the order of the topology, which is that of a Plan.
+    racks: Vec<RackTold>,
+    at_risk: BTreeSet<NodeId>,
     findings: BTreeMap<String, String>,
 }
 
 impl Story {
     /// Nothing told yet.
     pub fn new(topology: &Topology) -> Self {
-        Self { topology: topology.clone(), racks: BTreeMap::new(), at_risk: BTreeSet::new(), findings: BTreeMap::new() }
+        let racks = vec![RackTold::default(); topology.racks().len()];
+        Self { topology: topology.clone(), racks, at_risk: BTreeSet::new(), findings: BTreeMap::new() }
     }
 
     /// The lines of this Plan.
@@ -53,18 +56,19 @@ impl Story {
         self.agents(fleet, now, &mut events);
         self.ramps(fleet, now, &mut events);
         self.risks(plan, &mut events);
-        let nodes: BTreeMap<&NodeId, &NodeView> = plan.nodes.iter().map(|n| (&n.node, n)).collect();
-        for cap in &plan.caps {
-            self.cap(cap, &nodes, &mut events);
+        // Most Plans have nothing to tell of a node, and a large site has many.
+        let nodes: LazyCell<BTreeMap<&NodeId, &NodeView>, _> =
+            LazyCell::new(|| plan.nodes.iter().map(|n| (&n.node, n)).collect());
+        for (told, cap) in self.racks.iter_mut().zip(&plan.caps) {
+            tell_cap(told, cap, |id| nodes.get(id).copied(), &mut events);
         }
         self.findings(findings, &mut events);
         events
     }
 
     fn agents(&mut self, fleet: &Fleet, now: Mono, events: &mut Vec<Event>) {
-        for spec in self.topology.racks() {
-            let told = self.racks.entry(spec.id.clone()).or_default();
-            let heard = fleet.rack(&spec.id).is_some_and(|b| !b.dead && b.age(now) <= SILENT);
+        for (i, (spec, told)) in self.topology.racks().iter().zip(&mut self.racks).enumerate() {
+            let heard = fleet.rack_at(i, &spec.id).is_some_and(|b| !b.dead && b.age(now) <= SILENT);
             if heard == told.heard && (told.known || !heard) {
                 continue;
             }
@@ -84,9 +88,8 @@ impl Story {
     }
 
     fn ramps(&mut self, fleet: &Fleet, now: Mono, events: &mut Vec<Event>) {
-        for spec in self.topology.racks() {
-            let Some(power) = fleet.rack(&spec.id).and_then(|b| b.power(spec)) else { continue };
-            let told = self.racks.entry(spec.id.clone()).or_default();
+        for (i, (spec, told)) in self.topology.racks().iter().zip(&mut self.racks).enumerate() {
+            let Some(power) = fleet.rack_at(i, &spec.id).and_then(|b| b.power(spec)) else { continue };
             let power = power.get();
             if told.low <= 0.0 || power <= told.low || now.since(told.low_at).as_millis() as u64 > RAMP_MS {
                 (told.low, told.low_at) = (power, now);
@@ -116,52 +119,23 @@ impl Story {
         for ((spec, node), wanted) in self.topology.nodes().iter().zip(&plan.nodes).zip(wants) {
             let load = wanted.max(node.power);
             let seconds = Protection::with_used(spec.curve.clone(), node.trip_used).time_to_trip_s(load / node.rating);
-            let id = spec.id.as_str().to_owned();
-            let (kilowatts, percent) = (kilowatts(load), load / node.rating * 100.0);
+            let (id, percent) = (&spec.id, load / node.rating * 100.0);
             match seconds {
-                Some(seconds) if self.at_risk.insert(id.clone()) => {
+                Some(seconds) if !self.at_risk.contains(id) => {
+                    self.at_risk.insert(id.clone());
+                    let kilowatts = kilowatts(load);
                     let text = format!(
                         "{id} would trip in {seconds:.0} s if nothing were capped: the racks want {kilowatts}, {percent:.0} % of its rating"
                     );
                     events.push(Event { kind: "trip_risk", text });
                 }
-                None if load < node.rating * 0.95 && self.at_risk.remove(&id) => {
+                None if load < node.rating * 0.95 && self.at_risk.remove(id) => {
+                    let kilowatts = kilowatts(load);
                     let text = format!("{id} is safe without caps again: the racks want {kilowatts}, {percent:.0} %");
                     events.push(Event { kind: "safe", text });
                 }
                 _ => {}
             }
-        }
-    }
-
-    fn cap(&mut self, cap: &Cap, nodes: &BTreeMap<&NodeId, &NodeView>, events: &mut Vec<Event>) {
-        let told = self.racks.entry(cap.rack.clone()).or_default();
-        let gpu = crate::decide::mean_limit(cap).map_or(0.0, Watts::get);
-        let moved = (gpu - told.gpu).abs() >= TELL_WATTS;
-        if cap.binding && (!told.binding || moved && gpu < told.gpu) {
-            let node = nodes.get(&cap.bound_by);
-            let would = node.filter(|n| n.expected > n.limit).map_or_else(String::new, |n| {
-                format!(", {:.1} kW expected where {:.1} kW may flow", n.expected.get() / 1e3, n.limit.get() / 1e3)
-            });
-            let text = format!(
-                "{} capped to {gpu:.0} W a GPU ({:.1} of {:.1} kW wanted): {}, {}{would}",
-                cap.rack,
-                cap.budget.get() / 1e3,
-                cap.expected.get() / 1e3,
-                cap.bound_by,
-                cap.kind.words()
-            );
-            events.push(Event { kind: "cap", text });
-            (told.binding, told.gpu) = (true, gpu);
-        } else if told.binding && !cap.binding {
-            let text =
-                format!("{} released: {gpu:.0} W a GPU, {} left at {}", cap.rack, kilowatts(cap.margin), cap.bound_by);
-            events.push(Event { kind: "release", text });
-            (told.binding, told.gpu) = (false, gpu);
-        } else if cap.binding && moved {
-            let text = format!("{} raised to {gpu:.0} W a GPU: room at {}", cap.rack, cap.bound_by);
-            events.push(Event { kind: "release", text });
-            told.gpu = gpu;
         }
     }
 
@@ -178,6 +152,41 @@ impl Story {
             let title = self.findings.remove(&key).unwrap_or_default();
             events.push(Event { kind: "resolved", text: format!("no longer: {title}") });
         }
+    }
+}
+
+fn tell_cap<'n>(
+    told: &mut RackTold,
+    cap: &Cap,
+    node: impl Fn(&NodeId) -> Option<&'n NodeView>,
+    events: &mut Vec<Event>,
+) {
+    let gpu = crate::decide::mean_limit(cap).map_or(0.0, Watts::get);
+    let moved = (gpu - told.gpu).abs() >= TELL_WATTS;
+    if cap.binding && (!told.binding || moved && gpu < told.gpu) {
+        let node = node(&cap.bound_by);
+        let would = node.filter(|n| n.expected > n.limit).map_or_else(String::new, |n| {
+            format!(", {:.1} kW expected where {:.1} kW may flow", n.expected.get() / 1e3, n.limit.get() / 1e3)
+        });
+        let text = format!(
+            "{} capped to {gpu:.0} W a GPU ({:.1} of {:.1} kW wanted): {}, {}{would}",
+            cap.rack,
+            cap.budget.get() / 1e3,
+            cap.expected.get() / 1e3,
+            cap.bound_by,
+            cap.kind.words()
+        );
+        events.push(Event { kind: "cap", text });
+        (told.binding, told.gpu) = (true, gpu);
+    } else if told.binding && !cap.binding {
+        let text =
+            format!("{} released: {gpu:.0} W a GPU, {} left at {}", cap.rack, kilowatts(cap.margin), cap.bound_by);
+        events.push(Event { kind: "release", text });
+        (told.binding, told.gpu) = (false, gpu);
+    } else if cap.binding && moved {
+        let text = format!("{} raised to {gpu:.0} W a GPU: room at {}", cap.rack, cap.bound_by);
+        events.push(Event { kind: "release", text });
+        told.gpu = gpu;
     }
 }
 

@@ -233,8 +233,14 @@ impl Scorer {
         }
     }
 
-    /// Everything, to keep and to show. Methods without an outcome are left out.
+    /// Everything, to keep. Methods without an outcome are left out.
     pub fn score(&self, at: UnixMs) -> Score {
+        let margins = self.racks.iter().map(|(rack, known)| (rack.clone(), known.margins.shares())).collect();
+        Score { margins, ..self.tallied(at) }
+    }
+
+    /// As [`Scorer::score`] without the racks' margins.
+    pub fn tallied(&self, at: UnixMs) -> Score {
         let methods = Method::ALL.into_iter().filter_map(|method| {
             let tallies = &self.methods[method as usize];
             tallies.total.iter().any(|t| t.outcomes > 0.0).then(|| MethodScore {
@@ -249,7 +255,7 @@ impl Scorer {
             horizons_s: HORIZONS_S.to_vec(),
             quantiles: QUANTILES.to_vec(),
             methods: methods.collect(),
-            margins: self.racks.iter().map(|(rack, known)| (rack.clone(), known.margins.shares())).collect(),
+            margins: Vec::new(),
         }
     }
 

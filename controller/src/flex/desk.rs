@@ -6,7 +6,7 @@ mod report;
 use super::event::{Chance, Trace};
 use super::gate::{Command, Refused, Why};
 use crate::config::Rack;
-use crate::observed::observe;
+use crate::observed::inlets;
 use crate::picture::Latest;
 use headroom_controller_core::Topology;
 use headroom_controller_core::decide::mean_limit;
@@ -107,7 +107,7 @@ impl RackSeen {
         }
         let limits = (0..rack.gpus).map(|g| latest.snapshot.value(&DeviceId::gpu(g), Signal::GpuLimitEnforced));
         let highest = limits.map(|l| l.map(Watts::new)).reduce(|a, b| Some(a?.max(b?))).flatten();
-        Self { power: observe(rack, &latest.snapshot).power, limit: highest }
+        Self { power: inlets(rack, &latest.snapshot), limit: highest }
     }
 }
 

@@ -4,6 +4,7 @@
 use headroom_rack::{Mono, RackId, Snapshot};
 use headroom_wire::{Kind, Topic, UplinkDecoder, Uplinked, WireError, topic};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub enum LinkEvent {
     /// A Snapshot, live or back-filled, and when it arrived.
     Snapshot {
         /// The Snapshot.
-        snapshot: Snapshot,
+        snapshot: Arc<Snapshot>,
         /// Arrival by the controller's monotonic clock.
         arrived: Mono,
         /// The agent (re)introduced itself with it.
@@ -113,9 +114,11 @@ impl Inbox {
             Kind::Command => unreachable!("commands were sorted out above"),
         };
         match decoded {
-            Ok(Uplinked::Birth(snapshot)) => (Some(LinkEvent::Snapshot { snapshot, arrived: now, birth: true }), None),
+            Ok(Uplinked::Birth(snapshot)) => {
+                (Some(LinkEvent::Snapshot { snapshot: Arc::new(snapshot), arrived: now, birth: true }), None)
+            }
             Ok(Uplinked::Data { snapshot, .. }) => {
-                (Some(LinkEvent::Snapshot { snapshot, arrived: now, birth: false }), None)
+                (Some(LinkEvent::Snapshot { snapshot: Arc::new(snapshot), arrived: now, birth: false }), None)
             }
             Ok(Uplinked::Death { current: true }) => (Some(LinkEvent::Death { rack: id, arrived: now }), None),
             Ok(Uplinked::Death { current: false }) => (None, None),
@@ -174,7 +177,8 @@ mod tests {
         assert_eq!(inbox.take(&name, &data, Mono::from_ms(2000), &drops), (None, Some(rack())));
         let name = topic::node("s", Kind::Birth, &rack());
         let (event, _) = inbox.take(&name, &birth, Mono::from_ms(2100), &drops);
-        let expected = LinkEvent::Snapshot { snapshot: snapshot(1), arrived: Mono::from_ms(2100), birth: true };
+        let expected =
+            LinkEvent::Snapshot { snapshot: Arc::new(snapshot(1)), arrived: Mono::from_ms(2100), birth: true };
         assert_eq!(event, Some(expected));
     }
 

@@ -1,17 +1,22 @@
 //! The writer's thread: collects entries, writes and syncs them as one group, then moves the
 //! marks. A failed write is taken back and tried again; it never costs what was durable.
 
-use super::{End, Marks, Options, RecordError, Recovery, Seen, Segment, Shared, list, lock, segment, walk};
+use super::{End, Item, Marks, Options, RecordError, Recovery, Seen, Segment, Shared, list, lock, segment, walk};
 use crate::clock::Clock;
 use headroom_rack::RackId;
-use headroom_rack::record::{self, Entry};
+use headroom_rack::record::Entry;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+/// From what came first to looking for more: being woken for each entry would cost more than writing it.
+const GATHER: Duration = Duration::from_millis(20);
+/// Marks moved before others may look at them.
+const AT_ONCE: usize = 256;
 /// A group is written early when it is longer than this.
 const GROUP_BYTES: usize = 4 << 20;
 /// While the disk fails, a group may grow to this before entries are dropped.
@@ -110,14 +115,20 @@ impl Writer {
     }
 
     /// Until every sender is gone.
-    pub(super) fn run(mut self, entries: &Receiver<Entry>) {
+    pub(super) fn run(mut self, items: &Receiver<Item>) {
         let mut due = self.clock.now().after(self.options.sync_every);
         loop {
-            match entries.recv_timeout(due.since(self.clock.now())) {
-                Ok(entry) => {
-                    self.collect(&entry);
-                    let full = self.group.bytes.len() >= GROUP_BYTES && !self.failing;
-                    if !full && self.clock.now() < due {
+            match items.recv_timeout(due.since(self.clock.now())) {
+                Ok(item) => {
+                    self.collect(item);
+                    while !self.is_full()
+                        && let Ok(item) = items.try_recv()
+                    {
+                        self.collect(item);
+                    }
+                    let left = due.since(self.clock.now());
+                    if !self.is_full() && !left.is_zero() {
+                        std::thread::sleep(GATHER.min(left));
                         continue;
                     }
                 }
@@ -130,8 +141,13 @@ impl Writer {
         self.commit();
     }
 
-    fn collect(&mut self, entry: &Entry) {
-        if let Entry::Snapshot(s) = entry {
+    fn is_full(&self) -> bool {
+        self.group.bytes.len() >= GROUP_BYTES && !self.failing
+    }
+
+    fn collect(&mut self, item: Item) {
+        let mut name = None;
+        if let Some(s) = item.snapshot() {
             let key = (s.rack.clone(), s.boot, s.seq);
             let durable = self.marks.holds(&s.rack, s.boot, s.seq);
             if durable || self.group.keys.contains_key(&key) {
@@ -143,25 +159,28 @@ impl Writer {
                 }
                 return;
             }
+            let no_data = s.readings.values().filter(|r| r.value.is_err()).count();
+            name = Some((key, !s.historical, s.readings.len() as u64, no_data as u64));
         }
-        let frame = match record::encode(entry) {
-            Ok(frame) if self.group.bytes.len() + frame.len() <= GROUP_BYTES_MAX => frame,
-            Ok(_) => {
-                lock(&self.shared).stats.dropped += 1;
-                return;
+        let (group, mut lost) = (&mut self.group, 0);
+        item.frames(|frame| match frame {
+            Ok(frame) if group.bytes.len() + frame.len() <= GROUP_BYTES_MAX => {
+                group.bytes.extend_from_slice(&frame);
+                group.entries += 1;
+                if let Some((key, live, readings, no_data)) = name.take() {
+                    group.keys.insert(key, live);
+                    group.readings += readings;
+                    group.no_data += no_data;
+                }
             }
+            Ok(_) => lost += 1,
             Err(why) => {
                 tracing::error!(%why, "an entry cannot be encoded and is not recorded");
-                lock(&self.shared).stats.dropped += 1;
-                return;
+                lost += 1;
             }
-        };
-        self.group.bytes.extend_from_slice(&frame);
-        self.group.entries += 1;
-        if let Entry::Snapshot(s) = entry {
-            self.group.keys.insert((s.rack.clone(), s.boot, s.seq), !s.historical);
-            self.group.readings += s.readings.len() as u64;
-            self.group.no_data += s.readings.values().filter(|r| r.value.is_err()).count() as u64;
+        });
+        if lost > 0 {
+            lock(&self.shared).stats.dropped += lost;
         }
     }
 
@@ -197,9 +216,11 @@ impl Writer {
             stats.no_data += group.no_data;
             stats.points += group.readings - group.no_data;
         });
-        let mut seen = lock(&self.shared);
-        for (rack, boot, seq) in group.keys.keys() {
-            seen.hold(rack, *boot, *seq);
+        // The control loop looks at the same: it must not wait for all of a large site.
+        let keys: Vec<_> = group.keys.into_keys().collect();
+        for some in keys.chunks(AT_ONCE) {
+            let mut seen = lock(&self.shared);
+            some.iter().for_each(|(rack, boot, seq)| seen.hold(rack, *boot, *seq));
         }
     }
 
@@ -236,11 +257,12 @@ impl Writer {
 
     fn publish(&self, change: impl FnOnce(&mut super::Stats)) {
         let bytes = self.closed.iter().map(|s| s.bytes).sum::<u64>() + self.length;
+        let stored = Arc::new(self.marks.stored());
         let mut seen = lock(&self.shared);
         change(&mut seen.stats);
         seen.stats.bytes = bytes;
         seen.stats.given_up = self.marks.given_up();
-        seen.stored = self.marks.stored();
+        seen.stored = stored;
     }
 }
 

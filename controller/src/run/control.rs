@@ -9,11 +9,12 @@ use crate::config::{self, Config};
 use crate::counts::Counts;
 use crate::flex::Flex;
 use crate::flex::desk::RackSeen;
+use crate::forecaster::{Answer, Histories};
 use crate::hands;
 use crate::influx::line::{metric_lines, snapshot_lines};
 use crate::kept::Keeper;
 use crate::link::LinkEvent;
-use crate::observed::observe;
+use crate::observed::{inlets, observe_gpus};
 use crate::parent::Parent;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
@@ -23,7 +24,9 @@ use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{Automation, Decider, Fleet, Health, Story, Topology, Urgency};
 use headroom_predict::{History, Sample};
 use headroom_rack::record::Entry;
-use headroom_rack::{Condition, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Snapshot, UnixMs, Watts};
+use headroom_rack::{
+    Condition, DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Snapshot, UnixMs, Watts,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,14 +45,18 @@ pub(super) struct Control {
     pub(super) decider: Decider,
     health: Health,
     story: Story,
-    histories: BTreeMap<RackId, History>,
+    histories: BTreeMap<RackId, Arc<History>>,
     latest: BTreeMap<RackId, Latest>,
     urgency: Urgency,
     decided_at: Option<Mono>,
-    /// What lies ready at the agents, by rack.
-    pub(super) answers: BTreeMap<RackId, Vec<(Condition, Watts)>>,
+    /// As of the last period.
+    pub(super) redundancy_cost: Watts,
+    /// What lies ready at the agents, by place.
+    pub(super) answers: Vec<Vec<(Condition, Watts)>>,
     /// Where a rack stands in the config and in Plans.
-    places: BTreeMap<RackId, usize>,
+    pub(super) places: BTreeMap<RackId, usize>,
+    /// Names of as many GPUs as the largest rack has.
+    gpus: Vec<DeviceId>,
     /// The limits that each rack was sent last, by place.
     pub(super) sent: Vec<Vec<Watts>>,
     counted: Marks,
@@ -99,7 +106,7 @@ impl Control {
             decider.restore(plan, Duration::from_millis(gap));
             epoch = epoch.max(plan.generation.epoch + 1);
         }
-        let histories = config.racks.iter().map(|r| (r.id.clone(), History::new(r.nameplate()))).collect();
+        let histories = config.racks.iter().map(|r| (r.id.clone(), Arc::new(History::new(r.nameplate())))).collect();
         let scoring = Scoring::new(&config, recovery.last_score.as_ref());
         if let Some(flex) = &flex {
             flex.introduce(&config, &mut decider);
@@ -120,8 +127,10 @@ impl Control {
             latest: BTreeMap::new(),
             urgency: Urgency::new(topology),
             decided_at: None,
-            answers: BTreeMap::new(),
+            redundancy_cost: Watts::ZERO,
+            answers: vec![Vec::new(); config.racks.len()],
             places: config.racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect(),
+            gpus: (0..config.racks.iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             sent: vec![Vec::new(); config.racks.len()],
             turn_s: 0.0,
             counted: Marks::new(Duration::MAX),
@@ -182,7 +191,7 @@ impl Control {
         }
     }
 
-    fn hear_snapshot(&mut self, snapshot: Snapshot, arrived: Mono, parts: &Parts) -> bool {
+    fn hear_snapshot(&mut self, snapshot: Arc<Snapshot>, arrived: Mono, parts: &Parts) -> bool {
         let new = !self.counted.holds(&snapshot.rack, snapshot.boot, snapshot.seq);
         if new {
             self.counted.insert(&snapshot);
@@ -191,7 +200,7 @@ impl Control {
                 influx.write(snapshot_lines(&snapshot));
             }
         }
-        parts.record.append(Entry::Snapshot(snapshot.clone()));
+        parts.record.append_snapshot(Arc::clone(&snapshot));
         let last = self.latest.get(&snapshot.rack);
         let overtaken = last.is_some_and(|l| l.snapshot.boot == snapshot.boot && l.snapshot.seq > snapshot.seq);
         if snapshot.historical || overtaken {
@@ -203,17 +212,17 @@ impl Control {
         self.automation.receipts(&self.fleet.take_receipts(), self.generation.epoch);
         self.health.fold(&snapshot, arrived, &self.fleet);
         let Some(place) = self.places.get(&snapshot.rack).copied() else { return false };
-        let seen = observe(&self.config.racks[place], &snapshot);
+        let seen = observe_gpus(&self.config.racks[place], &snapshot, &self.gpus);
         if let Some(history) = self.histories.get_mut(&snapshot.rack) {
             let sample = Sample { power: seen.power, limit: seen.limit, utilization: seen.utilization };
-            history.push(self.clock.unix(), sample);
+            Arc::make_mut(history).push(self.clock.unix(), sample);
         }
         let back = last.is_none_or(|l| l.gone);
         if back {
             // It knows nothing of what was sent to the agent before it.
             self.sent[place].clear();
         }
-        let latest = Latest { snapshot: Arc::new(snapshot), arrived, gone: false };
+        let latest = Latest { snapshot, arrived, gone: false };
         let event = self.urgency.see(&latest.snapshot);
         if let Some(event) = event {
             tracing::debug!(rack = %latest.snapshot.rack, ?event, "a Snapshot does not wait for the period");
@@ -222,13 +231,18 @@ impl Control {
         event.is_some() || lost || (back && self.plan.is_some())
     }
 
-    /// The periodic turn.
-    pub(super) async fn tick(&mut self, parts: &Parts) {
+    /// The first half of the periodic turn, up to what the forecaster is asked. What comes while it thinks is heard.
+    pub(super) fn begin(&mut self, parts: &Parts) -> impl Future<Output = Answer> + use<> {
         let at = self.clock.unix();
         self.look_at_policy(parts);
-        let histories = Arc::new(self.histories.clone());
+        let histories: Histories = Arc::new(self.histories.clone());
         self.scoring.take_outcomes(&parts.forecaster, &histories, at);
-        let answer = parts.forecaster.forecast(&histories, at).await;
+        let forecaster = parts.forecaster.clone();
+        async move { forecaster.forecast(&histories, at).await }
+    }
+
+    /// The other half: decides with what was answered.
+    pub(super) fn finish(&mut self, answer: Answer, parts: &Parts) {
         let by_model =
             answer.forecasts.values().filter(|f| matches!(f.source, headroom_rack::Source::Model(_))).count() as u64;
         self.counts.forecasts += by_model;
@@ -260,9 +274,7 @@ impl Control {
         self.decide_and(To::All, parts);
         self.prepare();
         // As it was said: margins follow from that and from what came, see `Entry::Score`.
-        for forecast in said.into_values() {
-            parts.record.append(Entry::Forecast(forecast));
-        }
+        parts.record.append_forecasts(said.into_values().collect());
         if let Some(plan) = &self.plan {
             let powers = self.powers();
             self.board.history().push(plan, &powers, &self.forecasts);
@@ -292,7 +304,7 @@ impl Control {
             let latest = self.latest.get(&r.id).filter(|l| !l.gone)?;
             (self.clock.now().since(latest.arrived) <= 3 * self.config.period).then_some(&latest.snapshot)
         };
-        self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| observe(r, s).power))).collect()
+        self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| inlets(r, s)))).collect()
     }
 
     /// Decides between two periods: what must fall is sent at once, the rest with the next period.
@@ -318,12 +330,13 @@ impl Control {
         if let Some(line) = self.parent.as_mut().and_then(|parent| parent.limit(&mut self.decider, now, at)) {
             self.note(parts, "parent", line);
         }
-        let plan = self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, self.mode());
+        let mode = self.mode();
+        let plan = Arc::new(self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, mode));
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
         self.send(&plan, to, parts);
         self.urgency.decided(&plan);
         self.decided_at = Some(now);
-        parts.record.append(Entry::Plan(plan.clone()));
+        parts.record.append_plan(Arc::clone(&plan));
         if let Some(flex) = &mut self.flex {
             let racks = self.config.racks.iter().filter_map(|r| Some((r, self.latest.get(&r.id)?)));
             let seen = racks.map(|(r, l)| (r.id.clone(), RackSeen::of(r, l, now, 3 * self.config.period))).collect();
@@ -340,7 +353,7 @@ impl Control {
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
             self.note(parts, event.kind, event.text);
         }
-        self.plan = Some(Arc::new(plan));
+        self.plan = Some(plan);
         self.show(parts);
         self.turn_s = (self.clock.uptime() - begun).as_secs_f64();
     }
@@ -406,7 +419,7 @@ impl Control {
             forecasts: Arc::clone(&self.forecasts),
             findings: self.findings.clone(),
             counts: self.counts.clone(),
-            redundancy_cost: self.decider.redundancy_cost(),
+            redundancy_cost: self.redundancy_cost,
             policy: self.policy.status().clone(),
             hands: self.hands_state(),
             model: self.model.clone(),

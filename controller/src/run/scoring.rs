@@ -21,7 +21,7 @@ pub(super) struct Scoring {
     response_s: f64,
     kept: Option<Mono>,
     shown: Option<Arc<Score>>,
-    margins: BTreeMap<RackId, Vec<Watts>>,
+    margins: Arc<BTreeMap<RackId, Vec<Watts>>>,
     /// When each rack's inputs were outside the trained range last.
     outside: BTreeMap<RackId, Mono>,
 }
@@ -37,13 +37,18 @@ impl Scoring {
             response_s: config.policy.response.as_secs_f64(),
             kept: None,
             shown: None,
-            margins: BTreeMap::new(),
+            margins: Arc::default(),
             outside: BTreeMap::new(),
         }
     }
 
     /// Takes what came since the last call, and what was said beside the Forecast that was used.
-    pub(super) fn take_outcomes(&mut self, forecaster: &Forecaster, histories: &BTreeMap<RackId, History>, at: UnixMs) {
+    pub(super) fn take_outcomes(
+        &mut self,
+        forecaster: &Forecaster,
+        histories: &BTreeMap<RackId, Arc<History>>,
+        at: UnixMs,
+    ) {
         self.scorer.name(Method::Model, forecaster.champion().map(|m| m.id()));
         self.scorer.name(Method::Challenger, forecaster.challenger().map(|m| m.id()));
         for beside in forecaster.take_beside() {
@@ -59,7 +64,8 @@ impl Scoring {
 
     /// The Forecasts with their margins, which is what is used; both are remembered, and what the model said alone.
     pub(super) fn widen(&mut self, answer: &Answer) -> BTreeMap<RackId, Forecast> {
-        let (mut used, said) = (BTreeMap::new(), &answer.forecasts);
+        let said = &answer.forecasts;
+        let (mut used, mut margins) = (Vec::with_capacity(said.len()), Vec::with_capacity(said.len()));
         for (rack, forecast) in said {
             if let Some(alone) = answer.alone.get(rack) {
                 self.scorer.say(Method::Model, rack, forecast.at, alone);
@@ -70,13 +76,17 @@ impl Scoring {
             let values = self.scorer.widen(rack, &forecast.values);
             self.scorer.say(Method::Used, rack, forecast.at, &values);
             let within = |q| self.scorer.margin(rack, q, self.response_s).unwrap_or(Watts::ZERO);
-            self.margins.insert(rack.clone(), (0..QUANTILES.len()).map(within).collect());
-            used.insert(rack.clone(), Forecast { values, ..forecast.clone() });
+            margins.push((rack.clone(), (0..QUANTILES.len()).map(within).collect()));
+            let Forecast { at, horizons_s, quantiles, source, .. } = forecast;
+            let (horizons_s, quantiles, source) = (horizons_s.clone(), quantiles.clone(), source.clone());
+            used.push((rack.clone(), Forecast { rack: rack.clone(), at: *at, horizons_s, quantiles, values, source }));
         }
         if let Some(forecast) = said.values().next() {
-            self.shown = Some(Arc::new(self.scorer.score(forecast.at)));
+            self.shown = Some(Arc::new(self.scorer.tallied(forecast.at)));
         }
-        used
+        // They come in order, of which a map is made at once.
+        self.margins = Arc::new(margins.into_iter().collect());
+        used.into_iter().collect()
     }
 
     /// Words about racks whose inputs left the trained range or are back in it.
@@ -127,7 +137,7 @@ impl Scoring {
         self.shown.clone()
     }
 
-    pub(super) fn margins(&self) -> BTreeMap<RackId, Vec<Watts>> {
-        self.margins.clone()
+    pub(super) fn margins(&self) -> Arc<BTreeMap<RackId, Vec<Watts>>> {
+        Arc::clone(&self.margins)
     }
 }

@@ -16,12 +16,15 @@ pub(super) enum To {
 }
 
 impl Control {
-    /// Makes the answers that go out with the next Plans. Not part of a decision: it must not delay one.
+    /// Makes the answers that go out with the next Plans, and what people are told besides. Not part of a decision: it must not delay one.
     pub(super) fn prepare(&mut self) {
-        self.answers.clear();
+        self.redundancy_cost = self.decider.redundancy_cost();
+        self.answers.iter_mut().for_each(Vec::clear);
         if self.config.mode == Mode::Automatic {
             for Prepared { rack, when, gpu } in self.decider.answers(&self.fleet) {
-                self.answers.entry(rack).or_default().push((when, gpu));
+                if let Some(place) = self.places.get(&rack) {
+                    self.answers[*place].push((when, gpu));
+                }
             }
         }
     }
@@ -33,10 +36,11 @@ impl Control {
         for (place, cap) in plan.caps.iter().enumerate() {
             let last = &self.sent[place];
             let falls = last.len() != cap.gpus.len() || cap.gpus.iter().zip(last).any(|((_, new), old)| new < old);
-            if to == To::Falls && !falls && !changed {
+            let silent = plan.mode == Mode::Advisory || self.advised.contains(&cap.rack);
+            // Who gets no Orders can wait for the period's word on what is stored.
+            if to == To::Falls && !changed && (silent || !falls) {
                 continue;
             }
-            let silent = plan.mode == Mode::Advisory || self.advised.contains(&cap.rack);
             let orders = match silent {
                 true => Vec::new(),
                 false => cap.gpus.iter().map(|(gpu, watts)| (gpu.clone(), Setting::PowerLimit(*watts))).collect(),
@@ -49,7 +53,7 @@ impl Control {
                 orders,
                 rebirth: false,
             };
-            let ready = self.answers.get(&cap.rack).filter(|_| !silent).into_iter().flatten();
+            let ready = self.answers[place].iter().filter(|_| !silent);
             let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
             if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
                 self.counts.orders += message.orders.len() as u64;

@@ -6,6 +6,7 @@ use super::believe::RackNow;
 use super::shape::whole;
 use crate::allocate::{Ask, allocate};
 use crate::fleet::Fleet;
+use crate::topology::{NodeSpec, Topology};
 use headroom_rack::{Condition, RackId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +37,45 @@ pub struct Prepared {
     pub gpu: Watts,
 }
 
+/// What the loss of one feed takes, and the nodes above each rack then with the share that each carries.
+#[derive(Debug, Clone)]
+pub(super) struct Loss {
+    feed: String,
+    /// Share of each rack.
+    lost: Vec<f64>,
+    paths: Vec<Vec<(usize, f64)>>,
+}
+
+/// Whether a cord with these nodes above it goes dark with a feed; one behind a transfer switch stays.
+fn is_lost(nodes: &[NodeSpec], feed: &str, path: &[usize]) -> bool {
+    path.iter().all(|n| nodes[*n].standby.is_none()) && path.first().is_some_and(|n| nodes[*n].feed == feed)
+}
+
+/// The losses of all feeds. They depend on the wiring alone.
+pub(super) fn losses(topology: &Topology) -> Vec<Loss> {
+    let nodes = topology.nodes();
+    let feeds: BTreeSet<&str> = nodes.iter().map(|n| n.feed.as_str()).collect();
+    let cords = |i: usize| topology.racks()[i].feeds.iter().zip(topology.paths(i));
+    let count = topology.racks().len();
+    let loss = |feed: &str| {
+        let lost: Vec<f64> = (0..count)
+            .map(|i| cords(i).filter(|(_, path)| is_lost(nodes, feed, path)).map(|(cord, _)| cord.share).sum())
+            .collect();
+        let path = |i: usize| {
+            let left = (1.0 - lost[i]).max(1e-9);
+            let others = cords(i).filter(|(_, path)| !is_lost(nodes, feed, path));
+            let mut on: BTreeMap<usize, f64> = BTreeMap::new();
+            for (node, share) in others.flat_map(|(cord, path)| path.iter().map(move |n| (*n, cord.share / left))) {
+                *on.entry(node).or_default() += share;
+            }
+            on.into_iter().collect()
+        };
+        let paths = (0..count).map(path).collect();
+        Loss { feed: feed.to_owned(), lost, paths }
+    };
+    feeds.into_iter().map(loss).collect()
+}
+
 impl Decider {
     pub(super) fn keep(&mut self, racks: &[RackNow], asks: &[Ask<'_>], rooms: Vec<f64>, powers: Vec<Watts>) {
         let rack = |(rack, ask): (&RackNow, &Ask<'_>)| KeptRack {
@@ -52,15 +92,14 @@ impl Decider {
         if self.kept.racks.len() != self.topology.racks().len() {
             return Vec::new();
         }
-        let feeds: BTreeSet<&str> = self.topology.nodes().iter().map(|n| n.feed.as_str()).collect();
-        let mut prepared: Vec<Prepared> = feeds.iter().flat_map(|feed| self.without(feed)).collect();
+        let mut prepared: Vec<Prepared> = self.losses.iter().flat_map(|loss| self.without(loss)).collect();
         prepared.extend((0..self.topology.nodes().len()).filter_map(|node| self.on_battery(node, fleet)));
         prepared
     }
 
     /// What each rack may draw when a feed is lost: its power moves to its other cords in proportion. Phases,
     /// cooling and targets keep to what the Orders in force say: an answer never raises one.
-    fn without(&self, feed: &str) -> Vec<Prepared> {
+    fn without(&self, Loss { feed, lost, paths }: &Loss) -> Vec<Prepared> {
         let nodes = self.topology.nodes();
         let response = self.policy.response.as_secs_f64();
         let survives = |n: usize| {
@@ -68,34 +107,16 @@ impl Decider {
             (nodes[n].rating * hot).get() - self.other[n]
         };
         let rooms: Vec<f64> =
-            (0..nodes.len()).map(|n| if nodes[n].feed == feed { f64::INFINITY } else { survives(n) }).collect();
-        // A cord behind a transfer switch stays.
-        let gone = |path: &[usize]| {
-            path.iter().all(|n| nodes[*n].standby.is_none()) && path.first().is_some_and(|n| nodes[*n].feed == feed)
-        };
-        let cords = |i: usize| self.topology.racks()[i].feeds.iter().zip(self.topology.paths(i));
-        let lost: Vec<f64> = (0..self.kept.racks.len())
-            .map(|i| cords(i).filter(|(_, path)| gone(path)).map(|(cord, _)| cord.share).sum())
-            .collect();
-        let paths: Vec<Vec<(usize, f64)>> = (0..lost.len())
-            .map(|i| {
-                let left = (1.0 - lost[i]).max(1e-9);
-                let others = cords(i).filter(|(_, path)| !gone(path));
-                let mut on: BTreeMap<usize, f64> = BTreeMap::new();
-                for (node, share) in others.flat_map(|(cord, path)| path.iter().map(move |n| (*n, cord.share / left))) {
-                    *on.entry(node).or_default() += share;
-                }
-                on.into_iter().collect()
-            })
-            .collect();
-        let limits = self.limits_for(&rooms, &paths);
+            (0..nodes.len()).map(|n| if nodes[n].feed == *feed { f64::INFINITY } else { survives(n) }).collect();
+        let limits = self.limits_for(&rooms, paths);
         let mut prepared = Vec::new();
         for (i, spec) in self.topology.racks().iter().enumerate() {
             // What hangs on this feed alone goes dark; what does not hang on it has nothing to answer to.
             if !(1e-9..1.0 - 1e-9).contains(&lost[i]) || limits[i] >= spec.gpu_max {
                 continue;
             }
-            prepared.extend(cords(i).filter(|(_, path)| gone(path)).map(|(cord, _)| Prepared {
+            let cords = spec.feeds.iter().zip(self.topology.paths(i));
+            prepared.extend(cords.filter(|(_, path)| is_lost(nodes, feed, path)).map(|(cord, _)| Prepared {
                 rack: spec.id.clone(),
                 when: Condition::InletDead(cord.meter.clone()),
                 gpu: limits[i],

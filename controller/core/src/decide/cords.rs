@@ -74,7 +74,8 @@ impl Decider {
     /// Where racks have lost cords now.
     pub(super) fn live(&self, fleet: &Fleet, now: Mono) -> Live {
         let topology = &self.topology;
-        let beliefs: Vec<Option<&RackBelief>> = topology.racks().iter().map(|r| fleet.rack(&r.id)).collect();
+        let beliefs: Vec<Option<&RackBelief>> =
+            topology.racks().iter().enumerate().map(|(i, r)| fleet.rack_at(i, &r.id)).collect();
         let own: Vec<Vec<bool>> = topology
             .racks()
             .iter()

@@ -145,10 +145,11 @@ impl Decider {
             false => lasts,
         };
         let eased = if self.is_calming(now) { eased } else { rating * self.steady(i, eased / rating) };
-        let mut limits = vec![match spec.kind {
+        let mut limits = Vec::with_capacity(4);
+        limits.push(match spec.kind {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
             _ => (hot, LimitKind::TimeToTrip),
-        }];
+        });
         if more > below.demand * 1e-3 {
             // Of what flows after the loss, this share flows already.
             let share = below.demand / (below.demand + more);
@@ -198,7 +199,7 @@ impl Decider {
     /// these do not tell, by the plan.
     fn skew(&self, fleet: &Fleet, i: usize, rack: &RackNow, below: &mut [Below]) {
         let spec = &self.topology.racks()[i];
-        let told = fleet.rack(&spec.id).map(|b| &b.phases);
+        let told = fleet.rack_at(i, &spec.id).map(|b| &b.phases);
         for (cord, path) in spec.feeds.iter().zip(self.topology.paths(i)) {
             let phases = match told.filter(|t| !t.is_empty()).and_then(|t| t.get(&cord.meter)) {
                 // A meter that shows three even phases on a plug of one has them swapped in its words.

@@ -49,8 +49,8 @@ NOTHING = ("n/a", "not supported", "unknown error", "insufficient permissions", 
 
 def smi(fields):
     """Rows, a GPU each, of `fields`; none if this nvidia-smi does not know one of them."""
+    # Remapped rows have a query of their own, which lists the GPUs in the same order.
     what = "remapped-rows" if fields[0].startswith("remapped") else "gpu"
-    # The remapped rows' own query goes by serial numbers of GPUs, in their order.
     done = subprocess.run(["nvidia-smi", f"--query-{what}={','.join(fields)}", "--format=csv,noheader,nounits"], capture_output=True, text=True)
     return list(csv.reader(done.stdout.splitlines(), skipinitialspace=True)) if done.returncode == 0 else None
 
@@ -59,7 +59,7 @@ def all_of_smi():
     """A dictionary of nvidia-smi's words for each GPU, and the fields that it does not know."""
     gpus, unknown = [], []
     names = [field for _, field, _, _ in FIELDS]
-    for group in (["name"], ["pci.bus_id"], [n for n in names if not n.startswith("remapped")], [n for n in names if n.startswith("remapped")]):
+    for group in (["name"], [n for n in names if not n.startswith("remapped")], [n for n in names if n.startswith("remapped")]):
         rows = smi(group)
         for each, found in [(group, rows)] if rows else [([one], smi([one])) for one in group]:
             if found is None:

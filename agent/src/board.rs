@@ -6,12 +6,12 @@ use crate::store::Account;
 use headroom_agent_core::assemble::Latest;
 use headroom_agent_core::event::{Urgency, Watch};
 use headroom_agent_core::failsafe::Bounds;
-use headroom_rack::{Amperes, DeviceId, Mono, RackId, Reading, Receipt, Signal, SignalPath, Snapshot};
-use std::collections::BTreeMap;
+use headroom_rack::{Amperes, DeviceId, Mono, NoData, RackId, Reading, Receipt, Signal, SignalPath, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// How a device's last poll went.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +56,8 @@ struct Inner {
     gpus: BTreeMap<DeviceId, Bounds>,
     own: Own,
     last: Option<(Arc<Snapshot>, Mono)>,
+    /// Devices that are asked and take longer to answer than they did of late.
+    overdue: BTreeSet<DeviceId>,
 }
 
 /// Wakes the agent's own loop.
@@ -74,6 +76,8 @@ pub struct Board {
     guarded: AtomicBool,
     bell: OnceLock<Bell>,
     news: Notify,
+    /// Counts events after which every device shall be looked at.
+    around: watch::Sender<u64>,
     inner: Mutex<Inner>,
 }
 
@@ -81,9 +85,16 @@ impl Board {
     /// An empty board; the clock's wall time now becomes the `boot` of all Snapshots.
     pub fn new(rack: RackId, clock: Clock) -> Self {
         let latest = Latest::new(rack, clock.wall().get());
-        let inner = Inner { latest, watch: Watch::default(), gpus: BTreeMap::new(), own: Own::default(), last: None };
-        let (bell, news) = (OnceLock::new(), Notify::new());
-        Self { clock, guarded: AtomicBool::new(false), bell, news, inner: Mutex::new(inner) }
+        let inner = Inner {
+            latest,
+            watch: Watch::default(),
+            gpus: BTreeMap::new(),
+            own: Own::default(),
+            last: None,
+            overdue: BTreeSet::new(),
+        };
+        let (bell, news, around) = (OnceLock::new(), Notify::new(), watch::Sender::default());
+        Self { clock, guarded: AtomicBool::new(false), bell, news, around, inner: Mutex::new(inner) }
     }
 
     /// What to call when a reading cannot wait for the guard's next period. Only the first call counts.
@@ -141,6 +152,7 @@ impl Board {
         inner.latest.retire(device);
         inner.watch.retire(device);
         inner.gpus.remove(device);
+        inner.overdue.remove(device);
         inner.own.devices.remove(device);
         inner.own.trouble.remove(device);
     }
@@ -150,17 +162,59 @@ impl Board {
         let now = self.clock.now();
         let mut urgency = Urgency::default();
         let mut inner = self.lock();
+        let mut spoke = false;
         for (signal, reading) in readings {
+            spoke |= reading.value.is_ok();
             urgency = urgency.or(inner.watch.see(device, signal, &reading));
             inner.latest.put(&SignalPath::new(device.clone(), signal), reading, now);
+        }
+        if spoke {
+            inner.overdue.remove(device);
         }
         drop(inner);
         if urgency.controller {
             self.news.notify_one();
         }
-        if let Some(Bell(ring)) = self.bell.get().filter(|_| urgency.guard) {
+        if urgency.around {
+            self.around.send_modify(|events| *events += 1);
+        }
+        if urgency.guard {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        if let Some(Bell(ring)) = self.bell.get() {
             ring();
         }
+    }
+
+    /// Changes when something happened at one device that others may know more of.
+    pub fn around(&self) -> watch::Receiver<u64> {
+        self.around.subscribe()
+    }
+
+    /// A device is asked and takes longer to answer than it did of late.
+    pub fn wait_for(&self, device: &DeviceId) {
+        self.lock().overdue.insert(device.clone());
+        self.ring();
+    }
+
+    /// Whether a device was asked in vain since it last spoke.
+    pub fn is_overdue(&self, device: &DeviceId) -> bool {
+        self.lock().overdue.contains(device)
+    }
+
+    /// The inlet of a meter that does not answer is dead: what it carried is no longer believed, and the controller is
+    /// told at once.
+    pub fn dead(&self, device: &DeviceId) {
+        let reading = Reading::none(NoData::Timeout, self.clock.wall());
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        inner.latest.put(&SignalPath::new(device.clone(), Signal::PduPower), reading, now);
+        inner.watch.owe();
+        drop(inner);
+        self.news.notify_one();
     }
 
     /// Notes how a poll of a declared device went.

@@ -181,7 +181,7 @@ impl Keeper {
             keeper.keep(newest);
         }
         let board = &self.board;
-        self.failsafe.look(|device, signal| board.value(device, signal), now);
+        self.failsafe.look(|device, signal| board.value(device, signal), |device| board.is_overdue(device), now);
         self.tell_answering(now);
         let expired = self.failsafe.expire(now);
         if !expired.is_empty() {
@@ -227,6 +227,14 @@ impl Keeper {
                 tracing::info!("no prepared answer is in force any more");
             } else {
                 tracing::warn!(conditions = ?answering, "the controller's prepared answer is in force");
+            }
+            for condition in answering.iter().filter(|condition| !self.answering.contains(condition)) {
+                // A meter that says so itself has told already.
+                if let Condition::InletDead(pdu) = condition
+                    && self.board.is_overdue(pdu)
+                {
+                    self.board.dead(pdu);
+                }
             }
             self.answering = answering.into_iter().cloned().collect();
         }

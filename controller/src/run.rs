@@ -2,6 +2,7 @@
 //! the order that loses nothing. What the loop does each period is in `run/control.rs`.
 
 mod control;
+mod hear;
 mod obey;
 mod outside;
 mod scoring;
@@ -34,9 +35,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// Decisions for what does not wait for the tick are at least so far apart; what comes meanwhile is
-/// gathered for the next one.
-const GATHER: Duration = Duration::from_millis(30);
 /// A model's answer is waited for at most this long, and at most a quarter of the period.
 const FORECAST_DEADLINE: Duration = Duration::from_millis(200);
 
@@ -201,9 +199,8 @@ async fn circle(
             }
             Some(asked) = asked.recv() => control.obey(asked, parts),
             Some(event) = events.recv() => {
-                if control.hear(event, parts) && urgent.is_none() {
-                    urgent = Some(control.earliest());
-                }
+                let haste = control.hear(event, parts);
+                urgent = urgent.into_iter().chain(control.due(haste)).min();
             }
         }
     }

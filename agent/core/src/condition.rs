@@ -20,6 +20,9 @@ const SILENT: Duration = Duration::from_millis(150);
 const JITTER: Duration = Duration::from_millis(10);
 /// The others must have taken over this much of what it carried: half of it, as meters are read apart.
 const TAKEN_OVER: f64 = 0.5;
+/// As much of it makes a meter dead that is asked and does not answer, long before it counts as silent: cords share a
+/// load by halves or nearly so, and a load that rises by so much between two looks just when an answer is late is rare.
+const TAKEN_OVER_AT_ONCE: f64 = 0.7;
 /// Below this the others carry nothing to compare with, A.
 const CARRIED_AMPERES: f64 = 0.1;
 
@@ -50,11 +53,13 @@ struct Meter {
 
 impl Conditions {
     /// Looks at the conditions that somebody has an answer to. `value` is a value of a signal that counts as
-    /// known, with its age. What is not known is no condition by itself: silence is the guard's to age.
+    /// known, with its age; `overdue` whether a device is asked and takes longer to answer than it did of late. What
+    /// is not known is no condition by itself: silence is the guard's to age.
     pub fn look<'c>(
         &mut self,
         asked: impl Iterator<Item = &'c Condition> + Clone,
         value: impl Fn(&DeviceId, Signal) -> Option<(f64, Duration)>,
+        overdue: impl Fn(&DeviceId) -> bool,
         now: Mono,
     ) {
         let pdus = || {
@@ -65,7 +70,9 @@ impl Conditions {
         };
         for condition in asked.clone() {
             let holds = match condition {
-                Condition::InletDead(pdu) => self.is_dead(pdu, pdus().filter(|other| *other != pdu), &value, now),
+                Condition::InletDead(pdu) => {
+                    self.is_dead(pdu, pdus().filter(|other| *other != pdu), &value, overdue(pdu), now)
+                }
                 Condition::OnBattery(ups) => value(ups, Signal::UpsOnBattery).is_some_and(|(flag, _)| flag > 0.5),
             };
             if holds {
@@ -80,13 +87,14 @@ impl Conditions {
         self.seen.get(condition).is_some_and(|at| now.since(*at) < HOLD)
     }
 
-    /// An inlet is dead when its meter says so, or when the meter has fallen silent and the other inlets
+    /// An inlet is dead when its meter says so, or when the meter has fallen silent or is overdue and the other inlets
     /// carry what it carried.
     fn is_dead<'d>(
         &mut self,
         pdu: &DeviceId,
         others: impl Iterator<Item = &'d DeviceId>,
         value: impl Fn(&DeviceId, Signal) -> Option<(f64, Duration)>,
+        overdue: bool,
         now: Mono,
     ) -> bool {
         let phases = [Signal::PduVoltageL1, Signal::PduVoltageL2, Signal::PduVoltageL3];
@@ -123,9 +131,10 @@ impl Conditions {
         let silent = now.since(meter.last) > usual.mul_f64(SILENT_INTERVALS).max(SILENT);
         let before = meter.others[0].min(meter.others[1]);
         // Of `count + 1` inlets that shared a load each of the others takes its part of the lost one's.
-        let taken = carried >= before * (1.0 + TAKEN_OVER / f64::from(count.max(1)));
+        let taken = |share: f64| carried >= before * (1.0 + share / f64::from(count.max(1)));
         let since = told_at(now, age) > meter.last && before >= CARRIED_AMPERES;
-        meter.lost |= silent && usual > Duration::ZERO && count > 0 && since && taken;
+        let gone = silent && taken(TAKEN_OVER) || overdue && taken(TAKEN_OVER_AT_ONCE);
+        meter.lost |= gone && usual > Duration::ZERO && count > 0 && since;
         meter.lost
     }
 }
@@ -149,7 +158,7 @@ mod tests {
             Signal::PduVoltageL3 => volts[2].map(fresh),
             _ => None,
         };
-        c.look([pdu()].iter(), value, Mono::from_ms(ms));
+        c.look([pdu()].iter(), value, |_| false, Mono::from_ms(ms));
         c.holds(&pdu(), Mono::from_ms(ms))
     }
 
@@ -170,6 +179,7 @@ mod tests {
         c.look(
             [&ups].into_iter(),
             |_, signal| (signal == Signal::UpsOnBattery).then_some(fresh(1.0)),
+            |_| false,
             Mono::from_ms(0),
         );
         assert!(c.holds(&ups, Mono::from_ms(1)) && !c.holds(&pdu(), Mono::from_ms(1)));
@@ -178,6 +188,14 @@ mod tests {
     /// Two PDUs read every 100 ms, by turns: what pdu-a and pdu-b carry and whether pdu-a answers. When it was
     /// first taken for dead, ms.
     fn dead_after(carry: impl Fn(u64) -> (f64, bool), until_ms: u64) -> Option<u64> {
+        dead_or_overdue(carry, |_| false, until_ms)
+    }
+
+    fn dead_or_overdue(
+        carry: impl Fn(u64) -> (f64, bool),
+        overdue: impl Fn(u64) -> bool,
+        until_ms: u64,
+    ) -> Option<u64> {
         let conditions = ["pdu-a", "pdu-b"].map(|id| Condition::InletDead(DeviceId::new(id).unwrap()));
         let mut c = Conditions::default();
         let mut last = [0, 0];
@@ -196,7 +214,7 @@ mod tests {
                     _ => None,
                 }
             };
-            c.look(conditions.iter(), value, Mono::from_ms(*now));
+            c.look(conditions.iter(), value, |_| overdue(*now), Mono::from_ms(*now));
             c.holds(&conditions[0], Mono::from_ms(*now))
         })
     }
@@ -208,6 +226,18 @@ mod tests {
             let seen = dead_after(lost_at(at), 5000).expect("it is seen");
             assert!((at..at + 400).contains(&seen), "lost at {at}, seen at {seen}");
         }
+    }
+
+    #[test]
+    fn a_meter_that_is_asked_in_vain_is_not_waited_for_once_the_other_carries_all() {
+        // Lost at 2010; pdu-b is read at 2050, and from 2060 on pdu-a should have answered.
+        let lost = |now: u64| if now < 2010 { (8.0, true) } else { (16.0, false) };
+        assert_eq!(dead_or_overdue(lost, |now| now >= 2060, 5000), Some(2060));
+        // Overdue, but the load stays where it was, or rises by a fifth: not dead.
+        let late = |now: u64| (8.0, !(2010..2190).contains(&now));
+        assert_eq!(dead_or_overdue(late, |now| (2060..2200).contains(&now), 5000), None);
+        let rises = |now: u64| (if now < 2010 { 8.0 } else { 9.6 }, !(2010..2190).contains(&now));
+        assert_eq!(dead_or_overdue(rises, |now| (2060..2200).contains(&now), 5000), None);
     }
 
     #[test]
@@ -230,7 +260,7 @@ mod tests {
                 ("pdu-b", Signal::PduCurrentL1) => Some((amperes, Duration::ZERO)),
                 _ => None,
             };
-            c.look(conditions.iter(), value, Mono::from_ms(now));
+            c.look(conditions.iter(), value, |_| false, Mono::from_ms(now));
             c.holds(&conditions[0], Mono::from_ms(now))
         };
         assert!((0..10).all(|i| !at(100 * i, 8.0, None)));

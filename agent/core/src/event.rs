@@ -12,6 +12,8 @@ pub const APART: Duration = Duration::from_millis(50);
 /// A meter that rose by this share of what was last told is news: at a row breaker two such steps are
 /// what a controller that looks once a second must not miss.
 const RISE: f64 = 0.05;
+/// So much in one step is what a cord takes over from another one that died: the other meters are asked at once.
+const STEP: f64 = 0.25;
 /// Below this a rise is noise of an idle rack, W.
 const RISE_WATTS: f64 = 100.0;
 /// Flow below this share of what was last told is lost flow.
@@ -26,13 +28,19 @@ pub struct Urgency {
     pub guard: bool,
     /// The controller shall know now.
     pub controller: bool,
+    /// The other devices shall be read now: they may know why.
+    pub around: bool,
 }
 
 impl Urgency {
     /// Both wishes together.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        Self { guard: self.guard || other.guard, controller: self.controller || other.controller }
+        Self {
+            guard: self.guard || other.guard,
+            controller: self.controller || other.controller,
+            around: self.around || other.around,
+        }
     }
 }
 
@@ -43,6 +51,8 @@ pub struct Watch {
     breaker_amperes: Option<f64>,
     last: Option<Mono>,
     owed: bool,
+    /// And at once.
+    at_once: bool,
 }
 
 impl Watch {
@@ -57,17 +67,20 @@ impl Watch {
         let current = matches!(signal, Signal::PduCurrentL1 | Signal::PduCurrentL2 | Signal::PduCurrentL3);
         if current {
             let guard = self.breaker_amperes.is_some_and(|breaker| value >= breaker * GUARD_FROM);
-            return Urgency { guard, controller: false };
+            return Urgency { guard, ..Urgency::default() };
         }
-        let both = Urgency { guard: true, controller: true };
+        let both = Urgency { guard: true, controller: true, around: false };
         let is_news = |before: f64| match signal {
             Signal::UpsOnBattery | Signal::CoolingLeak => ((before > 0.5) != (value > 0.5)).then_some(both),
             Signal::PduVoltageL1 | Signal::PduVoltageL2 | Signal::PduVoltageL3 => {
                 ((before < DEAD_BELOW_VOLTS) != (value < DEAD_BELOW_VOLTS)).then_some(both)
             }
             Signal::CoolingFlow => (value < before * FLOW_LOST).then_some(both),
-            Signal::PduPower => (value > before * (1.0 + RISE) && value - before > RISE_WATTS)
-                .then_some(Urgency { guard: false, controller: true }),
+            Signal::PduPower => (value > before * (1.0 + RISE) && value - before > RISE_WATTS).then_some(Urgency {
+                guard: false,
+                controller: true,
+                around: value > before * (1.0 + STEP),
+            }),
             _ => None,
         };
         let watched = matches!(
@@ -100,15 +113,20 @@ impl Watch {
         urgency
     }
 
+    /// Something became known that is in no reading and that no other device sees in turn: a Snapshot is due now.
+    pub fn owe(&mut self) {
+        (self.owed, self.at_once) = (true, true);
+    }
+
     /// Whether a Snapshot is due between two periods; if not yet, how long to wait.
     pub fn due(&self, now: Mono) -> Option<Duration> {
         let since = self.last.map_or(APART, |last| now.since(last));
-        self.owed.then(|| APART.saturating_sub(since))
+        self.owed.then(|| if self.at_once { Duration::ZERO } else { APART.saturating_sub(since) })
     }
 
     /// A Snapshot goes out that says these values.
     pub fn told<'r>(&mut self, readings: impl Iterator<Item = (&'r SignalPath, &'r Reading)>, now: Mono) {
-        (self.last, self.owed) = (Some(now), false);
+        (self.last, self.owed, self.at_once) = (Some(now), false, false);
         for (path, reading) in readings {
             if let (Some(before), Ok(value)) = (self.told.get_mut(path), reading.value) {
                 *before = value;
@@ -131,8 +149,8 @@ mod tests {
         watch.see(&DeviceId::new(device).unwrap(), signal, &Reading::new(value, UnixMs::new(0)))
     }
 
-    const BOTH: Urgency = Urgency { guard: true, controller: true };
-    const NONE: Urgency = Urgency { guard: false, controller: false };
+    const BOTH: Urgency = Urgency { guard: true, controller: true, around: false };
+    const NONE: Urgency = Urgency { guard: false, controller: false, around: false };
 
     #[test]
     fn a_state_that_changes_is_told_once_and_its_return_as_well() {
@@ -161,6 +179,15 @@ mod tests {
         assert!(!see(&mut w, "pdu-a", Signal::PduPower, 3000.0).controller);
         assert!(see(&mut w, "pdu-a", Signal::PduPower, 3200.0).controller, "from the low it fell to");
         assert_eq!(w.due(Mono::from_ms(20)), Some(Duration::from_millis(30)));
+        w.owe();
+        assert_eq!(w.due(Mono::from_ms(20)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_step_makes_the_others_be_asked_and_a_creeping_load_does_not() {
+        let mut w = Watch::default();
+        let mut around = |watts: f64| see(&mut w, "pdu-a", Signal::PduPower, watts).around;
+        assert_eq!([4000.0, 4300.0, 4900.0, 5100.0].map(&mut around), [false, false, false, true]);
     }
 
     #[test]

@@ -122,9 +122,14 @@ impl Failsafe {
     }
 
     /// Looks whether a condition holds that there is an answer to; `value` is a known value
-    /// of a signal and its age.
-    pub fn look(&mut self, value: impl Fn(&DeviceId, Signal) -> Option<(f64, Duration)>, now: Mono) {
-        self.conditions.look(self.ready.keys(), value, now);
+    /// of a signal and its age, `overdue` whether a device is asked in vain.
+    pub fn look(
+        &mut self,
+        value: impl Fn(&DeviceId, Signal) -> Option<(f64, Duration)>,
+        overdue: impl Fn(&DeviceId) -> bool,
+        now: Mono,
+    ) {
+        self.conditions.look(self.ready.keys(), value, overdue, now);
     }
 
     /// The conditions that hold now and have a live answer.
@@ -360,9 +365,9 @@ mod tests {
         f.accept(&order(0, 600.0, 1, 5000), &known(), Mono::from_ms(0)).unwrap();
         f.prepare(&answer("pdu-a", 0, 350.0, 1, 5000), &known(), Mono::from_ms(0)).unwrap();
         assert_eq!(limit(&f, 1), Watts::new(600.0), "nothing has happened");
-        f.look(dead("pdu-b"), Mono::from_ms(2));
+        f.look(dead("pdu-b"), |_| false, Mono::from_ms(2));
         assert_eq!(limit(&f, 2), Watts::new(600.0), "another inlet");
-        f.look(dead("pdu-a"), Mono::from_ms(3));
+        f.look(dead("pdu-a"), |_| false, Mono::from_ms(3));
         let e = f.effective(&DeviceId::gpu(0), BOUNDS, None, Mono::from_ms(3));
         assert_eq!((e.limit, e.clamp), (Watts::new(350.0), Some(Clamp::Answer)));
         assert_eq!(f.answering(Mono::from_ms(3)).len(), 1);
@@ -371,7 +376,7 @@ mod tests {
         assert_eq!(limit(&f, 4), Watts::new(350.0));
         f.prepare(&answer("pdu-a", 0, 450.0, 2, 5000), &known(), Mono::from_ms(5)).unwrap();
         assert_eq!(limit(&f, 5), Watts::new(450.0));
-        f.look(dead("pdu-a"), Mono::from_ms(4000));
+        f.look(dead("pdu-a"), |_| false, Mono::from_ms(4000));
         assert_eq!(limit(&f, 5004), SAFE, "no lease runs any more");
     }
 
@@ -380,7 +385,7 @@ mod tests {
         let mut f = Failsafe::new(SAFE, true);
         f.accept(&order(0, 300.0, 5, 5000), &known(), Mono::from_ms(0)).unwrap();
         f.prepare(&answer("pdu-a", 0, 690.0, 5, 5000), &known(), Mono::from_ms(0)).unwrap();
-        f.look(dead("pdu-a"), Mono::from_ms(0));
+        f.look(dead("pdu-a"), |_| false, Mono::from_ms(0));
         assert_eq!(limit(&f, 0), Watts::new(300.0));
         let old = f.prepare(&answer("pdu-a", 0, 200.0, 4, 5000), &known(), Mono::from_ms(0));
         assert_eq!(old.unwrap_err().why, Refusal::OldGeneration);
@@ -404,7 +409,7 @@ mod tests {
             for (i, watts, counter, lease) in ready {
                 let _ = with.prepare(&answer(inlets[i], 0, watts, counter, lease), &known(), Mono::from_ms(0));
             }
-            with.look(dead(inlets[inlet]), Mono::from_ms(at.saturating_sub(10)));
+            with.look(dead(inlets[inlet]), |_| false, Mono::from_ms(at.saturating_sub(10)));
             let now = Mono::from_ms(at);
             let of = |f: &Failsafe| f.effective(&DeviceId::gpu(0), BOUNDS, None, now).limit;
             prop_assert!(of(&with) <= of(&without));

@@ -11,6 +11,7 @@ pub mod document;
 pub mod event;
 pub mod failsafe;
 pub mod guard;
+pub mod patience;
 pub mod profile;
 pub mod schedule;
 pub mod spool;

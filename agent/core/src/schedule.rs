@@ -15,6 +15,8 @@ const LONGEST_PROBE_AFTER: Duration = Duration::from_secs(10);
 /// Clean polls with split requests after which the original grouping is tried again; doubled with
 /// each attempt, so that a register the device never has costs ever less.
 const FIRST_REGROUP_AFTER: u64 = 60;
+/// No two glances are closer: a meter that was read just now has nothing to add.
+const GLANCES_APART: Duration = Duration::from_millis(20);
 
 /// One request: `count` registers from `address` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,6 +143,15 @@ impl Schedule {
             glance.next = now.after(glance.period);
         }
         Work::Poll(self.spans.clone())
+    }
+
+    /// Something happened beside this device: the next glance does not wait for its turn.
+    pub fn hurry(&mut self, now: Mono) {
+        if let Some(glance) = &mut self.glance {
+            let wait = glance.period.saturating_sub(GLANCES_APART);
+            let soonest = Mono::from_ms(glance.next.as_ms().saturating_sub(wait.as_millis() as u64));
+            glance.next = glance.next.min(soonest.max(now));
+        }
     }
 
     /// Tells how a glance ended. After one without an answer the next poll shall judge.
@@ -316,6 +327,12 @@ mod tests {
             assert_eq!(s.begin(s.due()), Work::Glance(vec![span(6, 2)]));
             s.glanced(true);
         }
+        let mut hurried = s.clone();
+        hurried.hurry(Mono::from_ms(430));
+        assert_eq!(hurried.due(), Mono::from_ms(430), "something happened");
+        hurried.begin(Mono::from_ms(430));
+        hurried.hurry(Mono::from_ms(431));
+        assert_eq!(hurried.due(), Mono::from_ms(450), "but was read just now");
         assert_eq!(s.begin(s.due()), Work::Poll(vec![span(0, 8)]));
         s.glanced(false);
         assert_eq!(s.due(), Mono::from_ms(1000), "an unanswered glance waits for the next poll");

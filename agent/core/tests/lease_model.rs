@@ -62,7 +62,7 @@ impl Subject for Failsafe {
 
     fn look(&mut self, dead: bool, now: Mono) {
         let volts = (if dead { 0.0 } else { 230.0 }, Duration::ZERO);
-        Self::look(self, |_, signal| (signal == Signal::PduVoltageL1).then_some(volts), now);
+        Self::look(self, |_, signal| (signal == Signal::PduVoltageL1).then_some(volts), |_| false, now);
         self.expire(now);
     }
 

@@ -7,6 +7,7 @@ use crate::board::{Board, DeviceState};
 use crate::config::{BusAddress, ModbusDevice};
 use bus::{ModbusBus, RegisterBus, Request};
 use headroom_agent_core::decode::{Registers, decode};
+use headroom_agent_core::patience::Patience;
 use headroom_agent_core::schedule::{Schedule, Span, Work};
 use headroom_rack::{NoData, Reading, Signal};
 use std::collections::{BTreeMap, VecDeque};
@@ -89,27 +90,43 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let clock = board.clock();
-    let mut scheduled: Vec<(ModbusDevice, Schedule)> = devices
+    let mut around = board.around();
+    let mut scheduled: Vec<Asked> = devices
         .into_iter()
         .map(|d| {
             let s = Schedule::new(&d.profile, d.poll, clock.now());
             let s = d.guarded.map_or(s.clone(), |period| s.glancing(&d.profile, URGENT, period));
-            (d, s)
+            Asked { device: d, schedule: s, polls: Patience::default(), glances: Patience::default() }
         })
         .collect();
     loop {
-        let Some((device, schedule)) = scheduled.iter_mut().min_by_key(|(_, s)| s.due()) else { return };
+        let Some(next) = scheduled.iter_mut().min_by_key(|asked| asked.schedule.due()) else { return };
         tokio::select! {
-            () = tokio::time::sleep_until(clock.instant(schedule.due()).into()) => {}
+            () = tokio::time::sleep_until(clock.instant(next.schedule.due()).into()) => {}
+            Ok(()) = around.changed() => {
+                scheduled.iter_mut().for_each(|asked| asked.schedule.hurry(clock.now()));
+                continue;
+            }
             _ = stopped.wait_for(|stop| *stop) => return,
         }
+        let Asked { device, schedule, polls, glances } = next;
         let was_dormant = schedule.is_dormant();
         let began = Instant::now();
         let outcome = match schedule.begin(clock.now()) {
-            Work::Poll(spans) => poll(&mut bus, device, Some(&mut *schedule), spans, &board).await,
+            Work::Poll(spans) => {
+                let work = poll(&mut bus, device, Some(&mut *schedule), spans, &board);
+                let outcome = patiently(work, polls, device, &board).await;
+                if outcome.answered && outcome.clean {
+                    polls.answered(began.elapsed());
+                }
+                outcome
+            }
             Work::Probe(span) => probe(&mut bus, device, span, &board).await,
             Work::Glance(spans) => {
-                let answered = glance(&mut bus, device, spans, &board).await;
+                let answered = patiently(glance(&mut bus, device, spans, &board), glances, device, &board).await;
+                if answered {
+                    glances.answered(began.elapsed());
+                }
                 schedule.glanced(answered);
                 continue;
             }
@@ -130,6 +147,25 @@ async fn serve(
             _ => {}
         }
     }
+}
+
+struct Asked {
+    device: ModbusDevice,
+    schedule: Schedule,
+    polls: Patience,
+    glances: Patience,
+}
+
+/// Does the work, and says meanwhile when the device takes longer than it did of late.
+async fn patiently<T>(work: impl Future<Output = T>, patience: &Patience, device: &ModbusDevice, board: &Board) -> T {
+    let mut work = std::pin::pin!(work);
+    if let Some(most) = patience.most() {
+        match tokio::time::timeout(most, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => board.wait_for(&device.device),
+        }
+    }
+    work.await
 }
 
 #[derive(Debug, Default)]
@@ -249,3 +285,6 @@ async fn pause(device: &ModbusDevice) {
         tokio::time::sleep(gap).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,9 @@ use crate::flex::Flex;
 use crate::flex::desk::RackSeen;
 use crate::forecaster::{Answer, Histories};
 use crate::hands;
-use crate::influx::line::{metric_lines, snapshot_lines};
+use crate::influx::line::metric_lines;
 use crate::kept::Keeper;
-use crate::link::LinkEvent;
-use crate::observed::{inlets, observe_gpus};
+use crate::observed::inlets;
 use crate::parent::Parent;
 use crate::picture::{Board, Latest, ModelStatus, Picture};
 use crate::policy::Live;
@@ -22,11 +21,9 @@ use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{Automation, Decider, Fleet, Health, Story, Topology, Urgency};
-use headroom_predict::{History, Sample};
+use headroom_predict::History;
 use headroom_rack::record::Entry;
-use headroom_rack::{
-    Condition, DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, Snapshot, UnixMs, Watts,
-};
+use headroom_rack::{Condition, DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, UnixMs, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,12 +40,14 @@ pub(super) struct Control {
     board: Arc<Board>,
     pub(super) fleet: Fleet,
     pub(super) decider: Decider,
-    health: Health,
+    pub(super) health: Health,
     story: Story,
-    histories: BTreeMap<RackId, Arc<History>>,
-    latest: BTreeMap<RackId, Latest>,
-    urgency: Urgency,
-    decided_at: Option<Mono>,
+    pub(super) histories: BTreeMap<RackId, Arc<History>>,
+    pub(super) latest: BTreeMap<RackId, Latest>,
+    pub(super) urgency: Urgency,
+    pub(super) decided_at: Option<Mono>,
+    /// When a loss was, or will be, answered before others were heard.
+    pub(super) rushed_at: Option<Mono>,
     /// As of the last period.
     pub(super) redundancy_cost: Watts,
     /// What lies ready at the agents, by place.
@@ -56,12 +55,12 @@ pub(super) struct Control {
     /// Where a rack stands in the config and in Plans.
     pub(super) places: BTreeMap<RackId, usize>,
     /// Names of as many GPUs as the largest rack has.
-    gpus: Vec<DeviceId>,
+    pub(super) gpus: Vec<DeviceId>,
     /// The limits that each rack was sent last, by place.
     pub(super) sent: Vec<Vec<Watts>>,
-    counted: Marks,
+    pub(super) counted: Marks,
     pub(super) counts: Counts,
-    generation: Generation,
+    pub(super) generation: Generation,
     pub(super) plan: Option<Arc<Plan>>,
     forecasts: Arc<BTreeMap<RackId, Forecast>>,
     model: ModelStatus,
@@ -70,7 +69,7 @@ pub(super) struct Control {
     started: Mono,
     decide_s: f64,
     /// How long the last decision took with everything that follows from it, s.
-    turn_s: f64,
+    pub(super) turn_s: f64,
     last: Picture,
     policy: Live,
     /// Set by SIGHUP: read the policy file at the next turn.
@@ -127,6 +126,7 @@ impl Control {
             latest: BTreeMap::new(),
             urgency: Urgency::new(topology),
             decided_at: None,
+            rushed_at: None,
             redundancy_cost: Watts::ZERO,
             answers: vec![Vec::new(); config.racks.len()],
             places: config.racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect(),
@@ -163,72 +163,6 @@ impl Control {
 
     pub(super) fn period(&self) -> Duration {
         self.config.period
-    }
-
-    /// Takes in one event; true if it cannot wait for the next tick.
-    pub(super) fn hear(&mut self, event: LinkEvent, parts: &Parts) -> bool {
-        match event {
-            LinkEvent::Connected => {
-                self.note(parts, "link", "the broker is there".to_owned());
-                false
-            }
-            LinkEvent::Disconnected => {
-                self.note(
-                    parts,
-                    "link",
-                    "the broker is gone; agents hold their leases, then their safe share".to_owned(),
-                );
-                false
-            }
-            LinkEvent::Death { rack, .. } => {
-                self.fleet.death(&rack);
-                if let Some(latest) = self.latest.get_mut(&rack) {
-                    latest.gone = true;
-                }
-                true
-            }
-            LinkEvent::Snapshot { snapshot, arrived, .. } => self.hear_snapshot(snapshot, arrived, parts),
-        }
-    }
-
-    fn hear_snapshot(&mut self, snapshot: Arc<Snapshot>, arrived: Mono, parts: &Parts) -> bool {
-        let new = !self.counted.holds(&snapshot.rack, snapshot.boot, snapshot.seq);
-        if new {
-            self.counted.insert(&snapshot);
-            self.counts.take(&snapshot);
-            if let Some(influx) = &parts.influx {
-                influx.write(snapshot_lines(&snapshot));
-            }
-        }
-        parts.record.append_snapshot(Arc::clone(&snapshot));
-        let last = self.latest.get(&snapshot.rack);
-        let overtaken = last.is_some_and(|l| l.snapshot.boot == snapshot.boot && l.snapshot.seq > snapshot.seq);
-        if snapshot.historical || overtaken {
-            return false;
-        }
-        let whole = !self.fleet.lost_a_cord(&snapshot.rack);
-        self.fleet.fold(&snapshot, arrived);
-        let lost = whole && self.fleet.lost_a_cord(&snapshot.rack);
-        self.automation.receipts(&self.fleet.take_receipts(), self.generation.epoch);
-        self.health.fold(&snapshot, arrived, &self.fleet);
-        let Some(place) = self.places.get(&snapshot.rack).copied() else { return false };
-        let seen = observe_gpus(&self.config.racks[place], &snapshot, &self.gpus);
-        if let Some(history) = self.histories.get_mut(&snapshot.rack) {
-            let sample = Sample { power: seen.power, limit: seen.limit, utilization: seen.utilization };
-            Arc::make_mut(history).push(self.clock.unix(), sample);
-        }
-        let back = last.is_none_or(|l| l.gone);
-        if back {
-            // It knows nothing of what was sent to the agent before it.
-            self.sent[place].clear();
-        }
-        let latest = Latest { snapshot, arrived, gone: false };
-        let event = self.urgency.see(&latest.snapshot);
-        if let Some(event) = event {
-            tracing::debug!(rack = %latest.snapshot.rack, ?event, "a Snapshot does not wait for the period");
-        }
-        self.latest.insert(latest.snapshot.rack.clone(), latest);
-        event.is_some() || lost || (back && self.plan.is_some())
     }
 
     /// The first half of the periodic turn, up to what the forecaster is asked. What comes while it thinks is heard.
@@ -371,13 +305,6 @@ impl Control {
     /// A period passed without a turn.
     pub(super) fn note_missed(&mut self) {
         self.counts.missed_periods += 1;
-    }
-
-    /// When the next decision that cannot wait may be made: at once, unless there was one just now. On a site so
-    /// large that something happens all the time most of the time is left for hearing.
-    pub(super) fn earliest(&self) -> Mono {
-        let gap = super::GATHER.max(Duration::from_secs_f64(4.0 * self.turn_s));
-        self.decided_at.map_or(Mono::default(), |at| at.after(gap)).max(self.clock.now())
     }
 
     fn judge(&mut self, parts: &Parts) {

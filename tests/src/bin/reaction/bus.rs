@@ -13,11 +13,14 @@ const SITE: &str = "demo";
 
 /// What a message said.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "told with --trace")]
 pub enum Heard {
-    /// Orders to a rack, and whether they lower it.
-    Orders { rack: String, lowered: bool },
+    /// Orders to a rack, whether they lower it, and their least and greatest limit, W.
+    Orders { rack: String, lowered: bool, watts: [f64; 2] },
     /// A Snapshot in which this device carries a step more.
-    Step { device: String },
+    Step { rack: String, device: String },
+    /// A Snapshot that has no value of this meter any more.
+    Silent { rack: String, device: String },
 }
 
 /// One message.
@@ -100,7 +103,7 @@ impl Bus {
     /// When a Snapshot first told that this device took over a load.
     pub fn first_step(&self, from: Instant, device: &str) -> Option<Instant> {
         let heard = self.since(from);
-        heard.iter().find(|m| matches!(&m.what, Heard::Step { device: d } if d == device)).map(|m| m.at)
+        heard.iter().find(|m| matches!(&m.what, Heard::Step { device: d, .. } if d == device)).map(|m| m.at)
     }
 
     /// The racks of the row.
@@ -136,22 +139,30 @@ impl Ear {
         };
         let mut heard = Vec::new();
         for pdu in ["pdu-a", "pdu-b"].map(|id| DeviceId::new(id).expect("an id")) {
-            let Some(watts) = snapshot.value(&pdu, Signal::PduPower) else { continue };
-            let before = self.carried.insert((rack.clone(), pdu.clone()), watts);
+            let (told, place) = (pdu.to_string(), (rack.clone(), pdu.clone()));
+            let Some(watts) = snapshot.value(&pdu, Signal::PduPower) else {
+                let known = self.carried.remove(&place);
+                heard.extend(known.map(|_| Heard::Silent { rack: rack.to_string(), device: told }));
+                continue;
+            };
+            let before = self.carried.insert(place, watts);
             if before.is_some_and(|before| before > 500.0 && watts > before * STEP) {
-                heard.push(Heard::Step { device: pdu.to_string() });
+                heard.push(Heard::Step { rack: rack.to_string(), device: told });
             }
         }
         heard
     }
 
     fn orders(&mut self, rack: RackId, down: &Downlink) -> Option<Heard> {
-        let limits = down.orders.iter().filter_map(|(_, setting)| match setting {
-            Setting::PowerLimit(watts) => Some(watts.get()),
-            Setting::ClockCeilingMhz(_) => None,
-        });
-        let highest = limits.reduce(f64::max)?;
+        let limits = || {
+            down.orders.iter().filter_map(|(_, setting)| match setting {
+                Setting::PowerLimit(watts) => Some(watts.get()),
+                Setting::ClockCeilingMhz(_) => None,
+            })
+        };
+        let (least, highest) = (limits().reduce(f64::min)?, limits().reduce(f64::max)?);
         let before = self.limits.insert(rack.clone(), highest);
-        Some(Heard::Orders { rack: rack.to_string(), lowered: before.is_some_and(|before| highest < before - 5.0) })
+        let lowered = before.is_some_and(|before| highest < before - 5.0);
+        Some(Heard::Orders { rack: rack.to_string(), lowered, watts: [least, highest] })
     }
 }

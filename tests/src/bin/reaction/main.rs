@@ -5,9 +5,13 @@
 //! * `overload`: the load creeps over what the last Plan lets flow through a row breaker.
 //! * `load_target`: a signed DSX Flex target, from its publication.
 //! * `feed_lost`: a UPS fails; from the first Snapshot that shows it, with the answers that lie ready.
+//! * `rack_local`: overload at a rack's own breakers, from the meter's answer, without a controller.
 
 mod bus;
+mod driver;
+mod local;
 mod row;
+mod tap;
 
 use bus::{Bus, Heard};
 use headroom_tests::row::Row;
@@ -15,41 +19,86 @@ use row::{Gpus, Partner, all_back, creeping, steady};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+/// What can be measured.
+const KINDS: [&str; 4] = ["load_target", "feed_lost", "overload", "rack_local"];
 /// How long one sample may take.
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// Orders of one Plan to several racks pass within this.
 const ONE_PLAN: Duration = Duration::from_millis(100);
 
+/// What is asked for on the command line.
+struct Asked {
+    samples: usize,
+    only: Option<String>,
+    trace: bool,
+}
+
+impl Asked {
+    fn read() -> Result<Self, String> {
+        let mut asked = Self { samples: 20, only: None, trace: false };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut next = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--samples" => asked.samples = number(&next()?)?,
+                "--only" => {
+                    let kind = next()?;
+                    let known = KINDS.contains(&kind.as_str());
+                    asked.only =
+                        Some(known.then_some(kind).ok_or(format!("--only takes one of {}", KINDS.join(", ")))?);
+                }
+                "--trace" => asked.trace = true,
+                other => asked.samples = number(other)?,
+            }
+        }
+        Ok(asked)
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == kind)
+    }
+
+    /// As many samples of a kind as are asked for.
+    fn take(&self, kind: &str, mut sample: impl FnMut(usize) -> Vec<Value>) -> Vec<Value> {
+        let mut all = Vec::new();
+        while self.wants(kind) && all.len() < self.samples {
+            for one in sample(all.len()) {
+                eprintln!("{kind} {} of {}: {one}", all.len() + 1, self.samples);
+                all.push(one);
+            }
+        }
+        all
+    }
+}
+
+fn number(word: &str) -> Result<usize, String> {
+    word.parse().ok().filter(|n| *n > 0).ok_or(format!("{word:?} is no number of samples"))
+}
+
 fn main() {
-    let mut words = std::env::args().skip(1);
-    let samples: usize = words.next().map_or(20, |n| n.parse().expect("how many samples of each kind"));
-    let (mut targets, mut feeds, mut overloads) = (Vec::new(), Vec::new(), Vec::new());
-    {
+    let asked = Asked::read().unwrap_or_else(|why| {
+        eprintln!("{why}\nreaction [--samples N] [--only {}] [--trace]", KINDS.join("|"));
+        std::process::exit(2)
+    });
+    let mut line = serde_json::Map::new();
+    let mut tell = |kind: &str, samples: Vec<Value>| line.insert(kind.to_owned(), summary(&samples));
+    if asked.wants("load_target") || asked.wants("feed_lost") {
         let (mut row, partner) = steady();
         let bus = Bus::listen(&row.plant.broker);
-        for n in 1..=samples {
-            targets.push(load_target(&row, &bus, &partner));
-            eprintln!("load target {n} of {samples}: {}", targets[n - 1]);
-        }
-        for n in 1..=samples {
-            feeds.push(feed_lost(&row, &bus, if n % 2 == 0 { "b" } else { "a" }));
-            eprintln!("feed lost {n} of {samples}: {}", feeds[n - 1]);
-        }
+        tell("load_target", asked.take("load_target", |_| vec![load_target(&row, &bus, &partner)]));
+        let feed = |n: usize| if n % 2 == 0 { "a" } else { "b" };
+        tell("feed_lost", asked.take("feed_lost", |n| vec![feed_lost(&row, &bus, feed(n), asked.trace)]));
         row.end();
     }
-    {
+    if asked.wants("overload") {
         let mut row = creeping();
         let bus = Bus::listen(&row.plant.broker);
-        for n in 1..=samples {
-            overloads.push(overload(&row, &bus));
-            eprintln!("overload {n} of {samples}: {}", overloads[n - 1]);
-        }
+        tell("overload", asked.take("overload", |_| vec![overload(&row, &bus)]));
         row.end();
     }
-    let line = json!({
-        "overload": summary(&overloads), "load_target": summary(&targets), "feed_lost": summary(&feeds),
-    });
-    println!("{line}");
+    tell("rack_local", asked.take("rack_local", |_| local::round()));
+    line.retain(|kind, _| asked.wants(kind));
+    println!("{}", Value::Object(line));
 }
 
 /// Median, p99 and maximum of each part.
@@ -66,7 +115,7 @@ fn summary(samples: &[Value]) -> Value {
     all
 }
 
-fn ms(from: Instant, to: Option<Instant>) -> Value {
+pub(crate) fn ms(from: Instant, to: Option<Instant>) -> Value {
     to.map_or(Value::Null, |to| json!((to.saturating_duration_since(from).as_secs_f64() * 1e4).round() / 10.0))
 }
 
@@ -74,7 +123,10 @@ fn ms(from: Instant, to: Option<Instant>) -> Value {
 fn ordered(bus: &Bus, from: Instant) -> Option<Instant> {
     let heard = bus.since(from);
     let of = |rack: &String| {
-        heard.iter().find(|h| matches!(&h.what, Heard::Orders { rack: r, lowered: true } if r == rack)).map(|h| h.at)
+        heard
+            .iter()
+            .find(|h| matches!(&h.what, Heard::Orders { rack: r, lowered: true, .. } if r == rack))
+            .map(|h| h.at)
     };
     bus.racks().iter().map(of).collect::<Option<Vec<_>>>()?.into_iter().max()
 }
@@ -95,7 +147,7 @@ fn load_target(row: &Row, bus: &Bus, partner: &Partner) -> Value {
     })
 }
 
-fn feed_lost(row: &Row, bus: &Bus, feed: &str) -> Value {
+fn feed_lost(row: &Row, bus: &Bus, feed: &str, trace: bool) -> Value {
     all_back(row);
     let mut gpus = Gpus::now(row);
     let begun = Instant::now();
@@ -108,10 +160,34 @@ fn feed_lost(row: &Row, bus: &Bus, feed: &str) -> Value {
     let (set, enforced) = gpus.last(&bus.racks());
     let told_at = told.unwrap_or(begun);
     let orders = ordered(bus, told_at);
+    if trace {
+        tell_all(bus, &gpus, told_at, set);
+    }
     json!({
         "from_loss_ms": ms(begun, set), "read_and_told_ms": ms(begun, told), "ms": ms(told_at, set),
-        "decided_and_ordered_ms": ms(told_at, orders), "settling_ms": set.map_or(Value::Null, |set| ms(set, enforced)),
+        "decided_and_ordered_ms": ms(told_at, orders),
+        "first_rack_set_ms": ms(told_at, bus.racks().iter().filter_map(|rack| Some(gpus.of(rack)?.1)).min()),
+        "settling_ms": set.map_or(Value::Null, |set| ms(set, enforced)),
     })
+}
+
+/// Everything that passed around an event, for who looks for lost time.
+fn tell_all(bus: &Bus, gpus: &Gpus, told: Instant, set: Option<Instant>) {
+    let since = |at: Instant| {
+        let before = told.saturating_duration_since(at).as_secs_f64();
+        (at.saturating_duration_since(told).as_secs_f64() - before) * 1e3
+    };
+    for message in bus
+        .since(told - Duration::from_millis(150))
+        .iter()
+        .filter(|m| set.is_none_or(|set| m.at <= set + Duration::from_millis(300)))
+    {
+        eprintln!("{:8.1} ms  {:?}", since(message.at), message.what);
+    }
+    for rack in bus.racks() {
+        let [first, last] = gpus.of(&rack).map_or([f64::NAN; 2], |(first, last)| [first, last].map(since));
+        eprintln!("{first:8.1} to {last:.1} ms  the GPUs of {rack} set");
+    }
 }
 
 fn overload(row: &Row, bus: &Bus) -> Value {
@@ -126,7 +202,7 @@ fn overload(row: &Row, bus: &Bus) -> Value {
         .since(over)
         .into_iter()
         .filter_map(|m| match m.what {
-            Heard::Orders { rack, lowered: true } => Some((m.at, rack)),
+            Heard::Orders { rack, lowered: true, .. } => Some((m.at, rack)),
             _ => None,
         })
         .collect();

@@ -1,5 +1,6 @@
 //! The rows that are measured, and what their GPUs are seen to be set to.
 
+use crate::driver::{Drivers, Lowered};
 use headroom_controller::clock::rfc3339;
 use headroom_controller::flex::event::{self, Chance, Envelope, Trace};
 use headroom_controller::flex::jws;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const MOVED: f64 = 5.0;
 /// How long an overload is watched.
 const WATCHED: Duration = Duration::from_secs(4);
+/// How often the plant is asked what is in force.
+const IN_FORCE_EVERY: Duration = Duration::from_millis(20);
 
 /// A full load that two feeds carry and one does not, with a load-flexibility partner.
 pub fn steady() -> (Row, Partner) {
@@ -29,9 +32,9 @@ pub fn steady() -> (Row, Partner) {
     (row, partner)
 }
 
-/// A load that creeps from low to full within 15 s, again and again, under the breakers of the demonstration.
+/// A load that creeps from low to full within 14 s, again and again, under the breakers of the demonstration.
 pub fn creeping() -> Row {
-    let level = "level = [[0, 0.1], [14, 0.1], [29, 1.0], [36, 1.0], [37, 0.1], [50, 0.1]]\nrepeat_from_s = 0.0";
+    let level = "level = [[0, 0.1], [4, 0.1], [18, 1.0], [23, 1.0], [24, 0.1], [30, 0.1]]\nrepeat_from_s = 0.0";
     Row::of(Some(&scenario(16.0, level)), |_: &Path| String::new(), |text| even(&text))
 }
 
@@ -90,51 +93,64 @@ impl Partner {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Gpu {
-    before: f64,
-    set: Option<Instant>,
-    enforced: Option<Instant>,
+/// When each GPU was set lower than it was, and when the plant had all of them so.
+pub struct Gpus {
+    drivers: Drivers,
+    lowered: Lowered,
+    before: BTreeMap<(String, String), f64>,
+    enforced: BTreeMap<(String, String), Instant>,
+    looked: Instant,
 }
-
-/// When each GPU was set lower than it was, and when that was in force.
-pub struct Gpus(BTreeMap<(String, String), Gpu>);
 
 impl Gpus {
     /// As they are now.
     pub fn now(row: &Row) -> Self {
-        let truth = row.plant.truth();
-        let of = limits(&truth).map(|(key, (asked, _))| (key, Gpu { before: asked, set: None, enforced: None }));
-        Self(of.collect())
+        Self::by(row, &row.plant.truth())
+    }
+
+    fn by(row: &Row, truth: &Value) -> Self {
+        let drivers = Drivers::of(&row.plant.racks);
+        let lowered = Lowered::from(&drivers);
+        let before = limits(truth).map(|(key, (_, enforced))| (key, enforced)).collect();
+        Self { drivers, lowered, before, enforced: BTreeMap::new(), looked: Instant::now() }
     }
 
     /// Watches until every GPU is set lower and that is in force, for so long at most; whether all are.
     pub fn watch(&mut self, row: &Row, most: Duration) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < most {
-            let truth = row.plant.truth();
-            let now = Instant::now();
-            for (key, (asked, enforced)) in limits(&truth) {
-                let Some(gpu) = self.0.get_mut(&key) else { continue };
-                if asked < gpu.before - MOVED {
-                    gpu.set.get_or_insert(now);
-                }
-                if gpu.set.is_some() && enforced < gpu.before - MOVED {
-                    gpu.enforced.get_or_insert(now);
-                }
+            let all = self.lowered.look(&self.drivers);
+            // The plant steps every 20 ms, and what it says costs it more than a look at the drivers.
+            if self.looked.elapsed() > IN_FORCE_EVERY {
+                self.looked = Instant::now();
+                self.settle(&row.plant.truth());
             }
-            if self.0.values().all(|gpu| gpu.enforced.is_some()) {
+            if all && self.enforced.len() == self.before.len() {
                 return true;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_micros(300));
         }
         false
     }
 
+    fn settle(&mut self, truth: &Value) {
+        let now = Instant::now();
+        for (key, (_, enforced)) in limits(truth) {
+            if self.before.get(&key).is_some_and(|before| enforced < before - MOVED) {
+                self.enforced.entry(key).or_insert(now);
+            }
+        }
+    }
+
     /// When the last GPU of these racks was set, and when that was in force.
     pub fn last(&self, racks: &[String]) -> (Option<Instant>, Option<Instant>) {
-        let of = || self.0.iter().filter(|((rack, _), _)| racks.contains(rack)).map(|(_, gpu)| gpu);
-        (of().filter_map(|gpu| gpu.set).max(), of().filter_map(|gpu| gpu.enforced).max())
+        let enforced = self.enforced.iter().filter(|((rack, _), _)| racks.contains(rack)).map(|(_, at)| *at);
+        (self.lowered.last(racks), enforced.max())
+    }
+
+    /// When the first and the last GPU of a rack were set.
+    pub fn of(&self, rack: &str) -> Option<(Instant, Instant)> {
+        self.lowered.of(rack)
     }
 }
 
@@ -187,14 +203,14 @@ pub fn over_its_limit(row: &Row, most: Duration) -> Option<(Instant, Gpus)> {
             limit = of.reduce(f64::min).unwrap_or(f64::INFINITY);
             asked_at = Instant::now();
         }
-        let gpus = Gpus::now(row);
         let truth = row.plant.truth();
         let feeds =
             ["a", "b"].iter().filter_map(|f| truth["_plant"]["feeds"][format!("breaker-{f}")]["watts"].as_f64());
         if feeds.reduce(f64::max).is_some_and(|watts| watts > limit) {
-            return Some((Instant::now(), gpus));
+            return Some((Instant::now(), Gpus::by(row, &truth)));
         }
-        std::thread::sleep(Duration::from_millis(2));
+        // The plant steps every 20 ms.
+        std::thread::sleep(Duration::from_millis(5));
     }
     None
 }

@@ -1,0 +1,84 @@
+//! `rack_local`: no controller, no broker in the path. The load of four racks steps to 2.1 times what their own breakers
+//! carry; from the meter's answer that says so to the limits that the guard sets. Each round starts everything anew; every
+//! rack of it is a sample.
+
+use crate::driver::{Drivers, Lowered};
+use crate::ms;
+use crate::tap::Tap;
+use headroom_tests::parts::{Part, Start, content};
+use headroom_tests::plant::{Plant, Rack};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+/// Racks of a round.
+pub const RACKS: usize = 4;
+/// The load is low for long enough that every agent has read its meters and none holds anything.
+const STEP_AT_S: f64 = 6.0;
+const LOW: f64 = 0.15;
+/// Behind each of a rack's two meters: low 0.8 of its rating, full 2.1 times it.
+const BREAKER_AMPERES: f32 = 2.4;
+/// From 1.65 on a breaker at 0.8 has less than the 8 s at which the guard acts (agent/core/src/guard.rs and
+/// guard/trip.rs); a meter read in the 20 ms of the step may show less, on which nothing has to be done yet.
+const ACTS_AT: f32 = 1.7;
+/// High enough that only the guard can lower a limit.
+const SAFE_WATTS: f64 = 700.0;
+const GIVE_UP: Duration = Duration::from_secs(20);
+
+/// One round: a sample for each rack.
+pub fn round() -> Vec<Value> {
+    let mut text = "site = \"bench\"\n[breaker]\nrating_amperes = 125.0\n".to_owned();
+    for r in 1..=RACKS {
+        let _ = write!(
+            text,
+            "[[rack]]\nid = \"rack-{r}\"\ngpus = 8\nworkload = \"batch\"\nlevel = [[0, {LOW}], [{STEP_AT_S}, {LOW}], [{}, 1.0]]\n",
+            STEP_AT_S + 0.02
+        );
+    }
+    let plant = Plant::of(Some(&text));
+    let tapped: Vec<(Vec<Tap>, Rack)> = plant.racks.iter().map(tap).collect();
+    let agents: Vec<Part> = tapped.iter().map(|(_, rack)| agent(&plant, rack)).collect();
+    plant.racks.iter().for_each(|rack| drop(content(&plant.dir().join(format!("{}.port", rack.id)))));
+    let drivers = Drivers::of(&plant.racks);
+    let begun = Instant::now();
+    while drivers.asked().values().any(|watts| *watts < SAFE_WATTS - 1.0) {
+        assert!(begun.elapsed() < GIVE_UP, "an agent did not set the safe share");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut lowered = Lowered::from(&drivers);
+    assert!(tapped.iter().all(|(taps, _)| told(taps).is_none()), "the load stepped before the agents were ready");
+    assert!(lowered.wait(&drivers, GIVE_UP), "an agent did not act: {:#}", plant.truth());
+    drop(agents);
+    tapped.iter().map(|(taps, rack)| sample(told(taps), lowered.of(&rack.id))).collect()
+}
+
+fn sample(told: Option<Instant>, set: Option<(Instant, Instant)>) -> Value {
+    let Some((told, (first, last))) = told.zip(set) else { return json!({ "missed": 1 }) };
+    json!({ "ms": ms(told, Some(last)), "first_set_ms": ms(told, Some(first)), "all_set_ms": ms(first, Some(last)) })
+}
+
+fn told(taps: &[Tap]) -> Option<Instant> {
+    taps.iter().filter_map(Tap::first).min()
+}
+
+/// The rack with wires of ours to its meters.
+fn tap(rack: &Rack) -> (Vec<Tap>, Rack) {
+    let mut rack = rack.clone();
+    let mut taps = Vec::new();
+    for device in rack.devices.iter_mut().filter(|d| d.id.starts_with("pdu-")) {
+        let tap = Tap::to(&device.address, ACTS_AT * BREAKER_AMPERES);
+        device.address.clone_from(&tap.address);
+        taps.push(tap);
+    }
+    (taps, rack)
+}
+
+fn agent(plant: &Plant, rack: &Rack) -> Part {
+    let control =
+        format!("[control]\nenabled = true\nsafe_gpu_watts = {SAFE_WATTS}\nbreaker_amperes = {BREAKER_AMPERES}\n");
+    let config = plant.file(&format!("{}.toml", rack.id), &(rack.agent_config(&plant.broker, "") + &control));
+    let (config, port) = (config.display().to_string(), plant.dir().join(format!("{}.port", rack.id)));
+    let args = ["run", "--config", &config, "--port-file", &port.display().to_string()];
+    let state = [("HEADROOM_NVML_STATE", rack.nvml_state.as_str())];
+    Start::new("headroom-agent", &args, &state, plant.dir().join(format!("{}.log", rack.id))).start()
+}

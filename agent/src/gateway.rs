@@ -181,12 +181,8 @@ impl Speaker {
     /// Hands over as much as the session takes.
     fn send(&mut self, session: &Session) {
         while let Some(Message { topic, payload, retained }) = self.due.front() {
-            let taken = if *retained {
-                session.retain(topic, payload.clone())
-            } else {
-                session.publish(topic, payload.clone())
-            };
-            if !taken {
+            // A value must not arrive before its metadata.
+            if !session.publish_in_order(topic, payload.clone(), *retained) {
                 return;
             }
             self.due.pop_front();

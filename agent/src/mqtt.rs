@@ -93,9 +93,10 @@ impl Session {
         self.client.try_publish(topic, payload, PublishOptions::new(self.qos)).is_ok()
     }
 
-    /// Sends a message with QoS 1 that the broker keeps for who comes later. False: as above.
-    pub fn retain(&self, topic: &str, payload: Vec<u8>) -> bool {
-        self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtLeastOnce).retain(true)).is_ok()
+    /// Sends a message with QoS 1: a broker keeps the order of messages of one QoS only (MQTT 3.1.1, 4.6), so that
+    /// what must not overtake one another goes this way. `retained`: it is kept for who comes later. False: as above.
+    pub fn publish_in_order(&self, topic: &str, payload: Vec<u8>, retained: bool) -> bool {
+        self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtLeastOnce).retain(retained)).is_ok()
     }
 
     /// Sends what is queued, then DISCONNECT.

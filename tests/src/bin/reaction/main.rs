@@ -86,7 +86,7 @@ fn main() {
         let (mut row, partner) = steady();
         let bus = Bus::listen(&row.plant.broker);
         tell("load_target", asked.take("load_target", |_| vec![load_target(&row, &bus, &partner)]));
-        let feed = |n: usize| if n % 2 == 0 { "a" } else { "b" };
+        let feed = |n: usize| if n.is_multiple_of(2) { "a" } else { "b" };
         tell("feed_lost", asked.take("feed_lost", |n| vec![feed_lost(&row, &bus, feed(n), asked.trace)]));
         row.end();
     }

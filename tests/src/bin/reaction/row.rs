@@ -32,9 +32,9 @@ pub fn steady() -> (Row, Partner) {
     (row, partner)
 }
 
-/// A load that creeps from low to full within 14 s, again and again, under the breakers of the demonstration.
+/// A load that creeps from low to full within 12 s, again and again, under the breakers of the demonstration.
 pub fn creeping() -> Row {
-    let level = "level = [[0, 0.1], [4, 0.1], [18, 1.0], [23, 1.0], [24, 0.1], [30, 0.1]]\nrepeat_from_s = 0.0";
+    let level = "level = [[0, 0.1], [8, 0.1], [20, 1.0], [24, 1.0], [25, 0.1], [40, 0.1]]\nrepeat_from_s = 0.0";
     Row::of(Some(&scenario(16.0, level)), |_: &Path| String::new(), |text| even(&text))
 }
 

@@ -141,7 +141,10 @@ struct Seen {
 impl Seen {
     /// Notes that a Snapshot is durable, or came although it was durable already.
     fn hold(&mut self, rack: &RackId, boot: u64, seq: u64) {
-        let held = self.held.entry(rack.clone()).or_default();
+        let held = match self.held.get_mut(rack) {
+            Some(held) => held,
+            None => self.held.entry(rack.clone()).or_default(),
+        };
         let room = held.len() < HELD_WAITING;
         match held.last_mut() {
             Some(last) if last.boot == boot && last.last.checked_add(1) == Some(seq) => last.last = seq,

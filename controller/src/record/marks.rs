@@ -59,7 +59,11 @@ impl Marks {
 
     /// Notes one by its name. `live`: it was not back-filled, so its run is the present one.
     pub fn insert_key(&mut self, rack: &RackId, boot: u64, seq: u64, live: bool) {
-        let runs = self.racks.entry(rack.clone()).or_default();
+        // A name is made for a new rack only: each of a large site's Snapshots comes here.
+        let runs = match self.racks.get_mut(rack) {
+            Some(runs) => runs,
+            None => self.racks.entry(rack.clone()).or_default(),
+        };
         if live || runs.by_boot.is_empty() {
             runs.current = boot;
         }

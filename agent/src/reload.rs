@@ -14,7 +14,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 /// Between two looks at the files. A file that is being written differs from look to look.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What can follow the config, and the config it follows.
 pub struct Parts {

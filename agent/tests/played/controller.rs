@@ -91,7 +91,8 @@ impl Agent {
     /// Writes its config anew, as an editor does: beside it, then in its place.
     pub fn reconfigure(&self, broker: SocketAddr, more: &str) {
         let dir = tempfile::tempdir_in(self.dir.path()).expect("a temporary directory");
-        std::fs::rename(config(&dir, Some(broker), more), self.dir.path().join("agent.toml")).expect("the same file system");
+        std::fs::rename(config(&dir, Some(broker), more), self.dir.path().join("agent.toml"))
+            .expect("the same file system");
     }
 
     pub fn get(&self, path: &str) -> Option<String> {

@@ -234,4 +234,17 @@ mod tests {
         let torn = asked(RegisterKind::Input, 1, &right[..10]).unwrap_err();
         assert_eq!(torn.kind(), ErrorKind::UnexpectedEof);
     }
+
+    #[tokio::test]
+    async fn a_device_that_is_silent_leaves_a_turn_to_whoever_waits_beside_it_and_is_given_up_in_time() {
+        let device = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(device.local_addr().unwrap()).unwrap();
+        let span = Span { register: RegisterKind::Input, address: 0, count: 1 };
+        let request = |timeout| Request { unit: 1, span, timeout, startup: Duration::ZERO };
+        let mut connection = Connection::plain(stream, Duration::from_secs(1)).unwrap();
+        let long = request(Duration::from_secs(3600));
+        assert!(tokio::time::timeout(Duration::from_millis(30), connection.call(&long)).await.is_err());
+        let given_up = connection.call(&request(Duration::from_millis(50))).await.unwrap_err();
+        assert_eq!(given_up.kind(), ErrorKind::TimedOut);
+    }
 }

@@ -45,8 +45,8 @@ pub struct Own {
     pub made: u64,
     /// The spool.
     pub spool: Account,
-    /// The MQTT session stands.
-    pub link_up: bool,
+    /// Whether the MQTT session to the controller stands; `None`: there shall be none.
+    pub link_up: Option<bool>,
 }
 
 #[derive(Debug)]

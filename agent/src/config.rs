@@ -19,8 +19,8 @@ pub struct Config {
     pub site: String,
     /// The rack this agent serves.
     pub rack: RackId,
-    /// Where Snapshots go.
-    pub broker: Broker,
+    /// Where Snapshots go; none: nowhere, what is read is for `/metrics` alone.
+    pub broker: Option<Broker>,
     /// The GPUs.
     pub nvml: Nvml,
     /// Devices read over Modbus TCP.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tracing::field::debug;
 
 const CLOSE_WITHIN: Duration = Duration::from_millis(800);
 /// What is not on disk after this stays lost: the service manager waits only so long.
@@ -29,6 +30,9 @@ pub async fn run(
 ) {
     let mut news = config;
     let config = news.borrow_and_update().clone();
+    if config.broker.is_none() {
+        return alone(&board, snapshots, stop).await;
+    }
     let client_id = format!("headroom-agent-{}-{}", config.site, config.rack);
     // Counted up from session to session; starting with the clock keeps the will of a killed
     // run from being taken for this run's.
@@ -51,6 +55,17 @@ pub async fn run(
         tracing::warn!("the disk of the spool is slow; the last Snapshots may be lost");
     }
 }
+
+/// Without an uplink a Snapshot is on the board and goes nowhere else.
+async fn alone(board: &Board, mut snapshots: mpsc::Receiver<Arc<Snapshot>>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            Some(snapshot) = snapshots.recv() => board.own(|own| own.made = snapshot.seq),
+            () = stopped(&mut stop) => return,
+        }
+    }
+}
+
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the agent is gone altogether: that is a stop as well.
     let _ = stop.wait_for(|stop| *stop).await;
@@ -78,7 +93,8 @@ impl Link {
         loop {
             let mut uplink = Uplink::new(bd_seq);
             let will = (topic::node(&self.config.site, Kind::Death, &self.config.rack), uplink.death());
-            let session = Session::open(&self.config.broker, client_id, Some(will));
+            let Some(broker) = &self.config.broker else { return };
+            let session = Session::open(broker, client_id, Some(will));
             if self.session(session, &mut uplink, stop).await {
                 return;
             }
@@ -121,12 +137,13 @@ impl Link {
                         let commands = topic::node(&self.config.site, Kind::Command, &self.config.rack);
                         session.subscribe(&commands);
                         (self.connected, self.birth_due, self.told) = (true, true, false);
-                        tracing::info!(broker = ?self.config.broker, "connected");
+                        tracing::info!(broker = self.config.broker.as_ref().map(debug), "connected");
                     }
                     Happening::Message { payload, .. } => self.command(&payload),
                     Happening::Lost(why) => {
                         if !std::mem::replace(&mut self.told, true) {
-                            tracing::warn!(broker = ?self.config.broker, why, "no connection to the broker; trying again");
+                            let broker = self.config.broker.as_ref().map(debug);
+                            tracing::warn!(broker, why, "no connection to the broker; trying again");
                         }
                         return false;
                     }
@@ -265,7 +282,7 @@ impl Link {
         self.board.own(|own| {
             own.made = self.made;
             own.spool = account;
-            own.link_up = self.connected;
+            own.link_up = Some(self.connected);
         });
     }
 }

@@ -39,7 +39,7 @@ pub async fn run(config: &Config) -> Found {
         .into_iter()
         .map(|(address, devices)| {
             let board = board.clone();
-            tokio::spawn(async move {
+            source::modbus::bus::spawn(&address.clone(), async move {
                 let mut bus = source::modbus::bus::ModbusBus::new(address);
                 let mut answers = Vec::new();
                 for device in devices {

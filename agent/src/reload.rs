@@ -14,7 +14,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 /// Between two looks at the files. A file that is being written differs from look to look.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What can follow the config, and the config it follows.
 pub struct Parts {
@@ -44,6 +44,11 @@ impl Parts {
             rack: former.rack.clone(),
             nvml: former.nvml.clone(),
             spool: former.spool.clone(),
+            broker: if former.broker.is_some() == wanted.broker.is_some() {
+                wanted.broker
+            } else {
+                former.broker.clone()
+            },
             ..wanted
         });
         if config.listen != former.listen {
@@ -108,6 +113,7 @@ fn fixed(former: &Config, wanted: &Config) -> impl Iterator<Item = &'static str>
         ("rack", former.rack != wanted.rack),
         ("[nvml]", former.nvml != wanted.nvml),
         ("[spool]", former.spool != wanted.spool),
+        ("uplink", former.broker.is_some() != wanted.broker.is_some()),
     ];
     changed.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section)
 }

@@ -115,7 +115,7 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
 fn tell(config: &Config) {
     tracing::info!(
         rack = %config.rack,
-        broker = ?config.broker,
+        broker = config.broker.as_ref().map(debug),
         modbus_devices = config.modbus.len(),
         mqtt_devices = config.mqtt.len(),
         "agent {} starts",
@@ -125,6 +125,10 @@ fn tell(config: &Config) {
         tracing::info!("[control] is not enabled: watching only, nothing is ever set");
     } else if config.control.breaker.is_none() {
         tracing::warn!("[control] names no breaker_amperes: the rack's own guard is off");
+    }
+    if config.broker.is_none() {
+        tracing::info!("uplink = false: what is read is for /metrics alone");
+        return;
     }
     match &config.spool.disk {
         Some(disk) => tracing::info!(dir = %disk.dir.display(), "Snapshots not yet recorded are kept on disk"),

@@ -12,7 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use headroom_rack::{RackId, Signal};
+use headroom_rack::{DeviceId, RackId, Signal};
 use health::Health;
 pub use health::{hangs, state};
 use std::collections::BTreeMap;
@@ -118,18 +118,26 @@ fn text(rack: &RackId, board: &Board) -> String {
     let mut out = String::new();
     let mut without = Vec::new();
     if let Some((snapshot, _)) = board.last() {
-        let mut by_signal: BTreeMap<Signal, Vec<(String, f64)>> = BTreeMap::new();
+        let mut by_signal: BTreeMap<Signal, Vec<(&DeviceId, f64)>> = BTreeMap::new();
         for (path, reading) in &snapshot.readings {
-            let labels = format!("rack=\"{rack}\",device=\"{}\"", path.device);
             match reading.value {
-                Ok(value) => by_signal.entry(path.signal).or_default().push((labels, value)),
+                Ok(value) => by_signal.entry(path.signal).or_default().push((&path.device, value)),
                 Err(why) => {
-                    without.push((format!("{labels},signal=\"{}\",reason=\"{}\"", path.signal, why.code()), 1.0))
+                    let (device, signal, reason) = (&path.device, path.signal, why.code());
+                    let labels = format!("rack=\"{rack}\",device=\"{device}\",signal=\"{signal}\",reason=\"{reason}\"");
+                    without.push((labels, 1.0));
                 }
             }
         }
         for (signal, samples) in by_signal {
-            family(&mut out, &format!("headroom_{signal}"), "gauge", signal.describe(), &samples);
+            let name = format!("headroom_{signal}");
+            head(&mut out, &name, "gauge", signal.describe());
+            // The page is mostly these: a format string for each line is most of what it costs.
+            let before = format!("{name}{{rack=\"{rack}\",device=\"");
+            for (device, value) in samples {
+                out.extend([&before, device.as_str(), "\"} "]);
+                let _ = writeln!(out, "{value}");
+            }
         }
     }
     let own = board.own_now();
@@ -170,19 +178,23 @@ fn text(rack: &RackId, board: &Board) -> String {
 }
 
 fn family(out: &mut String, name: &str, kind: &str, help: &str, samples: &[(String, f64)]) {
-    // OpenMetrics names a counter's family without the suffix of its samples.
-    let family = if kind == "counter" { name.trim_end_matches("_total") } else { name };
-    let _ = writeln!(out, "# TYPE {family} {kind}\n# HELP {family} {help}");
+    head(out, name, kind, help);
     for (labels, value) in samples {
         let _ = writeln!(out, "{name}{{{labels}}} {value}");
     }
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    // OpenMetrics names a counter's family without the suffix of its samples.
+    let family = if kind == "counter" { name.trim_end_matches("_total") } else { name };
+    let _ = writeln!(out, "# TYPE {family} {kind}\n# HELP {family} {help}");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use headroom_rack::{DeviceId, NoData, Reading, UnixMs};
+    use headroom_rack::{NoData, Reading, UnixMs};
     use std::time::Duration;
 
     #[test]

@@ -139,3 +139,12 @@ async fn watch_shows_the_running_agents_values_or_reads_them_itself() {
     let here = watch(&["--device", "pdu-a"]);
     assert!(here.contains("read here") && here.contains("pdu-a  up") && here.contains("100.000 V"), "{here}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_uplink_what_is_read_is_served_and_nothing_is_missing() {
+    let (meter, _) = meter::meter(None).await;
+    let agent = Agent::start(None, &devices(&[("pdu-a", meter)]), &[]);
+    until("the meter is not served", || agent.metric("headroom_pdu_voltage_l1_volts") == Some(100.0)).await;
+    assert!(agent.get("/healthz").is_some_and(|t| t.contains("\"link_up\":null")));
+    assert_eq!(agent.terminate(), Some(0));
+}

@@ -59,7 +59,7 @@ def rss_mib(pid):
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024
 
 
-def agent_config(folder, modbus, broker, serve, grouped, qos):
+def agent_config(folder, modbus, sink, broker, serve, grouped, qos):
     profiles = os.path.join(folder, "profiles")
     os.makedirs(profiles, exist_ok=True)
     points = "".join(
@@ -72,8 +72,10 @@ def agent_config(folder, modbus, broker, serve, grouped, qos):
             "name='bench'\nclass='pdu'\ndescribes='ten registers'\nsource='none: a benchmark'\n"
             f"validated='nowhere'\n{link}[probe]\nregister='holding'\naddress=0\n{points}"
         )
+    # Each into one sink: collectd loads no MQTT either when it serves Prometheus.
+    uplink = f"[broker]\nurl='mqtt://127.0.0.1:{broker}'\nqos={qos}\n" if sink == "mqtt" else "uplink=false\n"
     text = (
-        f"site='bench'\nrack='rack-1'\nprofiles_dir='{profiles}'\n[broker]\nurl='mqtt://127.0.0.1:{broker}'\nqos={qos}\n[nvml]\nenabled=false\n"
+        f"site='bench'\nrack='rack-1'\nprofiles_dir='{profiles}'\n{uplink}[nvml]\nenabled=false\n"
         f"[serve]\nlisten='127.0.0.1:{serve}'\n[spool]\nsnapshots=10\n"
     )
     for unit in range(1, UNITS + 1):
@@ -159,7 +161,7 @@ def main():
                     elif who == "collectd":
                         command = ["collectd", "-f", "-C", collectd_config(folder, modbus, sink, broker, serve)]
                     else:
-                        config = agent_config(folder, modbus, broker, serve, "ungrouped" not in who, 0 if "qos0" in who else 1)
+                        config = agent_config(folder, modbus, sink, broker, serve, "ungrouped" not in who, 0 if "qos0" in who else 1)
                         command = [args.agent, "run", "--config", config]
                     measured = measure(who, command, args.seconds, serve if sink == "prometheus" and who != "floor" else None, log)
                     runs.setdefault(f"{who}/{sink}", []).append(measured)

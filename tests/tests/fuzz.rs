@@ -297,7 +297,9 @@ fn read(runtime: &Runtime, bus: &mut ModbusBus) -> Result<Vec<u16>, NoData> {
 }
 
 fn mutated_answers(rtu: bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // Reading may block its thread, and the device has to answer meanwhile.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let device = Arc::new(Mutex::new(Device::default()));
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
     let address = listener.local_addr().expect("a port").to_string();

@@ -55,8 +55,11 @@ fn root(
     let mut files = Files { base, named: Vec::new() };
     let dir = t.text(m, "profiles_dir").map(|d| files.at(d));
     let profiles = profiles(dir.as_deref());
-    if !t.has("broker") {
-        t.missing(m, "broker", "[broker] with url = \"mqtt://127.0.0.1:1883\"");
+    let uplink = t.flag(m, "uplink").unwrap_or(true);
+    if uplink && !t.has("broker") {
+        let remedy =
+            "[broker] with url = \"mqtt://127.0.0.1:1883\", or uplink = false for /metrics without a controller";
+        t.missing(m, "broker", remedy);
     }
     let broker = t.table(m, "broker", |t, m| mqtt::broker(t, m, &mut files));
     let nvml = t.table(m, "nvml", |t, m| {
@@ -85,6 +88,10 @@ fn root(
         }
     }
     let control = t.table(m, "control", control);
+    if !uplink && control.is_some_and(|control| control.enabled) {
+        let problem = "`control.enabled` without an uplink: nobody could lease the GPUs more than their safe share";
+        m.add(t.place("uplink"), problem, "take out uplink = false and name a [broker], or set enabled = false");
+    }
     if let Some(control) = control.filter(|c| c.enabled) {
         for device in modbus.iter_mut().filter(|d| matches!(d.profile.class, Class::Pdu | Class::Ups)) {
             device.guarded = Some(control.guard_period.max(Duration::from_millis(device.profile.link.fastest_ms)));
@@ -108,7 +115,7 @@ fn root(
     Some(Config {
         site: site?,
         rack: rack?,
-        broker: broker?,
+        broker: if uplink { Some(broker?) } else { None },
         nvml: nvml.unwrap_or(Nvml { enabled: true, library: None }),
         modbus,
         mqtt,
@@ -300,7 +307,7 @@ listen = "127.0.0.1:0"
         assert_eq!(config.modbus[0].profile.name, "eastron-sdm630");
         assert_eq!(config.control.safe_gpu, Watts::new(400.0));
         assert_eq!(config.modbus[0].guarded, Some(Duration::from_millis(100)));
-        assert_eq!(config.broker.port, 1883);
+        assert_eq!(config.broker.unwrap().port, 1883);
         assert_eq!(config.mqtt[0].broker.port, 1883);
     }
 
@@ -308,6 +315,16 @@ listen = "127.0.0.1:0"
     fn without_a_control_section_the_agent_only_watches() {
         let config = parse("site='s'\nrack='r'\n[broker]\nurl='mqtt://h'\n").unwrap();
         assert!(!config.control.enabled);
+    }
+
+    #[test]
+    fn without_an_uplink_no_broker_is_needed_and_nothing_is_controlled() {
+        let alone = "site='s'\nrack='r'\nuplink=false\n";
+        assert!(parse(alone).unwrap().broker.is_none());
+        let found = parse(&format!("{alone}[control]\nenabled=true\nsafe_gpu_watts=400\n")).unwrap_err();
+        assert!(found[0].problem.contains("without an uplink"), "{}", found[0]);
+        let found = parse("site='s'\nrack='r'\n").unwrap_err();
+        assert!(found[0].remedy.contains("uplink = false"), "{}", found[0]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Health {
             snapshot.readings.values().any(|r| r.value.is_err_and(is_missing))
         };
         let missing = !own.devices.values().all(up) || board.last().is_none_or(lacks);
-        if missing || own.config_refused || !own.link_up { Self::Degraded } else { Self::Healthy }
+        if missing || own.config_refused || own.link_up == Some(false) { Self::Degraded } else { Self::Healthy }
     }
 
     /// Whether anything can be said about the rack.
@@ -123,7 +123,7 @@ mod tests {
         let pdu = DeviceId::new("pdu-a").unwrap();
         board.declare(&pdu, [Signal::PduPower, Signal::PduFrequency], HUNG_AFTER);
         let tick = || {
-            board.own(|own| (own.beat, own.link_up) = (Some(board.clock().now()), true));
+            board.own(|own| (own.beat, own.link_up) = (Some(board.clock().now()), Some(true)));
             board.snapshot();
             Health::of(&board)
         };

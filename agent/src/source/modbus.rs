@@ -1,7 +1,8 @@
 //! Devices on Modbus TCP or RTU: one task per bus. Which registers and when is the core's schedule;
-//! what they mean is the core's `decode`. How a bus is spoken to is in `modbus/bus.rs`.
+//! what they mean is the core's `decode`. How a bus is spoken to is in `modbus/bus.rs` and `tcp.rs`.
 
 pub mod bus;
+pub mod tcp;
 
 use crate::board::{Board, DeviceState};
 use crate::config::{BusAddress, ModbusDevice};
@@ -77,7 +78,7 @@ impl Buses {
             }
             let (stop, stopped) = watch::channel(false);
             let bus = ModbusBus::new(address.clone());
-            let task = tokio::spawn(serve(bus, devices.clone(), self.board.clone(), stopped));
+            let task = bus::spawn(&address, serve(bus, devices.clone(), self.board.clone(), stopped));
             self.served.insert(address, Served { devices, stop, task });
         }
     }
@@ -101,13 +102,20 @@ async fn serve(
         .collect();
     loop {
         let Some(next) = scheduled.iter_mut().min_by_key(|asked| asked.schedule.due()) else { return };
-        tokio::select! {
-            () = tokio::time::sleep_until(clock.instant(next.schedule.due()).into()) => {}
-            Ok(()) = around.changed() => {
-                scheduled.iter_mut().for_each(|asked| asked.schedule.hurry(clock.now()));
-                continue;
+        // Most often several devices of a bus are due at once, and a timer costs more than a look at the clock.
+        if next.schedule.due() <= clock.now() {
+            if *stopped.borrow() || stopped.has_changed().is_err() {
+                return;
             }
-            _ = stopped.wait_for(|stop| *stop) => return,
+        } else {
+            tokio::select! {
+                () = tokio::time::sleep_until(clock.instant(next.schedule.due()).into()) => {}
+                Ok(()) = around.changed() => {
+                    scheduled.iter_mut().for_each(|asked| asked.schedule.hurry(clock.now()));
+                    continue;
+                }
+                _ = stopped.wait_for(|stop| *stop) => return,
+            }
         }
         let Asked { device, schedule, polls, glances } = next;
         let was_dormant = schedule.is_dormant();

@@ -33,9 +33,9 @@ pub async fn broker(address: SocketAddr) {
     ready.wait_for(|ready| *ready).await.expect("the broker is ready");
 }
 
-fn config(dir: &tempfile::TempDir, broker: SocketAddr, more: &str) -> std::path::PathBuf {
-    let text =
-        format!("site='demo'\nrack='rack-1'\n[broker]\nurl='mqtt://{broker}'\n[serve]\nlisten='127.0.0.1:0'\n{more}");
+fn config(dir: &tempfile::TempDir, broker: Option<SocketAddr>, more: &str) -> std::path::PathBuf {
+    let uplink = broker.map_or("uplink=false".to_owned(), |broker| format!("[broker]\nurl='mqtt://{broker}'"));
+    let text = format!("site='demo'\nrack='rack-1'\n{uplink}\n[serve]\nlisten='127.0.0.1:0'\n{more}");
     let path = dir.path().join("agent.toml");
     std::fs::write(&path, text).expect("a file");
     path
@@ -47,10 +47,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts the program; `more` is added to its config.
-    pub fn start(broker: SocketAddr, more: &str, environment: &[(&str, &str)]) -> Self {
+    /// Starts the program, without an uplink if there is no broker; `more` is added to its config.
+    pub fn start(broker: impl Into<Option<SocketAddr>>, more: &str, environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = config(&dir, broker, more);
+        let path = config(&dir, broker.into(), more);
         let child = Command::new(env!("CARGO_BIN_EXE_headroom-agent"))
             .args(["run", "--config"])
             .arg(&path)
@@ -65,7 +65,7 @@ impl Agent {
     /// Starts the program by a shell that says `how` to run it; its log goes to the file `log`.
     pub fn start_by(how: &str, broker: SocketAddr, more: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = config(&dir, broker, more);
+        let path = config(&dir, Some(broker), more);
         let log = std::fs::File::create(dir.path().join("log")).expect("a file");
         let child = Command::new("sh")
             .args(["-c", how, "sh", env!("CARGO_BIN_EXE_headroom-agent"), "run", "--config"])
@@ -91,7 +91,8 @@ impl Agent {
     /// Writes its config anew, as an editor does: beside it, then in its place.
     pub fn reconfigure(&self, broker: SocketAddr, more: &str) {
         let dir = tempfile::tempdir_in(self.dir.path()).expect("a temporary directory");
-        std::fs::rename(config(&dir, broker, more), self.dir.path().join("agent.toml")).expect("the same file system");
+        std::fs::rename(config(&dir, Some(broker), more), self.dir.path().join("agent.toml"))
+            .expect("the same file system");
     }
 
     pub fn get(&self, path: &str) -> Option<String> {

@@ -24,6 +24,7 @@ pub use history::{History, Sample};
 pub use manifest::{Data, Manifest, Measured, Scaling, file_hash, schema_hash};
 pub use margin::Margins;
 pub use mixtures::{Mixtures, Spoken};
+pub use net::Net;
 pub use predictor::{Predictor, Refused};
 pub use scorer::{Method, Scorer};
 pub use verdict::Standing;

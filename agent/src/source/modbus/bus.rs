@@ -3,24 +3,22 @@
 //! for the next one. RTU frames carry no number that would tell them apart, so after a time-out
 //! the line must first have been silent for as long.
 
-use crate::config::{BusAddress, Parity, SerialLine, TlsAddress};
+use super::tcp::{Connection, Stream};
+use crate::config::{BusAddress, Parity, SerialLine};
 use headroom_agent_core::profile::RegisterKind;
 use headroom_agent_core::schedule::Span;
 use headroom_rack::NoData;
-use rustls::pki_types::ServerName;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
+use tokio_modbus::client::{Client, Context, rtu};
 use tokio_modbus::slave::{Slave, SlaveContext};
 use tokio_modbus::{Error, Request as Pdu, Response};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
-
-/// Signing takes the processor of a small device longer than a register does.
-const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// One read of registers.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +35,7 @@ pub struct Request {
 
 /// Something that can read registers. Writing is not in it, on purpose.
 pub trait RegisterBus: Send {
-    /// Reads registers. Never takes longer than three times the request's time-out, to connect or
+    /// Reads registers; over Modbus TCP and TLS by blocking its thread ([`spawn`]). Never takes longer than three times the request's time-out, to connect or
     /// to wait for silence and for the answer, its start-up silence, and 2 s to agree on TLS.
     ///
     /// # Errors
@@ -45,10 +43,31 @@ pub trait RegisterBus: Send {
     fn read(&mut self, request: Request) -> impl Future<Output = Result<Vec<u16>, NoData>> + Send;
 }
 
+/// Does `work` on the bus at an address, away from the thread of the runtime when it would be blocked.
+pub fn spawn<T: Send + 'static>(address: &BusAddress, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    match address {
+        BusAddress::Tcp(_) | BusAddress::Tls(_) => {
+            let main = Handle::current();
+            // With a clock of its own it does not wake the main thread for each wait.
+            tokio::task::spawn_blocking(move || match Builder::new_current_thread().enable_all().build() {
+                Ok(own) => own.block_on(work),
+                Err(_) => main.block_on(work),
+            })
+        }
+        BusAddress::RtuOverTcp(_) | BusAddress::Serial(_) => tokio::spawn(work),
+    }
+}
+
+/// A connection that stands.
+enum Link {
+    Tcp(Connection),
+    Rtu(Context),
+}
+
 /// A bus as the configuration names it.
 pub struct ModbusBus {
     address: BusAddress,
-    context: Option<Context>,
+    link: Option<Link>,
     /// An answer may still be on its way: the time-out after which nobody waited for it any more.
     late: Option<Duration>,
     /// When the last frame ended.
@@ -60,29 +79,33 @@ pub struct ModbusBus {
 impl ModbusBus {
     /// A bus at an address; connects with the first request.
     pub fn new(address: BusAddress) -> Self {
-        Self { address, context: None, late: None, quiet_since: None, told: false }
+        Self { address, link: None, late: None, quiet_since: None, told: false }
     }
 
-    /// A bus over a stream that stands already: RTU frames or those of Modbus TCP. Once it is lost there
-    /// is no other.
-    pub fn over(stream: impl AsyncRead + AsyncWrite + std::fmt::Debug + Unpin + Send + 'static, is_rtu: bool) -> Self {
-        let nowhere = String::new();
-        let (address, context) = if is_rtu {
-            (BusAddress::RtuOverTcp(nowhere), rtu::attach(stream))
-        } else {
-            (BusAddress::Tcp(nowhere), tcp::attach(stream))
-        };
-        Self { context: Some(context), ..Self::new(address) }
+    /// Modbus TCP over a stream that stands already. Once it is lost there is no other.
+    pub fn over_tcp(stream: impl Stream + 'static) -> Self {
+        let address = BusAddress::Tcp(String::new());
+        Self { link: Some(Link::Tcp(Connection::over(stream))), ..Self::new(address) }
     }
 
-    async fn connect(&mut self, timeout: Duration) -> Result<Context, NoData> {
+    /// RTU frames over a stream that stands already. Once it is lost there is no other.
+    pub fn over_rtu(stream: impl AsyncRead + AsyncWrite + std::fmt::Debug + Unpin + Send + 'static) -> Self {
+        let address = BusAddress::RtuOverTcp(String::new());
+        Self { link: Some(Link::Rtu(rtu::attach(stream))), ..Self::new(address) }
+    }
+
+    async fn connect(&mut self, timeout: Duration) -> Result<Link, NoData> {
         let late = self.late;
-        let context = match &self.address {
-            BusAddress::Tcp(address) => tcp::attach(connected(address, timeout).await?),
+        let link = match &self.address {
+            BusAddress::Tcp(address) => {
+                let stream = blocking(connected(address, timeout).await?);
+                let connection = stream.and_then(|stream| Connection::plain(stream, timeout));
+                Link::Tcp(connection.map_err(|_| NoData::Disconnected)?)
+            }
             BusAddress::Tls(tls) => {
-                let stream = connected(&tls.address, timeout).await?;
-                match secured(stream, tls, timeout).await {
-                    Ok(stream) => tcp::attach(stream),
+                let stream = blocking(connected(&tls.address, timeout).await?);
+                match stream.and_then(|stream| Connection::secured(stream, tls, timeout)) {
+                    Ok(connection) => Link::Tcp(connection),
                     Err(error) => {
                         self.tell(&error, "no TLS with this device");
                         return Err(NoData::Disconnected);
@@ -92,16 +115,16 @@ impl ModbusBus {
             BusAddress::RtuOverTcp(address) => {
                 let mut stream = connected(address, timeout).await?;
                 drain(&mut stream, late, timeout).await?;
-                rtu::attach(stream)
+                Link::Rtu(rtu::attach(stream))
             }
             BusAddress::Serial(line) => {
                 let mut stream = opened(line)?;
                 drain(&mut stream, late, timeout).await?;
-                rtu::attach(stream)
+                Link::Rtu(rtu::attach(stream))
             }
         };
         self.late = None;
-        Ok(context)
+        Ok(link)
     }
 
     /// Why there is no TLS, once until there is.
@@ -121,15 +144,46 @@ impl ModbusBus {
     }
 
     async fn try_read(&mut self, request: Request) -> Result<Vec<u16>, NoData> {
-        let mut context = match self.context.take() {
-            Some(context) => context,
+        let mut link = match self.link.take() {
+            Some(link) => link,
             None => {
-                let context = self.connect(request.timeout).await?;
-                tokio::time::sleep(request.startup).await;
-                context
+                let link = self.connect(request.timeout).await?;
+                if !request.startup.is_zero() {
+                    tokio::time::sleep(request.startup).await;
+                }
+                link
             }
         };
         self.gap().await;
+        let answer = match &mut link {
+            Link::Tcp(connection) => self.over_blocking(connection, &request).await,
+            Link::Rtu(context) => self.over_line(context, request).await,
+        };
+        // The link is put back only after an answer that fits: in all other cases it is dropped here, and with it
+        // the connection.
+        if matches!(answer, Ok(_) | Err(NoData::Exception(_))) {
+            self.link = Some(link);
+        }
+        if answer.is_ok() {
+            self.told = false;
+        }
+        answer
+    }
+
+    async fn over_blocking(&mut self, connection: &mut Connection, request: &Request) -> Result<Vec<u16>, NoData> {
+        connection.call(request).await.unwrap_or_else(|error| match error.kind() {
+            ErrorKind::TimedOut => Err(NoData::Timeout),
+            _ => {
+                // With TLS 1.3 a device refuses our certificate in place of its first answer.
+                if matches!(self.address, BusAddress::Tls(_)) {
+                    self.tell(&error, "the device ended the TLS session; it may not accept the agent's certificate");
+                }
+                Err(NoData::Disconnected)
+            }
+        })
+    }
+
+    async fn over_line(&mut self, context: &mut Context, request: Request) -> Result<Vec<u16>, NoData> {
         context.set_slave(Slave(request.unit));
         let Span { register, address, count } = request.span;
         let pdu = match register {
@@ -138,8 +192,6 @@ impl ModbusBus {
             RegisterKind::Coil => Pdu::ReadCoils(address, count),
             RegisterKind::Discrete => Pdu::ReadDiscreteInputs(address, count),
         };
-        // The context is put back only after an answer that fits: in all other cases it is
-        // dropped here, and with it the connection.
         let answer = tokio::time::timeout(request.timeout, context.call(pdu)).await;
         self.quiet_since = Some(Instant::now());
         match answer {
@@ -147,30 +199,17 @@ impl ModbusBus {
                 self.late = Some(request.timeout);
                 Err(NoData::Timeout)
             }
-            // With TLS 1.3 a device refuses our certificate in place of its first answer.
-            Ok(Err(Error::Transport(error))) if matches!(self.address, BusAddress::Tls(_)) => {
-                self.tell(&error, "the device ended the TLS session; it may not accept the agent's certificate");
-                Err(NoData::Disconnected)
-            }
             Ok(Err(error)) => Err(reason(&error)),
-            Ok(Ok(Err(exception))) => {
-                self.context = Some(context);
-                Err(NoData::Exception(exception.into()))
-            }
-            Ok(Ok(Ok(Response::ReadInputRegisters(words) | Response::ReadHoldingRegisters(words)))) => {
-                if words.len() != usize::from(count) {
-                    return Err(NoData::Malformed);
-                }
-                self.context = Some(context);
-                self.told = false;
+            Ok(Ok(Err(exception))) => Err(NoData::Exception(exception.into())),
+            Ok(Ok(Ok(Response::ReadInputRegisters(words) | Response::ReadHoldingRegisters(words))))
+                if words.len() == usize::from(count) =>
+            {
                 Ok(words)
             }
             // The last byte of bits is filled up.
-            Ok(Ok(Ok(Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits)))) => {
-                if bits.len() < usize::from(count) || bits.len() >= usize::from(count) + 8 {
-                    return Err(NoData::Malformed);
-                }
-                self.context = Some(context);
+            Ok(Ok(Ok(Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits))))
+                if (usize::from(count)..usize::from(count) + 8).contains(&bits.len()) =>
+            {
                 Ok(bits.into_iter().take(count.into()).map(u16::from).collect())
             }
             Ok(Ok(Ok(_))) => Err(NoData::Malformed),
@@ -180,7 +219,7 @@ impl ModbusBus {
 
 impl RegisterBus for ModbusBus {
     async fn read(&mut self, request: Request) -> Result<Vec<u16>, NoData> {
-        let reused = self.context.is_some();
+        let reused = self.link.is_some();
         match self.try_read(request).await {
             // The device closed an idle connection: that says nothing about the device.
             Err(NoData::Disconnected) if reused => self.try_read(request).await,
@@ -197,12 +236,10 @@ async fn connected(address: &str, timeout: Duration) -> Result<TcpStream, NoData
     Ok(stream)
 }
 
-async fn secured(stream: TcpStream, to: &TlsAddress, timeout: Duration) -> std::io::Result<TlsStream<TcpStream>> {
-    let name = ServerName::try_from(to.server_name.clone()).map_err(std::io::Error::other)?;
-    let handshake = TlsConnector::from(to.tls.client()).connect(name, stream);
-    tokio::time::timeout(timeout.max(HANDSHAKE), handshake)
-        .await
-        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+fn blocking(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 fn opened(line: &SerialLine) -> Result<SerialStream, NoData> {

@@ -206,7 +206,9 @@ fn the_agent_reads(bus: &str) {
         ("cooling", "openrack-rpu", 12),
         ("pdu-b", "eastron-sdm630", 7),
     ] {
-        config += &format!("[[modbus]]\ndevice = \"{device}\"\nprofile = \"{profile}\"\n{bus}\nunit = {unit}\ntimeout_ms = 5000\n");
+        config += &format!(
+            "[[modbus]]\ndevice = \"{device}\"\nprofile = \"{profile}\"\n{bus}\nunit = {unit}\ntimeout_ms = 5000\n"
+        );
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let file = dir.path().join("agent.toml");

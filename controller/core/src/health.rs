@@ -14,8 +14,9 @@ const LEARN: u32 = 12;
 const DRIFT: f64 = 0.85;
 /// Share of the newest value in the moving mean.
 const BLEND: f64 = 0.2;
-/// Consecutive Snapshots a contradiction must last: meter and GPUs are read a second apart.
-const PATIENCE: u32 = 5;
+/// So long a contradiction must last in all Snapshots: meter and GPUs are read a second apart, and when a load steps
+/// several Snapshots come within that second.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// When the bus fails or comes back, agents fall silent and are heard again one after the other; one
 /// that is silent alone is silent for this much longer.
 const ALONE: Duration = Duration::from_secs(3);
@@ -54,7 +55,8 @@ pub struct Health {
     topology: Topology,
     battery: BTreeMap<(RackId, DeviceId), Merit>,
     pump: BTreeMap<(RackId, DeviceId), Merit>,
-    contradicted: BTreeMap<RackId, u32>,
+    /// When all Snapshots began to show it, and the newest of them.
+    contradicted: BTreeMap<RackId, (Mono, Mono)>,
     weak: BTreeMap<(RackId, DeviceId), bool>,
     started: Option<Mono>,
     /// When last nobody was heard.
@@ -101,8 +103,11 @@ impl Health {
             .rack(&snapshot.rack)
             .zip(fleet.rack(&snapshot.rack))
             .is_some_and(|(spec, belief)| belief.contradicts(spec));
-        let count = self.contradicted.entry(snapshot.rack.clone()).or_default();
-        *count = if contradicts { *count + 1 } else { 0 };
+        if contradicts {
+            self.contradicted.entry(snapshot.rack.clone()).or_insert((arrived, arrived)).1 = arrived;
+        } else {
+            self.contradicted.remove(&snapshot.rack);
+        }
     }
 
     /// What is open at `now`, in the order of keys; `at` is the same instant for people.
@@ -152,7 +157,7 @@ impl Health {
                 ));
             }
         }
-        for (rack, _) in self.contradicted.iter().filter(|(_, n)| **n >= PATIENCE) {
+        for (rack, _) in self.contradicted.iter().filter(|(_, (first, newest))| newest.since(*first) >= PATIENCE) {
             now.push(finding(
                 "meter_contradiction",
                 rack.as_str(),
@@ -294,6 +299,30 @@ mod tests {
         assert_eq!(found[0].key, "ups_battery_drift:rack-1/ups-a");
         assert!(found[0].title.contains("70 %"), "{}", found[0].title);
         assert_eq!(found[0].since, UnixMs::new(50_000));
+    }
+
+    #[test]
+    fn many_snapshots_in_a_moment_are_no_lasting_contradiction() {
+        let mut health = Health::new(&row());
+        let rack = RackId::new("rack-1").unwrap();
+        let mut see = |ms: u64, gpus: f64| {
+            let at = UnixMs::new(ms);
+            let of = |device: &str, signal| SignalPath::new(DeviceId::new(device).unwrap(), signal);
+            let pdus = ["pdu-a", "pdu-b"].map(|pdu| (of(pdu, Signal::PduPower), Reading::new(1500.0, at)));
+            let boards = (0..8).map(|n| (of(&format!("gpu-{n}"), Signal::GpuPower), Reading::new(gpus / 8.0, at)));
+            let readings = pdus.into_iter().chain(boards).collect();
+            let (rack, receipts) = (rack.clone(), Vec::new());
+            let snapshot = Snapshot { rack, boot: 1, seq: ms, at, historical: false, readings, receipts };
+            let mut fleet = Fleet::new(&row());
+            fleet.fold(&snapshot, Mono::from_ms(ms));
+            health.fold(&snapshot, Mono::from_ms(ms), &fleet);
+            health.findings(Mono::from_ms(ms), at).iter().any(|found| found.kind == "meter_contradiction")
+        };
+        // A load that has just fallen: the GPUs' power is from before.
+        assert!((0..10).all(|n| !see(50 * n, 5600.0)));
+        assert!(!see(1000, 400.0));
+        assert!((2..6).all(|n| !see(1000 * n, 5600.0)));
+        assert!(see(6000, 5600.0));
     }
 
     #[test]

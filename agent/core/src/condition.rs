@@ -23,7 +23,7 @@ const TAKEN_OVER: f64 = 0.5;
 /// A part of it in here makes a meter dead that is asked and does not answer, long before it counts as silent: cords share a
 /// load by halves or nearly so, and a load that rises by just so much between two looks while an answer is late is
 /// rare. GPUs that go from idle to full draw rise by more.
-const TAKEN_OVER_AT_ONCE: std::ops::RangeInclusive<f64> = 0.7..=1.3;
+const TAKEN_OVER_AT_ONCE: std::ops::RangeInclusive<f64> = 0.7..=1.5;
 /// Below this the others carry nothing to compare with, A.
 const CARRIED_AMPERES: f64 = 0.1;
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// No device is taken for silent before this: meters of a rack answer within 1 to 10 ms, and a busy host wakes late.
-const LEAST: Duration = Duration::from_millis(50);
+const LEAST: Duration = Duration::from_millis(30);
 /// Gains and factor of RFC 6298.
 const MEAN_GAIN: f64 = 1.0 / 8.0;
 const DEVIATION_GAIN: f64 = 1.0 / 4.0;

@@ -23,7 +23,7 @@ const EXCEPTION: u8 = 0x80;
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// The thread is blocked for so long at a time.
-const SLICE: Duration = Duration::from_millis(10);
+const SLICE: Duration = Duration::from_millis(5);
 
 /// What a request is written to and its answer read from; `WouldBlock` and `TimedOut` mean that nothing has come yet.
 pub trait Stream: Read + Write + Send {}

@@ -539,7 +539,9 @@ fn frames_that_make_no_sense_are_counted_and_dropped_while_the_fleet_goes_on() {
     };
     until("all racks to be live", all_live);
     // It may have come after their births, and data means nothing without one.
-    ["rack-1", "rack-2", "rack-3", "rack-4"].map(|rack| host.rebirth(rack));
+    for rack in ["rack-1", "rack-2", "rack-3", "rack-4"] {
+        host.rebirth(rack);
+    }
     let mut expected = dropped(&row);
     for (topic, hex, reason) in [
         ("spBv1.0/demo/NDATA/rack-1", "ffffff", "protobuf"),

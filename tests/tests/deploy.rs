@@ -116,9 +116,9 @@ fn the_compose_file_mounts_what_is_there_and_names_what_it_asks_for() {
         let files: Vec<&str> = line.split(' ').collect();
         assert!(files[..files.len() - 1].iter().all(|f| context.join(f).exists()), "COPY {line}");
     }
-    for name in ["agent", "controller"] {
+    for (name, profile) in [("agent", "slim"), ("controller", "release")] {
         let command = services[name]["command"][0].as_str().expect("a program");
-        assert!(recipe.contains(&format!("target/release/{command}")), "the image has no {command}");
+        assert!(recipe.contains(&format!("target/{profile}/{command}")), "the image has no {command}");
         let config = read(&format!("deploy/compose/{name}.toml"));
         for variable in between(&config, "_env = \"", "\"") {
             assert!(services[name]["environment"][variable].is_string(), "{name} is not given {variable}");

@@ -54,7 +54,9 @@ fn rack() -> (Arc<Board>, [Arc<AtomicU32>; 2], watch::Sender<bool>) {
 }
 
 async fn until(mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
     while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

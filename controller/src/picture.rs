@@ -48,6 +48,8 @@ pub struct Picture {
     pub counts: Counts,
     /// What it costs the racks now that the loss of any one feed, UPS or cooling unit is survived.
     pub redundancy_cost: headroom_rack::Watts,
+    /// What the last decision saw of the batteries.
+    pub batteries: Arc<Vec<headroom_controller_core::BatteryView>>,
     /// The policy in force.
     pub policy: crate::policy::Status,
     /// What stands over the automation.

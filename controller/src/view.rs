@@ -224,11 +224,14 @@ fn ups(config: &Config, picture: &Picture) -> Vec<Value> {
                 let latest = picture.latest.get(rack).filter(|l| !l.gone)?;
                 latest.snapshot.value(device, signal)
             };
+            let believed = picture.batteries.iter().find(|b| b.node == node.id);
             json!({
                 "id": node.id,
                 "load_ratio": value(Signal::UpsLoad),
                 "battery_charge_ratio": value(Signal::UpsBatteryCharge),
-                "runtime_s": value(Signal::UpsBatteryRuntime),
+                "runtime_s": believed.and_then(|b| b.runtime_s).or_else(|| value(Signal::UpsBatteryRuntime)),
+                "runtime_told_s": believed.and_then(|b| b.told_s),
+                "runtime_counted_s": believed.and_then(|b| b.counted_s),
                 "on_battery": value(Signal::UpsOnBattery).map(|flag| flag != 0.0),
             })
         })

@@ -8,7 +8,7 @@
 //! * **limit**, per node: the least of continuous rating times derating (of the fullest phase; short peaks pass a
 //!   device with a thermal image, see `peaks`), what the trip image still allows over twice the response time,
 //!   what must be left so that the loss of any other feed is
-//!   survived for one response time, what a battery gives over the time it is to last; for all
+//!   survived for one response time, what a battery gives over the time it is to last ([`battery`]); for all
 //!   together a target from outside.
 //! * **allocate**: floors, then bands, then weighted fair share ([`crate::allocate`]). What nobody
 //!   demands is lent out as room to ramp, but only as far as a ramp of everybody to the lent caps
@@ -22,6 +22,7 @@
 //! its square.
 
 mod answer;
+mod battery;
 mod believe;
 mod cords;
 mod hands;
@@ -35,6 +36,7 @@ mod spread;
 mod stand;
 
 pub use answer::Prepared;
+pub use battery::BatteryView;
 
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
@@ -82,8 +84,8 @@ pub struct Decider {
     uneven: Vec<f64>,
     /// Nodes whose phases have constraints of their own.
     split: Arc<Vec<bool>>,
-    /// Since when each node has been on battery.
-    battery: Vec<Option<Mono>>,
+    /// What is known of each node's battery.
+    battery: Vec<battery::State>,
     /// What the policy lets flow through each node, if it says.
     capped: Vec<Option<Watts>>,
     /// What a person lets flow through each node, if one says.
@@ -184,7 +186,7 @@ impl Decider {
             other: vec![0.0; count],
             together: vec![1.0; count],
             eased: vec![1.0; count],
-            battery: vec![None; count],
+            battery: vec![battery::State::default(); count],
             wiring: Arc::new(Wiring::new(&topology)),
             metered_by: Arc::new(limit::metered_by(&topology)),
             losses: Arc::new(answer::losses(&topology)),
@@ -307,7 +309,7 @@ impl Decider {
             now,
             dt_s,
         );
-        self.keep(&racks, &asks, rooms, nodes.iter().map(|n| n.power).collect());
+        self.keep(&racks, &asks, rooms);
         let caps = racks
             .iter()
             .enumerate()
@@ -338,7 +340,7 @@ impl Decider {
                 limit: node.limit,
                 limit_kind: node.kind,
                 rating: spec.rating,
-                time_to_trip_s: protection.time_to_trip_s(node.ratio),
+                time_to_trip_s: node.drops_s,
                 trip_used: protection.used(),
             })
             .collect();

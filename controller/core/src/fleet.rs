@@ -99,8 +99,10 @@ impl RackBelief {
 pub struct Battery {
     /// It carries the load.
     pub on: bool,
-    /// How long it would at the present load, s.
+    /// How long it would at the load of then, s.
     pub runtime_s: Option<f64>,
+    /// Its state of charge, 0 to 1.
+    pub charge: Option<f64>,
 }
 
 /// What a meter showed last.
@@ -160,8 +162,9 @@ impl Fleet {
             .collect();
         let on_battery = snapshot.readings.iter().filter(|(path, _)| path.signal == Signal::UpsOnBattery);
         let battery = |device: &DeviceId, on: f64| {
-            let runtime_s = snapshot.value(device, Signal::UpsBatteryRuntime);
-            (device.clone(), Battery { on: on > 0.5, runtime_s })
+            let value = |signal| snapshot.value(device, signal);
+            let (runtime_s, charge) = (value(Signal::UpsBatteryRuntime), value(Signal::UpsBatteryCharge));
+            (device.clone(), Battery { on: on > 0.5, runtime_s, charge })
         };
         let batteries = on_battery.filter_map(|(path, r)| Some(battery(&path.device, r.ok()?))).collect();
         let coolant = |signal| spec.cooling.as_ref().and_then(|c| snapshot.value(c, signal));

@@ -1,6 +1,9 @@
 //! Equipment that is about to fail, by drift against what the same device did before; meters that
-//! contradict what hangs below them; agents that fell silent. Findings, never actions.
+//! contradict what hangs below them; agents that fell silent; batteries nobody knows. Findings, never actions.
 
+mod battery;
+
+use crate::decide::BatteryView;
 use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
 use headroom_rack::{DeviceId, Finding, Mono, RackId, Severity, Signal, Snapshot, UnixMs};
@@ -61,6 +64,7 @@ pub struct Health {
     started: Option<Mono>,
     /// When last nobody was heard.
     all_silent: Option<Mono>,
+    unknown: battery::Unknown,
     open: BTreeMap<String, Finding>,
 }
 
@@ -76,8 +80,14 @@ impl Health {
             weak: BTreeMap::new(),
             started: None,
             all_silent: None,
+            unknown: battery::Unknown::default(),
             open: BTreeMap::new(),
         }
+    }
+
+    /// Takes in what the last decision saw of the batteries.
+    pub fn batteries(&mut self, batteries: &[BatteryView], now: Mono) {
+        self.unknown.see(batteries, now);
     }
 
     /// Takes in one live Snapshot, which the fleet has taken in already.
@@ -167,6 +177,7 @@ impl Health {
                     .to_owned(),
             ));
         }
+        now.extend(self.unknown.findings(time));
         now.extend(self.silent(time));
         let mut open = BTreeMap::new();
         for mut found in now {

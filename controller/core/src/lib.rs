@@ -4,6 +4,7 @@
 
 pub mod allocate;
 pub mod automation;
+pub mod battery;
 pub mod budget;
 pub mod decide;
 pub mod demand;
@@ -18,7 +19,8 @@ pub mod trip;
 pub mod urgency;
 
 pub use automation::Automation;
-pub use decide::{Decider, Prepared};
+pub use battery::BatterySpec;
+pub use decide::{BatteryView, Decider, Prepared};
 pub use fleet::Fleet;
 pub use hand::{Hand, Hands};
 pub use health::Health;

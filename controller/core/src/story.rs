@@ -1,6 +1,7 @@
 //! Lines for people: what changed since the last Plan, once, with numbers and reasons. Compares;
 //! never decides.
 
+use crate::decide::BatteryView;
 use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
 use crate::trip::Protection;
@@ -17,7 +18,7 @@ const RAMP_MS: u64 = 8_000;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// `ramp`, `trip_risk`, `cap`, `release`, `agent`, `finding`, `resolved`.
+    /// `ramp`, `trip_risk`, `cap`, `release`, `battery`, `agent`, `finding`, `resolved`.
     pub kind: &'static str,
     /// Words for people.
     pub text: String,
@@ -40,6 +41,8 @@ pub struct Story {
     /// In the order of the topology, which is that of a Plan.
     racks: Vec<RackTold>,
     at_risk: BTreeSet<NodeId>,
+    /// UPSs that carry their load from the battery.
+    on_battery: BTreeSet<NodeId>,
     findings: BTreeMap<String, String>,
 }
 
@@ -47,7 +50,8 @@ impl Story {
     /// Nothing told yet.
     pub fn new(topology: &Topology) -> Self {
         let racks = vec![RackTold::default(); topology.racks().len()];
-        Self { topology: topology.clone(), racks, at_risk: BTreeSet::new(), findings: BTreeMap::new() }
+        let (at_risk, on_battery) = (BTreeSet::new(), BTreeSet::new());
+        Self { topology: topology.clone(), racks, at_risk, on_battery, findings: BTreeMap::new() }
     }
 
     /// The lines of this Plan.
@@ -63,6 +67,26 @@ impl Story {
             tell_cap(told, cap, |id| nodes.get(id).copied(), &mut events);
         }
         self.findings(findings, &mut events);
+        events
+    }
+
+    /// UPSs that go on battery, with how long it lasts and who knows that, and those that come back.
+    pub fn tell_batteries(&mut self, batteries: &[BatteryView]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for battery in batteries {
+            let id = &battery.node;
+            let text = match (battery.on, self.on_battery.contains(id)) {
+                (true, false) => format!("{id} is on battery with {}: {}", kilowatts(battery.load), lasts(battery)),
+                (false, true) => format!("{id} is off its battery again"),
+                _ => continue,
+            };
+            if battery.on {
+                self.on_battery.insert(id.clone());
+            } else {
+                self.on_battery.remove(id);
+            }
+            events.push(Event { kind: "battery", text });
+        }
         events
     }
 
@@ -155,6 +179,17 @@ impl Story {
     }
 }
 
+fn lasts(battery: &BatteryView) -> String {
+    let wanted = battery.target.map_or_else(String::new, |t| format!("; it is to last {} s", t.as_secs()));
+    let known = match (battery.told_s, battery.counted_s) {
+        (Some(told), Some(counted)) => format!("it lasts {told:.0} s as it says and {counted:.0} s by its data"),
+        (Some(told), None) => format!("it lasts {told:.0} s as it says"),
+        (None, Some(counted)) => format!("it lasts {counted:.0} s by its data, and says nothing itself"),
+        (None, None) => "nobody knows how long it lasts".to_owned(),
+    };
+    known + &wanted
+}
+
 fn tell_cap<'n>(
     told: &mut RackTold,
     cap: &Cap,
@@ -192,4 +227,38 @@ fn tell_cap<'n>(
 
 fn kilowatts(power: Watts) -> String {
     format!("{:.1} kW", power.get() / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::tests::row;
+    use std::time::Duration;
+
+    #[test]
+    fn a_battery_is_told_once_when_it_is_needed_with_who_knows_how_long_it_lasts_and_once_when_not() {
+        let mut story = Story::new(&row());
+        let view = |on, told_s, counted_s| BatteryView {
+            node: NodeId::new("ups-a").unwrap(),
+            on,
+            read: true,
+            load: Watts::new(8200.0),
+            told_s,
+            counted_s,
+            runtime_s: told_s,
+            charge: None,
+            target: Some(Duration::from_secs(600)),
+        };
+        let mut lines = |view: BatteryView| -> Vec<String> {
+            story.tell_batteries(&[view]).into_iter().map(|event| event.text).collect()
+        };
+        assert!(lines(view(false, Some(500.0), None)).is_empty());
+        assert_eq!(
+            lines(view(true, Some(500.0), Some(310.4))),
+            ["ups-a is on battery with 8.2 kW: it lasts 500 s as it says and 310 s by its data; it is to last 600 s"]
+        );
+        assert!(lines(view(true, None, None)).is_empty(), "once");
+        assert_eq!(lines(view(false, None, None)), ["ups-a is off its battery again"]);
+        assert!(lines(view(true, None, None))[0].contains("nobody knows how long it lasts"));
+    }
 }

@@ -5,6 +5,7 @@ mod constraint;
 
 pub use constraint::Constraint;
 
+use crate::battery::BatterySpec;
 use crate::trip::Curve;
 use headroom_rack::{DeviceId, NodeId, RackId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,13 +91,26 @@ pub struct NodeSpec {
     pub phases: u32,
     /// The node that takes over what hangs here when the parent fails (a transfer switch).
     pub standby: Option<NodeId>,
+    /// How long the battery of a UPS lasts, if its data are known.
+    pub battery: Option<Arc<BatterySpec>>,
 }
 
 impl NodeSpec {
     /// A root without a meter, with the usual curve of its kind.
     pub fn new(id: NodeId, kind: NodeKind, feed: &str, rating: Watts) -> Self {
         let curve = kind.curve();
-        Self { id, kind, feed: feed.to_owned(), parent: None, rating, meter: None, curve, phases: 3, standby: None }
+        Self {
+            id,
+            kind,
+            feed: feed.to_owned(),
+            parent: None,
+            rating,
+            meter: None,
+            curve,
+            phases: 3,
+            standby: None,
+            battery: None,
+        }
     }
 }
 

@@ -28,6 +28,7 @@ fn node(node: &Node) -> NodeSpec {
         phases: node.current.map_or(3, |c| c.phases),
         meter: node.meter.clone().map(|(rack, device)| MeterRef { rack, device }),
         curve: Arc::clone(&node.curve),
+        battery: node.battery.clone(),
         ..NodeSpec::new(node.id.clone(), node.kind, &node.feed, node.rating)
     }
 }

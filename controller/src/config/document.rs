@@ -329,6 +329,14 @@ impl FromToml for Vec<f64> {
     }
 }
 
+impl FromToml for Vec<Vec<f64>> {
+    const WHAT: &'static str = "a list of lists of numbers";
+    const EXAMPLE: &'static str = "[[1.0, 2.0], [3.0, 4.0]]";
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_array()?.iter().map(|v| Vec::from_toml(v.get_ref())).collect()
+    }
+}
+
 impl FromToml for Vec<String> {
     const WHAT: &'static str = "a list of texts";
     const EXAMPLE: &'static str = "[\"...\", \"...\"]";

@@ -1,13 +1,14 @@
 //! `[[node]]`, `[[rack]]` and `[[cooling]]`: the plant as written in the config or in a file of its own. Checks each entry and
 //! that names resolve, so that every mistake has its line.
 
+mod battery;
 mod cooling;
 mod node;
 mod rack;
 
 use super::document::{Mistakes, Spot, Table};
-use headroom_controller_core::NodeKind;
 use headroom_controller_core::trip::Curve;
+use headroom_controller_core::{BatterySpec, NodeKind};
 use headroom_rack::{Amperes, DeviceId, NodeId, RackId, Volts, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -72,6 +73,8 @@ pub struct Node {
     pub curve: Arc<Curve>,
     /// The device that measures it: the rack whose agent reads it, and its name there.
     pub meter: Option<(RackId, DeviceId)>,
+    /// How long the battery of a UPS lasts, if it is written.
+    pub battery: Option<Arc<BatterySpec>>,
 }
 
 /// A rating as a current.

@@ -20,7 +20,7 @@ use crate::policy::Live;
 use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
-use headroom_controller_core::{Automation, Decider, Fleet, Health, Story, Topology, Urgency};
+use headroom_controller_core::{Automation, BatteryView, Decider, Fleet, Health, Story, Topology, Urgency};
 use headroom_predict::History;
 use headroom_rack::record::Entry;
 use headroom_rack::{Condition, DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, UnixMs, Watts};
@@ -50,6 +50,7 @@ pub(super) struct Control {
     pub(super) rushed_at: Option<Mono>,
     /// As of the last period.
     pub(super) redundancy_cost: Watts,
+    batteries: Arc<Vec<BatteryView>>,
     /// What lies ready at the agents, by place.
     pub(super) answers: Vec<Vec<(Condition, Watts)>>,
     /// Where a rack stands in the config and in Plans.
@@ -128,6 +129,7 @@ impl Control {
             decided_at: None,
             rushed_at: None,
             redundancy_cost: Watts::ZERO,
+            batteries: Arc::default(),
             answers: vec![Vec::new(); config.racks.len()],
             places: config.racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect(),
             gpus: (0..config.racks.iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
@@ -283,7 +285,12 @@ impl Control {
         if let Some(parent) = &mut self.parent {
             parent.tell(&plan, &self.latest, 3 * self.config.period, now, at);
         }
+        self.batteries = Arc::new(self.decider.batteries());
+        self.health.batteries(&self.batteries, now);
         self.judge(parts);
+        for event in self.story.tell_batteries(&self.batteries) {
+            self.note(parts, event.kind, event.text);
+        }
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
             self.note(parts, event.kind, event.text);
         }
@@ -347,6 +354,7 @@ impl Control {
             findings: self.findings.clone(),
             counts: self.counts.clone(),
             redundancy_cost: self.redundancy_cost,
+            batteries: Arc::clone(&self.batteries),
             policy: self.policy.status().clone(),
             hands: self.hands_state(),
             model: self.model.clone(),

@@ -2,8 +2,9 @@
 
 use super::lint::{Load, heat, kw, loads};
 use crate::config::{Node, Tree};
+use headroom_controller_core::NodeSpec;
 use headroom_controller_core::Topology;
-use headroom_controller_core::topology::BALANCED;
+use headroom_controller_core::topology::{BALANCED, NodeKind};
 use headroom_rack::{NodeId, Watts};
 use std::collections::BTreeMap;
 
@@ -64,6 +65,9 @@ impl Picture<'_> {
             percent(load.safe),
             percent(load.safe_after_loss)
         ));
+        if node.kind == NodeKind::Ups {
+            about.push_str(&battery(node, load));
+        }
         if let Some(standby) = &node.standby {
             about.push_str(&format!(", switches to {standby}"));
         }
@@ -101,6 +105,14 @@ fn racks(topology: &Topology) -> BTreeMap<&NodeId, Vec<(String, String)>> {
         on.entry(&cord.node).or_default().push((rack.id.to_string(), about));
     }
     on
+}
+
+/// How long a full battery lasts.
+fn battery(node: &NodeSpec, load: &Load) -> String {
+    let Some(data) = &node.battery else { return ", battery as the UPS tells it".to_owned() };
+    let seconds = |load: Watts| data.runtime_s(load);
+    let (most, safe) = (seconds(load.nameplate), seconds(load.safe));
+    format!(", battery {most:.0} s at nameplate, {safe:.0} s at safe")
 }
 
 fn phases(phases: &[f64; 3]) -> String {

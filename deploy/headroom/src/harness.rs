@@ -79,6 +79,8 @@ pub enum EventKind {
     RackAdded,
     /// Rack number `value` is unplugged and, at the same time, taken out of the topology.
     RackRemoved,
+    /// The UPS of feed number `value` tells no runtime.
+    RuntimeUntold,
 }
 
 /// One of them with its time.
@@ -105,6 +107,11 @@ impl Event {
     pub fn is_about_rack(&self) -> bool {
         use EventKind::{AgentHung, AgentKilled, RackAdded, RackRemoved};
         matches!(self.kind, AgentHung | AgentKilled | RackAdded | RackRemoved)
+    }
+
+    /// Whether `value` is the number of a feed.
+    pub fn is_about_feed(&self) -> bool {
+        self.kind == EventKind::RuntimeUntold
     }
 
     fn is_about(&self, rack: usize) -> bool {
@@ -175,6 +182,9 @@ pub fn play(case: &Case, floor_from_s: Option<f64>) -> Outcome {
         let hits = |r: usize, kind| case.events.iter().any(|e| e.kind == kind && e.lasts(t) && e.is_about(r));
         for (r, there) in present.iter().enumerate() {
             stage.harm(r, hits(r, EventKind::AgentKilled) || !there, hits(r, EventKind::AgentHung));
+        }
+        for feed in 0..case.plant.feed_count() {
+            stage.untold(feed, hits(feed, EventKind::RuntimeUntold));
         }
         let now_present = case.present(t);
         if now_present != present {

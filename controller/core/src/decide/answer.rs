@@ -16,7 +16,6 @@ pub(super) struct Kept {
     racks: Vec<KeptRack>,
     /// Per node and group what it leaves for racks, W.
     rooms: Vec<f64>,
-    powers: Vec<Watts>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,13 +76,13 @@ pub(super) fn losses(topology: &Topology) -> Vec<Loss> {
 }
 
 impl Decider {
-    pub(super) fn keep(&mut self, racks: &[RackNow], asks: &[Ask<'_>], rooms: Vec<f64>, powers: Vec<Watts>) {
+    pub(super) fn keep(&mut self, racks: &[RackNow], asks: &[Ask<'_>], rooms: Vec<f64>) {
         let rack = |(rack, ask): (&RackNow, &Ask<'_>)| KeptRack {
             floor: ask.floor,
             demand: ask.demand,
             overhead: rack.overhead,
         };
-        self.kept = Kept { racks: racks.iter().zip(asks).map(rack).collect(), rooms, powers };
+        self.kept = Kept { racks: racks.iter().zip(asks).map(rack).collect(), rooms };
     }
 
     /// The answers to the loss of each feed, and to each UPS going on battery where the policy wants it to
@@ -127,11 +126,11 @@ impl Decider {
 
     /// What the rack whose agent reads a UPS may draw from the moment it is on battery.
     fn on_battery(&self, node: usize, fleet: &Fleet) -> Option<Prepared> {
-        let meter = self.topology.nodes()[node].meter.as_ref().filter(|_| !self.policy.battery_target.is_zero())?;
-        let battery = fleet.battery(&meter.rack, &meter.device)?;
-        let share = battery.runtime_s? / self.policy.battery_target.as_secs_f64();
+        let meter = self.topology.nodes()[node].meter.as_ref()?;
+        fleet.battery(&meter.rack, &meter.device)?;
+        let lasting = self.would_last(node)?;
         let mut rooms = self.kept.rooms.clone();
-        rooms[node] = rooms[node].min((self.kept.powers[node] * share).get() - self.other[node]);
+        rooms[node] = rooms[node].min(lasting.get() - self.other[node]);
         let i = self.topology.racks().iter().position(|r| r.id == meter.rack)?;
         let gpu = self.limits_for(&rooms, &self.paths)[i];
         let (rack, when) = (meter.rack.clone(), Condition::OnBattery(meter.device.clone()));

@@ -3,7 +3,7 @@
 use super::believe::RackNow;
 use super::cords::Live;
 use super::{Decider, OTHER_S};
-use crate::fleet::{Battery, Fleet, METER_TOLERANCE, SILENT};
+use crate::fleet::{Fleet, METER_TOLERANCE, SILENT};
 use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec, Topology};
 use headroom_rack::{LimitKind, Mono, NodeId, Quality, Watts};
 use std::collections::BTreeMap;
@@ -32,8 +32,6 @@ const LEAST_TOGETHER: f64 = 0.6;
 
 pub(super) struct NodeNow {
     pub power: Watts,
-    /// Load of the fullest phase over its rating: what heats the trip image.
-    pub ratio: f64,
     pub quality: Quality,
     /// Drawn there by something no rack accounts for: losses, cooling.
     pub other: Watts,
@@ -48,6 +46,8 @@ pub(super) struct NodeNow {
     pub by: LimitKind,
     /// What may flow until Orders run out.
     pub ramp: Watts,
+    /// Seconds until it trips, or drops its load on an empty battery, if the power of now stays.
+    pub drops_s: Option<f64>,
 }
 
 /// What a constraint leaves for its racks, W.
@@ -156,7 +156,7 @@ impl Decider {
             limits.push((rating * (self.protection[i].allowed(response) * share), LimitKind::Redundancy));
         }
         limits.extend(self.most(i).map(|watts| (watts, LimitKind::External)));
-        let lasting = self.stretch(i, spec, power, fleet, now);
+        let lasting = self.stretch(i, spec, power, fleet, now, dt_s);
         limits.extend(lasting.map(|watts| (watts, LimitKind::UpsOverload)));
         let least = |lasts: Watts, redundant: bool| {
             let others = limits.iter().filter(|(_, kind)| redundant || *kind != LimitKind::Redundancy);
@@ -170,7 +170,10 @@ impl Decider {
             (None, Some(most)) => hot.max(room).min(most),
             (None, None) => hot.max(room),
         };
-        NodeNow { power, ratio, quality, other, expected: below.expected + other, limit, kind, room, by, alone, ramp }
+        let trips_s = self.protection[i].time_to_trip_s(ratio);
+        let drops_s = trips_s.into_iter().chain(self.battery[i].empty_s()).reduce(f64::min);
+        let expected = below.expected + other;
+        NodeNow { power, quality, other, expected, limit, kind, room, by, alone, ramp, drops_s }
     }
 
     /// What may be granted at a node over its rating, as it is or as it was if it is nearly that.
@@ -273,25 +276,6 @@ impl Decider {
     /// A target from outside was lifted just now: whoever asked for less does not want a rebound when it is over.
     pub(super) fn is_calming(&self, now: Mono) -> bool {
         self.targeted.is_some_and(|at| now.since(at) < NO_REBOUND)
-    }
-
-    /// What a UPS on battery can give so that it lasts as long as the policy wants.
-    fn stretch(&mut self, i: usize, spec: &NodeSpec, power: Watts, fleet: &Fleet, now: Mono) -> Option<Watts> {
-        let meter = spec.meter.as_ref().filter(|_| spec.kind == NodeKind::Ups)?;
-        match fleet.battery(&meter.rack, &meter.device) {
-            Some(Battery { on: true, runtime_s }) => {
-                let since = *self.battery[i].get_or_insert(now);
-                let left_s = (self.policy.battery_target.checked_sub(now.since(since))?).as_secs_f64();
-                // Runtime falls at least in step with the load (Peukert, a little faster).
-                let lasting = power * (runtime_s? / left_s.max(1.0));
-                Some(lasting).filter(|_| left_s > 0.0)
-            }
-            Some(Battery { on: false, .. }) => {
-                self.battery[i] = None;
-                None
-            }
-            None => None,
-        }
     }
 }
 

@@ -86,7 +86,7 @@ impl Decider {
             bound_by: id,
             kind: if cooled { LimitKind::Cooling } else { kind },
             margin: left,
-            margin_s: node.and_then(|n| self.protection[n].time_to_trip_s(nodes[n].ratio)),
+            margin_s: node.and_then(|n| nodes[n].drops_s),
             expected: rack.demand,
             binding,
         }

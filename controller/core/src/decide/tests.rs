@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 pub(super) const GENERATION: Generation = Generation { epoch: 1, counter: 1 };
 
-fn snapshot(rack: usize, gpu_power: f64, limit: f64, cord: Option<f64>) -> Snapshot {
+pub(super) fn snapshot(rack: usize, gpu_power: f64, limit: f64, cord: Option<f64>) -> Snapshot {
     let at = UnixMs::new(1);
     let mut readings = BTreeMap::new();
     let mut put = |device: DeviceId, signal, value| {

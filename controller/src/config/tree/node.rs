@@ -29,6 +29,7 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
     let ambient_celsius =
         table.get::<f64>("ambient_celsius").map(|s| ranged(Some(s), 30.0, -40.0, 90.0, "ambient_celsius", m));
     let protection = kind.and_then(|kind| protection(table, kind, rating, ambient_celsius, m));
+    let battery = super::battery::read(table, kind.is_none_or(|kind| kind == NodeKind::Ups), m);
     table.refuse_unknown();
     let (rated, current) = rating?;
     let (family, curve) = protection?;
@@ -46,6 +47,7 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
         ambient_celsius,
         curve: Arc::new(curve),
         meter,
+        battery: battery.map(Arc::new),
     })
 }
 

@@ -93,6 +93,11 @@ impl Stage {
         (self.agents[rack].alive, self.agents[rack].hung) = (!dead, hung);
     }
 
+    /// The UPS of a feed tells a runtime, or does not.
+    pub fn untold(&mut self, feed: usize, untold: bool) {
+        self.agents[reader(self.plant.spec(), feed)].meters.untell_runtime(feed, untold);
+    }
+
     /// Which racks are plugged in.
     pub fn plug(&mut self, present: &[bool]) {
         for (rack, there) in self.plant.racks_mut().iter_mut().zip(present) {

@@ -8,7 +8,7 @@ use headroom_sim::plant::pdu::PduReadout;
 use headroom_sim::plant::ups::UpsReadout;
 use headroom_sim::plant::{FEED_NAMES, Plant};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a PDU's meter says.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +24,21 @@ pub(super) struct Meters {
     wrong: Vec<(Kind, Target, Option<f64>)>,
     frozen: RefCell<BTreeMap<usize, Seen>>,
     frozen_ups: RefCell<BTreeMap<usize, UpsReadout>>,
+    /// Feeds whose UPS tells no runtime.
+    untold: BTreeSet<usize>,
 }
 
 impl Meters {
     pub(super) fn note(&mut self, kind: Kind, target: Target, value: Option<f64>) {
         self.wrong.push((kind, target, value));
+    }
+
+    pub(super) fn untell_runtime(&mut self, feed: usize, untold: bool) {
+        if untold {
+            self.untold.insert(feed);
+        } else {
+            self.untold.remove(&feed);
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -101,7 +111,9 @@ impl Meters {
                     put(&ups, signal, Ok(watts));
                 }
                 put(&ups, Signal::UpsOnBattery, Ok(f64::from(u8::from(r.on_battery))));
-                put(&ups, Signal::UpsBatteryRuntime, Ok(r.runtime_s));
+                if !self.untold.contains(&f) {
+                    put(&ups, Signal::UpsBatteryRuntime, Ok(r.runtime_s));
+                }
             }
         }
         if !self.wrong.iter().any(|w| w.1 == Target::Cooling(rack)) {

@@ -3,11 +3,14 @@
 
 use super::FLOOR_WATTS;
 use headroom_controller_core::topology::NodeKind;
-use headroom_controller_core::{FeedShare, MeterRef, NodeSpec, RackSpec, Topology};
+use headroom_controller_core::{BatterySpec, FeedShare, MeterRef, NodeSpec, RackSpec, Topology};
 use headroom_rack::{Amperes, DeviceId, IdError, NodeId, RackId, Watts};
 use headroom_sim::plant::FEED_NAMES;
 use headroom_sim::plant::spec::PlantSpec;
+use std::sync::Arc;
 
+/// What a data sheet promises of the runtime at full load: the UPS's own draw is in it.
+const DATA_SHEET: f64 = 0.98;
 /// Share of a rating the safe share fills: phases are a few per cent uneven, and nobody watches.
 const SAFE_SHARE: f64 = 0.9;
 
@@ -84,7 +87,10 @@ pub(super) fn topology(plant: &PlantSpec, present: &[bool]) -> Topology {
         let ups = format!("ups-{feed}");
         let main = format!("breaker-{feed}");
         let meter = Some(MeterRef { rack, device });
-        nodes.push(spec(ups.clone(), NodeKind::Ups, None, Watts::new(plant.ups.rating_watts), meter));
+        let sheet = [(Watts::new(plant.ups.rating_watts), plant.ups.battery_minutes * 60.0 * DATA_SHEET)];
+        let battery = BatterySpec::new(sheet, None, plant.ups.battery_health_ratio).ok().map(Arc::new);
+        let source = spec(ups.clone(), NodeKind::Ups, None, Watts::new(plant.ups.rating_watts), meter);
+        nodes.push(NodeSpec { battery, ..source });
         let rating = rated(plant.breaker.rating_amperes);
         nodes.push(spec(main.clone(), NodeKind::Breaker, Some(node(ups)), rating, None));
         for branch in plant.branches.iter().filter(|b| b.feed == f) {

@@ -126,6 +126,10 @@ fn load(path: &Path) -> anyhow::Result<File> {
         if event.is_about_rack() && event.value as usize >= scenario.plant.racks.len() {
             bail!("event at {} s: value: there are {} racks, counted from 0", event.at_s, scenario.plant.racks.len());
         }
+        let feeds = scenario.plant.feed_count();
+        if event.is_about_feed() && event.value as usize >= feeds {
+            bail!("event at {} s: value: there are {feeds} feeds, counted from 0", event.at_s);
+        }
         if event.until_s.is_some_and(|until| until <= event.at_s) {
             bail!("event at {} s: until_s must be later", event.at_s);
         }

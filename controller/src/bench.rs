@@ -124,6 +124,7 @@ fn site(racks: usize) -> Topology {
         weight: 1.0 + (r % 4) as f64,
         gpus: GPUS_PER_RACK as u32,
         overhead: Watts::new(1700.0),
+        coolant_liters: None,
         gpu_max: Watts::new(700.0),
         safe_gpu: Watts::new(400.0),
         feeds: SIDES

@@ -121,6 +121,8 @@ pub struct PolicySpec {
     pub release_watts_per_s: f64,
     /// Highest coolant return temperature.
     pub coolant_limit: Celsius,
+    /// Highest temperature of the air at inlets, if it is watched.
+    pub inlet_limit: Option<Celsius>,
     /// How long a UPS on battery is to last; zero leaves the battery to itself.
     pub battery_target: Duration,
 }
@@ -488,6 +490,9 @@ fn limits(table: &Table<'_>, bands: Vec<String>, place: &str, m: &Mistakes) -> P
         derate: number("derate", 0.95, 0.1, 1.0),
         release_watts_per_s: number("release_watts_per_s", 1000.0, 1.0, 1e6),
         coolant_limit: Celsius::new(number("coolant_limit_celsius", 60.0, 20.0, 90.0)),
+        inlet_limit: table
+            .has("inlet_limit_celsius")
+            .then(|| Celsius::new(number("inlet_limit_celsius", 35.0, 10.0, 60.0))),
         battery_target: Duration::from_secs_f64(number("battery_target_s", 0.0, 0.0, 86_400.0)),
     }
 }

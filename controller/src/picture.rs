@@ -50,6 +50,8 @@ pub struct Picture {
     pub redundancy_cost: headroom_rack::Watts,
     /// What the last decision saw of the batteries.
     pub batteries: Arc<Vec<headroom_controller_core::BatteryView>>,
+    /// Racks whose coolant would be at its limit within an hour.
+    pub coolants: Arc<Vec<headroom_controller_core::CoolantView>>,
     /// The policy in force.
     pub policy: crate::policy::Status,
     /// What stands over the automation.

@@ -7,7 +7,7 @@ use crate::picture::Picture;
 use headroom_controller_core::NodeKind;
 use headroom_controller_core::decide::mean_limit;
 use headroom_predict::{QUANTILES, Standing};
-use headroom_rack::{Cap, DeviceId, Mono, NodeView, Reading, Signal, Tally, UnixMs, Watts};
+use headroom_rack::{Cap, DeviceId, LimitKind, Mono, NodeView, Reading, Signal, Tally, UnixMs, Watts};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
     let plan = picture.plan.as_deref();
     let views: BTreeMap<_, _> = plan.into_iter().flat_map(|p| &p.nodes).map(|n| (&n.node, n)).collect();
     let caps: BTreeMap<_, _> = plan.into_iter().flat_map(|p| &p.caps).map(|c| (&c.rack, c)).collect();
+    let coolants: BTreeMap<_, _> = picture.coolants.iter().map(|c| (&c.rack, c.left_s)).collect();
+    let of_rack = |id| (caps.get(id).copied(), coolants.get(id).copied());
     let nodes: Vec<Value> = config
         .nodes
         .iter()
@@ -58,7 +60,7 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         },
         "redundancy_cost_watts": plan.map(|_| picture.redundancy_cost),
         "nodes": nodes,
-        "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, caps.get(&rack.id).copied(), now)).collect::<Vec<_>>(),
+        "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, of_rack(&rack.id), now)).collect::<Vec<_>>(),
         "ups": ups(config, picture),
         "findings": picture.findings,
         "alerts": alerts(picture),
@@ -147,7 +149,13 @@ fn alerts(picture: &Picture) -> Value {
     json!({ "sent": a.sent, "delivered": a.delivered, "pending": a.pending, "dead": a.dead })
 }
 
-fn rack_state(config: &Config, picture: &Picture, rack: &crate::config::Rack, cap: Option<&Cap>, now: Mono) -> Value {
+fn rack_state(
+    config: &Config,
+    picture: &Picture,
+    rack: &crate::config::Rack,
+    (cap, coolant_s): (Option<&Cap>, Option<f64>),
+    now: Mono,
+) -> Value {
     let latest = picture.latest.get(&rack.id);
     let age = latest.map(|l| now.since(l.arrived));
     let lease = Duration::from_millis(config.lease_ms.into());
@@ -193,6 +201,7 @@ fn rack_state(config: &Config, picture: &Picture, rack: &crate::config::Rack, ca
         "reason": about(|c| json!(reason(c))),
         "supply_celsius": observed.supply,
         "flow_lpm": observed.flow_lpm,
+        "coolant_limit_s": coolant_s,
         "gpus": gpus,
     })
 }
@@ -203,9 +212,11 @@ pub fn reason(cap: &Cap) -> String {
         over if over < -0.5 => format!("{:.0} W over", -over),
         left => format!("{left:.0} W left"),
     };
-    let trips = match cap.margin_s {
-        Some(s) => format!("trips in {s:.0} s at that"),
-        None => "never trips at that".to_owned(),
+    let trips = match (cap.kind, cap.margin_s) {
+        (LimitKind::Cooling, Some(s)) => format!("too warm in {s:.0} s at that"),
+        (LimitKind::Cooling, None) => "not too warm within an hour".to_owned(),
+        (_, Some(s)) => format!("trips in {s:.0} s at that"),
+        (_, None) => "never trips at that".to_owned(),
     };
     let why = format!("{}, {} ({margin}, {trips})", cap.bound_by, cap.kind.words());
     if !cap.binding {

@@ -24,6 +24,7 @@
 mod answer;
 mod battery;
 mod believe;
+mod coolant;
 mod cords;
 mod hands;
 mod heat;
@@ -37,6 +38,7 @@ mod stand;
 
 pub use answer::Prepared;
 pub use battery::BatteryView;
+pub use heat::CoolantView;
 
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;

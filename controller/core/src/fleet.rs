@@ -47,6 +47,8 @@ pub struct RackBelief {
     pub flow_lpm: Option<f64>,
     /// Coolant supply, degrees Celsius.
     pub supply_celsius: Option<f64>,
+    /// Coolant return, degrees Celsius.
+    pub return_celsius: Option<f64>,
     /// What each UPS that the agent reads says of its battery.
     pub batteries: BTreeMap<DeviceId, Battery>,
 }
@@ -176,6 +178,7 @@ impl Fleet {
             gpus,
             flow_lpm: coolant(Signal::CoolingFlow),
             supply_celsius: coolant(Signal::CoolingSupplyTemperature),
+            return_celsius: coolant(Signal::CoolingReturnTemperature),
             batteries,
         };
         self.racks[place] = Some(belief);

@@ -50,6 +50,9 @@ pub struct Policy {
     pub lease: Duration,
     /// Highest coolant return temperature, degrees Celsius (ASHRAE W45 supply plus a usual rise).
     pub coolant_limit_celsius: f64,
+    /// Highest temperature of the air at the inlets of racks whose cooler tells no flow, degrees Celsius; none: it is not
+    /// watched. ASHRAE recommends up to 27 and allows class A2 up to 35.
+    pub inlet_limit_celsius: Option<f64>,
     /// How long a UPS on battery is to last; zero leaves the battery to itself.
     pub battery_target: Duration,
     /// Bounds of bands.
@@ -74,6 +77,7 @@ impl Default for Policy {
             release_watts_per_s: 1000.0,
             lease: Duration::from_secs(5),
             coolant_limit_celsius: 60.0,
+            inlet_limit_celsius: None,
             battery_target: Duration::ZERO,
             classes: BTreeMap::new(),
             priorities: BTreeMap::new(),

@@ -1,16 +1,18 @@
 //! Lines for people: what changed since the last Plan, once, with numbers and reasons. Compares;
 //! never decides.
 
-use crate::decide::BatteryView;
+use crate::decide::{BatteryView, CoolantView};
 use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
 use crate::trip::Protection;
-use headroom_rack::{Cap, Finding, Mono, NodeId, NodeView, Plan, Watts};
+use headroom_rack::{Cap, Finding, Mono, NodeId, NodeView, Plan, RackId, Watts};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A limit must move by this much before it is told again, W per GPU.
 const TELL_WATTS: f64 = 50.0;
+/// Coolant is told of when it has less than this left, s, and again once it has four times as much.
+const WARM_S: f64 = 120.0;
 /// A ramp is told when a rack's power rose by this share of its nameplate within [`RAMP_MS`].
 const RAMP_SHARE: f64 = 0.25;
 const RAMP_MS: u64 = 8_000;
@@ -18,7 +20,7 @@ const RAMP_MS: u64 = 8_000;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// `ramp`, `trip_risk`, `cap`, `release`, `battery`, `agent`, `finding`, `resolved`.
+    /// `ramp`, `trip_risk`, `cap`, `release`, `battery`, `heat`, `agent`, `finding`, `resolved`.
     pub kind: &'static str,
     /// Words for people.
     pub text: String,
@@ -43,6 +45,7 @@ pub struct Story {
     at_risk: BTreeSet<NodeId>,
     /// UPSs that carry their load from the battery.
     on_battery: BTreeSet<NodeId>,
+    warm: BTreeSet<RackId>,
     findings: BTreeMap<String, String>,
 }
 
@@ -50,8 +53,14 @@ impl Story {
     /// Nothing told yet.
     pub fn new(topology: &Topology) -> Self {
         let racks = vec![RackTold::default(); topology.racks().len()];
-        let (at_risk, on_battery) = (BTreeSet::new(), BTreeSet::new());
-        Self { topology: topology.clone(), racks, at_risk, on_battery, findings: BTreeMap::new() }
+        Self {
+            topology: topology.clone(),
+            racks,
+            at_risk: BTreeSet::new(),
+            on_battery: BTreeSet::new(),
+            warm: BTreeSet::new(),
+            findings: BTreeMap::new(),
+        }
     }
 
     /// The lines of this Plan.
@@ -87,6 +96,27 @@ impl Story {
             }
             events.push(Event { kind: "battery", text });
         }
+        events
+    }
+
+    /// Racks whose coolant is on its way to its limit, and those where it is no more.
+    pub fn tell_coolants(&mut self, coolants: &[CoolantView]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut say = |text: String| events.push(Event { kind: "heat", text });
+        for warm in coolants.iter().filter(|c| c.left_s < WARM_S) {
+            if self.warm.insert(warm.rack.clone()) {
+                let (rack, left, celsius) = (&warm.rack, warm.left_s, warm.celsius);
+                say(format!("{rack}: its coolant, {celsius:.1} degrees, would be at its limit in {left:.0} s"));
+            }
+        }
+        let near: BTreeSet<&RackId> = coolants.iter().filter(|c| c.left_s < 4.0 * WARM_S).map(|c| &c.rack).collect();
+        self.warm.retain(|rack| {
+            let stays = near.contains(rack);
+            if !stays {
+                say(format!("{rack}: its coolant is far from its limit again"));
+            }
+            stays
+        });
         events
     }
 
@@ -260,5 +290,19 @@ mod tests {
         assert!(lines(view(true, None, None)).is_empty(), "once");
         assert_eq!(lines(view(false, None, None)), ["ups-a is off its battery again"]);
         assert!(lines(view(true, None, None))[0].contains("nobody knows how long it lasts"));
+    }
+
+    #[test]
+    fn coolant_is_told_when_its_limit_comes_near_and_when_it_is_far_again() {
+        let mut story = Story::new(&row());
+        let rack = RackId::new("rack-1").unwrap();
+        let mut lines = |left_s: Option<f64>| -> Vec<String> {
+            let coolants = left_s.map(|left_s| CoolantView { rack: rack.clone(), celsius: 46.0, left_s });
+            story.tell_coolants(coolants.as_slice()).into_iter().map(|event| event.text).collect()
+        };
+        assert!(lines(Some(500.0)).is_empty());
+        assert_eq!(lines(Some(14.0)), ["rack-1: its coolant, 46.0 degrees, would be at its limit in 14 s"]);
+        assert!(lines(Some(130.0)).is_empty());
+        assert_eq!(lines(None), ["rack-1: its coolant is far from its limit again"]);
     }
 }

@@ -179,9 +179,20 @@ pub struct RackSpec {
     pub feeds: Vec<FeedShare>,
     /// The device that cools it, if it is read.
     pub cooling: Option<DeviceId>,
+    /// Coolant in the loop that takes its heat, l, if somebody wrote it.
+    pub coolant_liters: Option<f64>,
 }
 
+/// Coolant in a loop of which nobody wrote how much, l for each watt of GPUs: 60 l for a rack of 120 kW, which warm by
+/// half a kelvin a second when they stand still.
+const LITERS_PER_WATT: f64 = 0.5e-3;
+
 impl RackSpec {
+    /// Coolant in its loop, l.
+    pub fn coolant_liters(&self) -> f64 {
+        self.coolant_liters.unwrap_or(LITERS_PER_WATT * self.gpu_max.get() * f64::from(self.gpus))
+    }
+
     /// What it draws at most.
     pub fn nameplate(&self) -> Watts {
         self.at(self.gpu_max)
@@ -302,6 +313,7 @@ impl Topology {
             positive(&mut errors, id, "gpus", f64::from(rack.gpus));
             positive(&mut errors, id, "gpu_max_watts", rack.gpu_max.get());
             positive(&mut errors, id, "safe_gpu_watts", rack.safe_gpu.get());
+            positive(&mut errors, id, "coolant_liters", rack.coolant_liters());
             let sum: f64 = rack.feeds.iter().map(|c| c.share).sum();
             if rack.feeds.iter().any(|c| c.share <= 0.0) || (sum - 1.0).abs() > 1e-6 {
                 let (what, must) = ("the sum of its feed shares", "1, each above 0");
@@ -479,6 +491,7 @@ pub(crate) mod tests {
             safe_gpu: Watts::new(400.0),
             feeds: vec![cord("a"), cord("b")],
             cooling: Some(DeviceId::new("cooling").unwrap()),
+            coolant_liters: None,
         };
         Topology::new(
             vec![

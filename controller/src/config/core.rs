@@ -46,6 +46,7 @@ fn rack(rack: &Rack) -> RackSpec {
         safe_gpu: rack.safe_gpu,
         feeds: rack.feeds.iter().map(cord).collect(),
         cooling: rack.cooling.clone(),
+        coolant_liters: rack.coolant_liters,
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn base(spec: &PolicySpec) -> Policy {
         derate: spec.derate,
         release_watts_per_s: spec.release_watts_per_s,
         coolant_limit_celsius: spec.coolant_limit.get(),
+        inlet_limit_celsius: spec.inlet_limit.map(headroom_rack::Celsius::get),
         battery_target: spec.battery_target,
         ..Policy::default()
     }

@@ -109,6 +109,8 @@ pub struct Rack {
     pub feeds: Vec<Feed>,
     /// Its cooling unit.
     pub cooling: Option<DeviceId>,
+    /// Coolant in its loop, if it is written, l.
+    pub coolant_liters: Option<f64>,
 }
 
 impl Rack {

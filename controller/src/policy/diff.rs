@@ -28,6 +28,7 @@ fn words(rules: &Rules) -> BTreeMap<String, String> {
         // The lease is the config's.
         lease: _,
         coolant_limit_celsius,
+        inlet_limit_celsius,
         battery_target,
         classes,
         priorities,
@@ -45,6 +46,7 @@ fn words(rules: &Rules) -> BTreeMap<String, String> {
         ("battery_target_s".to_owned(), battery_target.as_secs_f64().to_string()),
         ("utc_offset, minutes".to_owned(), rules.offset_minutes.to_string()),
     ]);
+    said.extend(inlet_limit_celsius.map(|celsius| ("inlet_limit_celsius".to_owned(), celsius.to_string())));
     said.extend(site.map(|watts| ("site_watts".to_owned(), watts.get().to_string())));
     said.extend(classes.iter().flat_map(|(class, b)| bounds(&format!("class {class}"), b)));
     said.extend(racks.iter().flat_map(|(rack, b)| bounds(&format!("rack {rack}"), b)));

@@ -20,7 +20,9 @@ use crate::policy::Live;
 use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
-use headroom_controller_core::{Automation, BatteryView, Decider, Fleet, Health, Story, Topology, Urgency};
+use headroom_controller_core::{
+    Automation, BatteryView, CoolantView, Decider, Fleet, Health, Story, Topology, Urgency,
+};
 use headroom_predict::History;
 use headroom_rack::record::Entry;
 use headroom_rack::{Condition, DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, UnixMs, Watts};
@@ -51,6 +53,7 @@ pub(super) struct Control {
     /// As of the last period.
     pub(super) redundancy_cost: Watts,
     batteries: Arc<Vec<BatteryView>>,
+    coolants: Arc<Vec<CoolantView>>,
     /// What lies ready at the agents, by place.
     pub(super) answers: Vec<Vec<(Condition, Watts)>>,
     /// Where a rack stands in the config and in Plans.
@@ -130,6 +133,7 @@ impl Control {
             rushed_at: None,
             redundancy_cost: Watts::ZERO,
             batteries: Arc::default(),
+            coolants: Arc::default(),
             answers: vec![Vec::new(); config.racks.len()],
             places: config.racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect(),
             gpus: (0..config.racks.iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
@@ -288,7 +292,9 @@ impl Control {
         self.batteries = Arc::new(self.decider.batteries());
         self.health.batteries(&self.batteries, now);
         self.judge(parts);
-        for event in self.story.tell_batteries(&self.batteries) {
+        self.coolants = Arc::new(self.decider.coolants());
+        let told = self.story.tell_batteries(&self.batteries);
+        for event in told.into_iter().chain(self.story.tell_coolants(&self.coolants)) {
             self.note(parts, event.kind, event.text);
         }
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {
@@ -355,6 +361,7 @@ impl Control {
             counts: self.counts.clone(),
             redundancy_cost: self.redundancy_cost,
             batteries: Arc::clone(&self.batteries),
+            coolants: Arc::clone(&self.coolants),
             policy: self.policy.status().clone(),
             hands: self.hands_state(),
             model: self.model.clone(),

@@ -5,6 +5,8 @@
 mod agent;
 mod bus;
 mod controller;
+#[cfg(test)]
+mod coolant;
 mod outcome;
 mod stage;
 mod telemetry;

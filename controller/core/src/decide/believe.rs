@@ -1,5 +1,6 @@
 //! What each rack draws now, what it will and what it wants.
 
+use super::coolant::Bounds;
 use super::{Decider, OTHER_S};
 use crate::demand;
 use crate::fleet::{FRESH, RackBelief, SILENT};
@@ -96,7 +97,13 @@ impl Decider {
         let demand = held.min(spec.nameplate().max(power));
         memory.demand = Some(demand);
         if let Some(belief) = belief.filter(|_| reachable) {
-            memory.heat.see(belief, policy.coolant_limit_celsius);
+            let bounds = Bounds {
+                limit_celsius: policy.coolant_limit_celsius,
+                air_celsius: policy.inlet_limit_celsius,
+                response_s: policy.response.as_secs_f64(),
+                liters: spec.coolant_liters(),
+            };
+            memory.heat.see(belief, power, &bounds);
         }
         let cooling = memory.heat.carried();
         let known = belief.filter(|_| reachable && quality != Quality::Aged);

@@ -1,4 +1,4 @@
-//! Seconds until a rack overheats: by what its loop carries away while the loop is known, and by the margins
+//! Seconds until a rack overheats: by its coolant while the loop is known ([`super::coolant`]), and by the margins
 //! of its GPUs in any case. A loop that falls silent keeps its last limit, and its GPUs go on telling.
 //!
 //! A GPU may warm no faster than leaves [`AHEAD_S`] until its limit: power is what its heat balance allows,
@@ -7,11 +7,11 @@
 
 use super::Decider;
 use super::believe::RackNow;
+use super::coolant::{Bounds, Loop};
 use crate::fleet::{GpuBelief, RackBelief};
-use headroom_rack::{Cap, LimitKind, Mono, Watts};
+use crate::topology::RackSpec;
+use headroom_rack::{Cap, LimitKind, Mono, RackId, Watts};
 
-/// Specific heat of the coolant, J/(l K): water at 30 degrees Celsius; 25 % glycol is 4 % lower.
-const COOLANT_J_PER_L_K: f64 = 4160.0;
 /// So many seconds a GPU is kept away from its limit: an Order acts within a response time, a cold plate
 /// follows its power with 16 s (0.045 K/W at [`GPU_J_PER_K`]), and one more to be wrong by.
 const AHEAD_S: f64 = 20.0;
@@ -28,8 +28,7 @@ const GPU_CELSIUS: f64 = 85.0;
 /// What is remembered of the heat in one rack.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heat {
-    /// What its loop can carry away, as last known.
-    carried: Option<Watts>,
+    coolant: Loop,
     gpus: Vec<Gpu>,
     seen: Option<Mono>,
 }
@@ -64,29 +63,52 @@ impl Gpu {
 
 impl Heat {
     /// Takes in what was heard of a rack, once per Snapshot.
-    pub(super) fn see(&mut self, belief: &RackBelief, limit_celsius: f64) {
+    pub(super) fn see(&mut self, belief: &RackBelief, power: Watts, bounds: &Bounds) {
         if self.seen == Some(belief.arrived) {
             return;
         }
         let dt_s = self.seen.map_or(0.0, |seen| belief.arrived.since(seen).as_secs_f64());
         self.seen = Some(belief.arrived);
-        if let (Some(flow), Some(supply)) = (belief.flow_lpm, belief.supply_celsius) {
-            let rise = (limit_celsius - supply).max(0.0);
-            self.carried = Some(Watts::new(flow / 60.0 * COOLANT_J_PER_L_K * rise));
-        }
+        self.coolant.see(belief, power, dt_s, bounds);
         self.gpus.resize_with(belief.gpus.len(), Gpu::default);
         for (gpu, belief) in self.gpus.iter_mut().zip(&belief.gpus) {
             gpu.see(belief, dt_s);
         }
     }
 
-    /// What the rack's loop can carry away; `None`: it never told.
+    /// What the rack's coolant can take; `None`: it never told.
     pub(super) fn carried(&self) -> Option<Watts> {
-        self.carried
+        self.coolant.most()
+    }
+
+    /// Seconds until its coolant is at its limit; `None`: not within an hour, or not known.
+    pub(super) fn coolant_s(&self) -> Option<f64> {
+        self.coolant.left_s()
     }
 }
 
+/// Coolant, or air at the inlets, on its way to its limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoolantView {
+    /// Whose.
+    pub rack: RackId,
+    /// Where it leaves the rack, or the air at the inlets, degrees Celsius.
+    pub celsius: f64,
+    /// Seconds until the limit if heat, flow and supply go on as they are.
+    pub left_s: f64,
+}
+
 impl Decider {
+    /// Every rack whose coolant would be at its limit within an hour, as of the last decision.
+    pub fn coolants(&self) -> Vec<CoolantView> {
+        let racks = self.topology.racks().iter().zip(&self.racks);
+        let view = |(spec, memory): (&RackSpec, &super::RackMemory)| {
+            let (celsius, left_s) = (memory.heat.coolant.celsius()?, memory.heat.coolant_s()?);
+            Some(CoolantView { rack: spec.id.clone(), celsius, left_s })
+        };
+        racks.filter_map(view).collect()
+    }
+
     /// Lowers the limits of GPUs that are about to overheat, down to the floor, and says so.
     pub(super) fn keep_cool(&self, index: usize, rack: &RackNow, cap: &mut Cap) {
         let floor = self.racks[index].wanted.floor_gpu;
@@ -99,7 +121,8 @@ impl Decider {
             *limit = ceiling;
             (cap.kind, cap.binding) = (LimitKind::Cooling, true);
             cap.margin = rack.cooling.map_or(Watts::ZERO, |c| c - rack.power);
-            cap.margin_s = gpu.seconds_left().into_iter().chain(cap.margin_s).reduce(f64::min);
+            let coolant_s = heat.coolant_s();
+            cap.margin_s = gpu.seconds_left().into_iter().chain(cap.margin_s).chain(coolant_s).reduce(f64::min);
         }
     }
 }

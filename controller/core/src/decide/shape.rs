@@ -85,8 +85,11 @@ impl Decider {
             gpus: Vec::new(),
             bound_by: id,
             kind: if cooled { LimitKind::Cooling } else { kind },
-            margin: left,
-            margin_s: node.and_then(|n| nodes[n].drops_s),
+            margin: rack.cooling.filter(|_| cooled).map_or(left, |most| most - rack.power),
+            margin_s: match cooled {
+                true => self.racks[index].heat.coolant_s(),
+                false => node.and_then(|n| nodes[n].drops_s),
+            },
             expected: rack.demand,
             binding,
         }

@@ -33,6 +33,8 @@ pub(super) fn read(table: &Table<'_>, bands: Option<&[String]>, names: &mut Name
         m.add(safe.at, problem, "write what every GPU may draw at once without any breaker tripping");
     }
     let cooling = table.get::<String>("cooling").and_then(|c| id(Some(&c), "cooling", m));
+    let coolant_liters =
+        table.get::<f64>("coolant_liters").map(|s| ranged(Some(s), 1.0, 0.1, 10_000.0, "coolant_liters", m));
     let feed_tables = table.tables("feeds");
     let feeds: Vec<Feed> = feed_tables.iter().filter_map(|f| feed(f, names, m)).collect();
     table.refuse_unknown();
@@ -56,6 +58,7 @@ pub(super) fn read(table: &Table<'_>, bands: Option<&[String]>, names: &mut Name
         safe_gpu: Watts::new(safe?.value),
         feeds,
         cooling,
+        coolant_liters,
     })
 }
 

@@ -120,6 +120,7 @@ impl Meters {
             let (unit, r) = (id("cooling".to_owned()), &view.cooling.readout);
             put(&unit, Signal::CoolingFlow, Ok(r.flow_lpm));
             put(&unit, Signal::CoolingSupplyTemperature, Ok(r.supply_celsius));
+            put(&unit, Signal::CoolingReturnTemperature, Ok(r.return_celsius));
         }
         let rack = RackId::new(view.spec().id.clone()).expect("invariant: the scenario was checked");
         Snapshot { rack, boot: 1, seq, at, historical: false, readings, receipts: Vec::new() }

@@ -124,6 +124,7 @@ pub(super) fn topology(plant: &PlantSpec, present: &[bool]) -> Topology {
             safe_gpu,
             feeds: r.cords.iter().map(|f| cord(i, *f)).collect(),
             cooling: Some(name("cooling".to_owned(), DeviceId::new)),
+            coolant_liters: None,
         })
         .collect();
     Topology::new(nodes, racks).expect("invariant: feeds with ratings, and a rack")

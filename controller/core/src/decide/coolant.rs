@@ -1,0 +1,146 @@
+//! The coolant of one rack: how warm it is where it leaves the rack, what it carries away, and how many seconds are
+//! left until its limit.
+//!
+//! The return side of the loop holds heat capacity `C` and is flushed by the flow `F`:
+//! `C dT/dt = P - F c (T - Ts)`, so `T` goes to `T8 = Ts + P / (F c)` with `tau = C / (F c)` and reaches a limit `L` below
+//! that after `tau ln((T8 - T) / (T8 - L))`; without flow after `C (L - T) / P`. A supply that warms by `r` a second
+//! brings `T8` there after `(L - T8) / r` and `T` at most `tau` later, as late as `(L - T) / r` if that is sooner. What is
+//! carried for ever at the limit is `F c (L - Ts)`. A rack may give no more heat than that, and no more than would take it to the limit within the response time if all flow were lost
+//! this moment.
+//!
+//! A return sensor sits in the pipe: of coolant that stands still in the rack it knows nothing. While it is flushed too
+//! slowly, or not read, the equation above goes on from what was known, and the warmer is believed.
+//!
+//! Where a cooler tells no flow and the policy has a limit for the air at the inlets, its supply is that air.
+
+use crate::fleet::RackBelief;
+use headroom_rack::Watts;
+
+/// Heat capacity of the coolant, J/(l K): water at 30 degrees Celsius; 25 % glycol is 4 % lower.
+pub(super) const J_PER_L_K: f64 = 4160.0;
+/// Share of the loop's volume on the return side, which alone takes up the heat when nothing circulates: the whole
+/// loop warms half as fast.
+const RETURN_SIDE: f64 = 0.5;
+/// Flushed within this, s, a return sensor shows what leaves the rack.
+const FLUSHED_S: f64 = 30.0;
+/// Time constant that smooths how the supply warms, s: sensors tell tenths or whole kelvins.
+const RISE_S: f64 = 15.0;
+/// A supply that warms more slowly does not warm, K/s: half a kelvin a minute is the valve at work.
+const LEAST_RISE: f64 = 0.008;
+/// What lies further ahead is not foretold, s.
+const FAR_S: f64 = 3600.0;
+/// Air that will be at its limit within this makes a rack give way, s: rooms and their chillers are slow.
+const AIR_AHEAD_S: f64 = 120.0;
+/// Air this far below its limit again lets a rack go, K.
+const AIR_SPARE_K: f64 = 1.0;
+
+/// What the coolant of a rack must keep to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Highest temperature where it leaves the rack.
+    pub limit_celsius: f64,
+    /// Highest temperature of the air at the inlets, where the site has one.
+    pub air_celsius: Option<f64>,
+    /// From a measurement to an enforced limit, s.
+    pub response_s: f64,
+    /// Coolant in the loop, l.
+    pub liters: f64,
+}
+
+/// What is known of one loop.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Loop {
+    flow_w_per_k: Option<f64>,
+    supply: Option<f64>,
+    rise_k_per_s: f64,
+    /// Where it leaves the rack, as believed.
+    celsius: Option<f64>,
+    /// The most heat, as last known.
+    most: Option<Watts>,
+    left_s: Option<f64>,
+}
+
+impl Loop {
+    /// Takes in what was heard `dt_s` after the last time, of a rack that draws `power`.
+    pub(super) fn see(&mut self, belief: &RackBelief, power: Watts, dt_s: f64, bounds: &Bounds) {
+        if let Some(before) = self.supply.zip(belief.supply_celsius).map(|(a, b)| b - a).filter(|_| dt_s > 0.0) {
+            self.rise_k_per_s += (before / dt_s - self.rise_k_per_s) * (1.0 - (-dt_s / RISE_S).exp());
+        }
+        self.supply = belief.supply_celsius.or(self.supply);
+        self.flow_w_per_k = belief.flow_lpm.map(|flow| flow.max(0.0) / 60.0 * J_PER_L_K).or(self.flow_w_per_k);
+        match (self.flow_w_per_k, self.supply) {
+            (Some(flow), Some(supply)) => self.liquid(flow, supply, belief, power.get(), dt_s, bounds),
+            (None, Some(supply)) => self.air(supply, power, bounds),
+            _ => {}
+        }
+    }
+
+    fn liquid(&mut self, flow: f64, supply: f64, belief: &RackBelief, power: f64, dt_s: f64, bounds: &Bounds) {
+        let capacity = bounds.liters * RETURN_SIDE * J_PER_L_K;
+        let settled = supply + power / flow.max(1e-9);
+        let told = belief.return_celsius;
+        let reckoned = match self.celsius {
+            Some(celsius) if flow * dt_s > capacity * 1e-6 => {
+                settled + (celsius - settled) * (-dt_s * flow / capacity).exp()
+            }
+            Some(celsius) => celsius + power * dt_s / capacity,
+            // Nothing was known: as it flowed, or else as it stands in the pipes.
+            None => told.unwrap_or(if capacity < flow * FLUSHED_S { settled } else { supply }),
+        };
+        let celsius = match told {
+            Some(told) if capacity <= flow * FLUSHED_S => told,
+            Some(told) => reckoned.max(told),
+            None => reckoned.max(supply),
+        };
+        self.celsius = Some(celsius);
+        let limit = bounds.limit_celsius;
+        let rise = if self.rise_k_per_s > LEAST_RISE { self.rise_k_per_s } else { 0.0 };
+        let carried = flow * (limit - supply - rise * bounds.response_s);
+        let unflushed = capacity * (limit - celsius) / bounds.response_s;
+        self.most = Some(Watts::new(carried.min(unflushed).max(0.0)));
+        let by_heat = match (limit - celsius, settled - limit) {
+            (left, _) if left <= 0.0 => Some(0.0),
+            (left, _) if flow * left < power * 1e-6 => (power > 0.0).then(|| capacity * left / power),
+            (left, over) if over > 0.0 => Some(capacity / flow * ((over + left) / over).ln()),
+            _ => None,
+        };
+        let by_supply = (rise > 0.0).then(|| {
+            let (direct, below) = ((limit - celsius).max(0.0) / rise, (limit - settled) / rise);
+            if below > 0.0 { direct.min(below + capacity / flow.max(1e-9)).max(below) } else { direct }
+        });
+        self.left_s = by_heat.into_iter().chain(by_supply).reduce(f64::min).filter(|s| *s < FAR_S);
+    }
+
+    fn air(&mut self, supply: f64, power: Watts, bounds: &Bounds) {
+        let Some(limit) = bounds.air_celsius else { return };
+        self.celsius = Some(supply);
+        let left = limit - supply;
+        let by_rise = (self.rise_k_per_s > LEAST_RISE).then(|| left / self.rise_k_per_s);
+        self.left_s = if left <= 0.0 { Some(0.0) } else { by_rise.filter(|s| *s < FAR_S) };
+        let held = self.most.unwrap_or(power).min(power);
+        self.most = match self.left_s {
+            // No heat balance of the room is known: give way in step with the seconds that are left.
+            Some(left_s) if left_s < AIR_AHEAD_S => Some(held * (left_s / AIR_AHEAD_S)),
+            _ if left < AIR_SPARE_K => self.most,
+            _ => None,
+        };
+    }
+
+    /// The most heat that the rack may give; `None`: nothing is known.
+    pub(super) fn most(&self) -> Option<Watts> {
+        self.most
+    }
+
+    /// Seconds until the limit if heat, flow and supply go on as they are; `None`: not within an hour, or not known.
+    pub(super) fn left_s(&self) -> Option<f64> {
+        self.left_s
+    }
+
+    /// Where it leaves the rack, or at the inlets, degrees Celsius.
+    pub(super) fn celsius(&self) -> Option<f64> {
+        self.celsius
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The loop of one rack of 5 kW against sums made by hand.
+
+use super::*;
+use headroom_rack::Mono;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// 2.5 l, half of it on the return side: 5200 J/K.
+const BOUNDS: Bounds = Bounds { limit_celsius: 60.0, air_celsius: None, response_s: 3.0, liters: 2.5 };
+const POWER: Watts = Watts::new(5200.0);
+
+fn heard(flow_lpm: Option<f64>, supply: f64, returns: Option<f64>) -> RackBelief {
+    RackBelief {
+        arrived: Mono::from_ms(0),
+        dead: false,
+        cords: BTreeMap::new(),
+        phases: BTreeMap::new(),
+        gpus: Vec::new(),
+        flow_lpm,
+        supply_celsius: Some(supply),
+        return_celsius: returns,
+        batteries: BTreeMap::new(),
+    }
+}
+
+/// Hears the same each second.
+fn after(coolant: &mut Loop, seconds: usize, belief: &RackBelief) {
+    (0..seconds).for_each(|_| coolant.see(belief, POWER, 1.0, &BOUNDS));
+}
+
+#[test]
+fn still_coolant_warms_by_its_heat_whatever_the_sensor_in_the_pipe_says() {
+    let mut coolant = Loop::default();
+    after(&mut coolant, 30, &heard(Some(8.0), 32.0, Some(41.0)));
+    assert_eq!((coolant.celsius(), coolant.left_s()), (Some(41.0), None));
+    after(&mut coolant, 5, &heard(Some(0.0), 32.0, Some(41.0)));
+    // 5200 W into 5200 J/K are a kelvin a second.
+    assert!((coolant.celsius().unwrap() - 46.0).abs() < 1e-6, "{coolant:?}");
+    assert!((coolant.left_s().unwrap() - 14.0).abs() < 1e-6, "{coolant:?}");
+    assert_eq!(coolant.most(), Some(Watts::ZERO));
+    after(&mut coolant, 20, &heard(Some(0.0), 32.0, Some(41.0)));
+    assert_eq!(coolant.left_s(), Some(0.0));
+    after(&mut coolant, 1, &heard(Some(8.0), 32.0, Some(44.0)));
+    assert_eq!((coolant.celsius(), coolant.left_s()), (Some(44.0), None), "it flows again, the sensor knows");
+}
+
+#[test]
+fn little_flow_takes_it_to_the_limit_later_than_none_and_enough_never() {
+    let left = |flow: f64| {
+        let mut coolant = Loop::default();
+        after(&mut coolant, 30, &heard(Some(8.0), 32.0, Some(41.0)));
+        after(&mut coolant, 1, &heard(Some(flow), 32.0, Some(42.0)));
+        coolant.left_s()
+    };
+    let (none, little, more) = (left(0.0).unwrap(), left(1.0).unwrap(), left(2.0).unwrap());
+    assert!(none < little && little < more, "{none} {little} {more}");
+    // 69.3 W/K: to 32 + 75 = 107 degrees with 75 s; 75 ln((107 - T) / 47) with T a second after 41.
+    let celsius = 107.0 + (41.0 - 107.0) * (-1.0_f64 / 75.0).exp();
+    assert!((little - 75.0 * ((107.0 - celsius.max(42.0)) / 47.0_f64).ln()).abs() < 0.5, "{little}");
+    assert_eq!(left(4.0), None);
+}
+
+#[test]
+fn a_supply_that_warms_tells_when_it_will_be_too_warm_and_is_met_ahead() {
+    let mut coolant = Loop::default();
+    let mut supply = 32.0;
+    for _ in 0..120 {
+        supply += 0.1;
+        after(&mut coolant, 1, &heard(Some(8.0), supply, Some(supply + 9.4)));
+    }
+    // 44 degrees and 9.4 K on top leave 6.6 K at 0.1 K/s.
+    assert!((60.0..72.0).contains(&coolant.left_s().unwrap()), "{coolant:?}");
+    let carried = 8.0 / 60.0 * J_PER_L_K * (60.0 - supply - 0.3);
+    assert!((coolant.most().unwrap().get() - carried).abs() < 2.0, "{coolant:?}");
+    let mut steady = Loop::default();
+    (0..600).for_each(|s| after(&mut steady, 1, &heard(Some(8.0), 32.0 + f64::from(s % 2) * 0.1, None)));
+    assert_eq!(steady.left_s(), None, "the last digit of a sensor is no drift");
+}
+
+#[test]
+fn a_loop_near_its_limit_leaves_the_response_time_should_all_flow_be_lost() {
+    let mut coolant = Loop::default();
+    after(&mut coolant, 30, &heard(Some(20.0), 57.0, Some(58.5)));
+    // 1.5 K of 5200 J/K within 3 s, where the flow alone would carry 4160 W.
+    assert!((coolant.most().unwrap().get() - 2600.0).abs() < 1.0, "{coolant:?}");
+}
+
+#[test]
+fn air_at_the_inlets_counts_where_the_policy_says_so_and_gives_way_before_its_limit() {
+    let bounds = Bounds { air_celsius: Some(35.0), ..BOUNDS };
+    let mut coolant = Loop::default();
+    let mut see = |celsius: f64| {
+        coolant.see(&heard(None, celsius, None), POWER, 1.0, &bounds);
+        (coolant.left_s(), coolant.most())
+    };
+    assert_eq!(see(24.0), (None, None));
+    let warming: Vec<_> = (0..200).map(|s| see(24.0 + 0.05 * f64::from(s))).collect();
+    assert!(warming[90].0.unwrap() > 120.0 && warming[90].1.is_none(), "{:?}", warming[90]);
+    assert!(warming[199].0.unwrap() < 60.0 && warming[199].1.unwrap() < POWER * 0.5, "{:?}", warming[199]);
+    assert_eq!(see(35.5).1, Some(Watts::ZERO));
+    assert!((0..120).all(|_| see(35.5).0.is_some()));
+    assert_eq!(see(34.5).1, Some(Watts::ZERO), "not let go within a kelvin");
+    assert!((0..120).any(|_| see(33.0).1.is_none()));
+    assert_eq!(see(33.0), (None, None));
+    let mut unasked = Loop::default();
+    unasked.see(&heard(None, 50.0, None), POWER, 1.0, &BOUNDS);
+    assert_eq!((unasked.left_s(), unasked.most()), (None, None));
+}
+
+proptest! {
+    /// What was foretold is what happens when nothing changes.
+    #[test]
+    fn the_seconds_told_are_the_seconds_it_takes(flow in 0.0_f64..3.0, supply in 25.0_f64..45.0, watts in 3000.0_f64..12_000.0) {
+        let mut coolant = Loop::default();
+        let power = Watts::new(watts);
+        let belief = heard(Some(flow), supply, None);
+        coolant.see(&heard(Some(0.0), supply, Some(supply)), power, 0.0, &BOUNDS);
+        coolant.see(&belief, power, 1.0, &BOUNDS);
+        if let Some(told) = coolant.left_s() {
+            let mut took = 0.0;
+            while coolant.celsius().unwrap() < BOUNDS.limit_celsius && took < 4000.0 {
+                coolant.see(&belief, power, 0.1, &BOUNDS);
+                took += 0.1;
+            }
+            prop_assert!((took - told).abs() < 0.5 + told * 0.01, "{took} {told}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! node commands, back-fill of what was missed. What the bytes look like is `headroom-wire`'s.
 
 use crate::board::Board;
-use crate::config::Config;
+use crate::config::{Broker, Config};
 use crate::control::{Call, Inbox};
 use crate::mqtt::{BackOff, Happening, Session};
 use crate::store::Store;
@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tracing::field::debug;
 
 const CLOSE_WITHIN: Duration = Duration::from_millis(800);
 /// What is not on disk after this stays lost: the service manager waits only so long.
@@ -30,14 +29,13 @@ pub async fn run(
 ) {
     let mut news = config;
     let config = news.borrow_and_update().clone();
-    if config.broker.is_none() {
-        return alone(&board, snapshots, stop).await;
-    }
+    let Some(broker) = config.broker.clone() else { return alone(&board, snapshots, stop).await };
     let client_id = format!("headroom-agent-{}-{}", config.site, config.rack);
     // Counted up from session to session; starting with the clock keeps the will of a killed
     // run from being taken for this run's.
     let bd_seq = (board.clock().wall().get() / 1000) as u8;
     let mut link = Link {
+        broker,
         config,
         news,
         board,
@@ -72,6 +70,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 struct Link {
+    broker: Broker,
     config: Arc<Config>,
     news: watch::Receiver<Arc<Config>>,
     board: Arc<Board>,
@@ -93,8 +92,7 @@ impl Link {
         loop {
             let mut uplink = Uplink::new(bd_seq);
             let will = (topic::node(&self.config.site, Kind::Death, &self.config.rack), uplink.death());
-            let Some(broker) = &self.config.broker else { return };
-            let session = Session::open(broker, client_id, Some(will));
+            let session = Session::open(&self.broker, client_id, Some(will));
             if self.session(session, &mut uplink, stop).await {
                 return;
             }
@@ -137,13 +135,12 @@ impl Link {
                         let commands = topic::node(&self.config.site, Kind::Command, &self.config.rack);
                         session.subscribe(&commands);
                         (self.connected, self.birth_due, self.told) = (true, true, false);
-                        tracing::info!(broker = self.config.broker.as_ref().map(debug), "connected");
+                        tracing::info!(broker = ?self.broker, "connected");
                     }
                     Happening::Message { payload, .. } => self.command(&payload),
                     Happening::Lost(why) => {
                         if !std::mem::replace(&mut self.told, true) {
-                            let broker = self.config.broker.as_ref().map(debug);
-                            tracing::warn!(broker, why, "no connection to the broker; trying again");
+                            tracing::warn!(broker = ?self.broker, why, "no connection to the broker; trying again");
                         }
                         return false;
                     }
@@ -177,10 +174,12 @@ impl Link {
 
     /// Takes the newest config. True: the broker is another one.
     fn follow(&mut self) -> bool {
-        let former = std::mem::replace(&mut self.config, self.news.borrow_and_update().clone());
+        self.config = self.news.borrow_and_update().clone();
         self.birth_due = true;
         self.told = false;
-        former.broker != self.config.broker
+        // An uplink is not taken away while the agent runs (see `reload`).
+        let wanted = self.config.broker.clone().filter(|wanted| *wanted != self.broker);
+        wanted.map(|other| self.broker = other).is_some()
     }
 
     async fn goodbye(&self, session: Session, uplink: &Uplink) {

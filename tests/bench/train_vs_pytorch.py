@@ -84,6 +84,8 @@ def main():
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--seconds", type=float, default=4.0)
     options.add_argument("--batch", type=int, default=512)
+    options.add_argument("--width", type=int, default=128, help="hidden units; the shipped forecaster has 128")
+    options.add_argument("--blocks", type=int, default=2, help="residual blocks; the shipped forecaster has 2")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options.add_argument("--mixed-precision", action="store_true", help="products of matrices in bfloat16, on both sides")
@@ -92,6 +94,7 @@ def main():
 
     def ours(device, mixed):
         command = [o.train, "bench", "speed", "--batch", str(o.batch), "--seconds", str(o.seconds), "--device", device]
+        command += ["--width", str(o.width), "--blocks", str(o.blocks)]
         done = subprocess.run(command + ["--mixed-precision"] * mixed, stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             sys.exit(f"{' '.join(command)} failed")

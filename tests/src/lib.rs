@@ -1,10 +1,11 @@
 //! What the system tests share: where the built programs are, a run of the front door, the simulated
-//! row (`plant`), a whole row whose parts can be killed (`row`), in `comparison` what was read beside
+//! row (`plant`), one that is left to its guards (`guarded`), one whose parts can be killed (`row`), in `comparison` what was read beside
 //! what is, `cost` in time and memory, peers of other projects (`peer`), and a `browser`.
 
 pub mod browser;
 pub mod comparison;
 pub mod cost;
+pub mod guarded;
 pub mod http;
 pub mod mosquitto;
 pub mod parts;

@@ -105,7 +105,7 @@ impl Watch {
         };
         let news = is_news(*before);
         // A level creeps: it is compared with what a Snapshot said. A state is compared with the last one.
-        if !matches!(signal, Signal::PduPower | Signal::CoolingFlow) || value < *before && signal == Signal::PduPower {
+        if !is_level(signal) || value < *before && signal == Signal::PduPower {
             *before = value;
         }
         let urgency = news.unwrap_or_default();
@@ -127,7 +127,7 @@ impl Watch {
     /// A Snapshot goes out that says these values.
     pub fn told<'r>(&mut self, readings: impl Iterator<Item = (&'r SignalPath, &'r Reading)>, now: Mono) {
         (self.last, self.owed, self.at_once) = (Some(now), false, false);
-        for (path, reading) in readings {
+        for (path, reading) in readings.filter(|(path, _)| is_level(path.signal)) {
             if let (Some(before), Ok(value)) = (self.told.get_mut(path), reading.value) {
                 *before = value;
             }
@@ -138,6 +138,10 @@ impl Watch {
     pub fn retire(&mut self, device: &DeviceId) {
         self.told.retain(|path, _| path.device != *device);
     }
+}
+
+fn is_level(signal: Signal) -> bool {
+    matches!(signal, Signal::PduPower | Signal::CoolingFlow)
 }
 
 #[cfg(test)]

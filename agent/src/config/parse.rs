@@ -92,6 +92,11 @@ fn root(
         let problem = "`control.enabled` without an uplink: nobody could lease the GPUs more than their safe share";
         m.add(t.place("uplink"), problem, "take out uplink = false and name a [broker], or set enabled = false");
     }
+    let spool = t.table(m, "spool", |t, m| spool(t, m, base));
+    if !uplink && spool.as_ref().is_some_and(|spool| spool.disk.is_some()) {
+        let problem = "`spool.dir` without an uplink: there is nobody to keep Snapshots for";
+        m.add(t.place("uplink"), problem, "take out uplink = false and name a [broker], or take out [spool] dir");
+    }
     if let Some(control) = control.filter(|c| c.enabled) {
         for device in modbus.iter_mut().filter(|d| matches!(d.profile.class, Class::Pdu | Class::Ups)) {
             device.guarded = Some(control.guard_period.max(Duration::from_millis(device.profile.link.fastest_ms)));
@@ -108,7 +113,6 @@ fn root(
         }
         Some(listen)
     });
-    let spool = t.table(m, "spool", |t, m| spool(t, m, base));
     let in_memory = Spool { snapshots: 600, replay_per_second: 20, disk: None };
     let watches_only =
         Control { enabled: false, safe_gpu: Watts::ZERO, breaker: None, guard_period: Duration::from_millis(100) };
@@ -323,6 +327,8 @@ listen = "127.0.0.1:0"
         assert!(parse(alone).unwrap().broker.is_none());
         let found = parse(&format!("{alone}[control]\nenabled=true\nsafe_gpu_watts=400\n")).unwrap_err();
         assert!(found[0].problem.contains("without an uplink"), "{}", found[0]);
+        let found = parse(&format!("{alone}[spool]\ndir='/var/lib/x'\n")).unwrap_err();
+        assert!(found[0].problem.contains("nobody to keep"), "{}", found[0]);
         let found = parse("site='s'\nrack='r'\n").unwrap_err();
         assert!(found[0].remedy.contains("uplink = false"), "{}", found[0]);
     }

@@ -164,10 +164,10 @@ struct Asked {
     glances: Patience,
 }
 
-/// Does the work, and says meanwhile when the device takes longer than it did of late.
+/// Does the work, and says meanwhile when the device takes longer than it did of late, where a guard wants to know.
 async fn patiently<T>(work: impl Future<Output = T>, patience: &Patience, device: &ModbusDevice, board: &Board) -> T {
     let mut work = std::pin::pin!(work);
-    if let Some(most) = patience.most() {
+    if let Some(most) = patience.most().filter(|_| device.guarded.is_some()) {
         match tokio::time::timeout(most, &mut work).await {
             Ok(done) => return done,
             Err(_) => board.wait_for(&device.device),

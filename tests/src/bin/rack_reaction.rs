@@ -2,19 +2,10 @@
 //! the simulated row over Modbus and NVML, four agents, a load that steps over the rating. Prints
 //! one JSON line. Each round starts everything anew; every rack of a round is one sample.
 
-use headroom_tests::parts::{Part, Start, content};
-use headroom_tests::plant::{Plant, Rack};
+use headroom_tests::guarded::{self, BREAKER_AMPERES, SAFE_WATTS};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-const RACKS: usize = 4;
-/// The load is low for long enough that every agent has read its meters and none holds anything.
-const STEP_AT_S: f64 = 6.0;
-const LOW: f64 = 0.15;
-/// Behind each of a rack's two meters: low 0.8 of its rating, full 2.1 times it, which trips in under 4 s: an
-/// overload that leaves more than 8 s is watched for a while on purpose (agent/core/src/guard.rs).
-const BREAKER_AMPERES: f64 = 2.4;
 /// What a breaker holds for ever (agent/core/src/guard/trip.rs).
 const OVERLOAD: f64 = 1.05;
 const GIVE_UP: Duration = Duration::from_secs(20);
@@ -56,17 +47,8 @@ struct Watched {
 
 /// Milliseconds from overload to the limit set on every GPU and to it being in force, per rack.
 fn round() -> Vec<(f64, f64)> {
-    let mut text = "site = \"bench\"\n[breaker]\nrating_amperes = 125.0\n".to_owned();
-    for r in 1..=RACKS {
-        let _ = write!(
-            text,
-            "[[rack]]\nid = \"rack-{r}\"\ngpus = 8\nworkload = \"batch\"\nlevel = [[0, {LOW}], [{STEP_AT_S}, {LOW}], [{}, 1.0]]\n",
-            STEP_AT_S + 0.02
-        );
-    }
-    let plant = Plant::of(Some(&text));
-    let agents: Vec<Part> = plant.racks.iter().map(|rack| agent(&plant, rack)).collect();
-    plant.racks.iter().for_each(|rack| drop(content(&plant.dir().join(format!("{}.port", rack.id)))));
+    let plant = guarded::plant();
+    let agents = guarded::agents(&plant, plant.racks.iter());
     let mut watched: Vec<Watched> =
         plant.racks.iter().map(|_| Watched { overloaded: None, set: None, enforced: None }).collect();
     let begun = Instant::now();
@@ -108,17 +90,4 @@ fn look(rack: &Value, gpus: u64, seen: &mut Watched, now: Instant) {
     if all("gpu_limit_enforced_watts") {
         seen.enforced.get_or_insert(now);
     }
-}
-
-/// High enough that only the guard can lower a limit.
-const SAFE_WATTS: f64 = 700.0;
-
-fn agent(plant: &Plant, rack: &Rack) -> Part {
-    let control =
-        format!("[control]\nenabled = true\nsafe_gpu_watts = {SAFE_WATTS}\nbreaker_amperes = {BREAKER_AMPERES}\n");
-    let config = plant.file(&format!("{}.toml", rack.id), &(rack.agent_config(&plant.broker, "") + &control));
-    let (config, port) = (config.display().to_string(), plant.dir().join(format!("{}.port", rack.id)));
-    let args = ["run", "--config", &config, "--port-file", &port.display().to_string()];
-    let state = [("HEADROOM_NVML_STATE", rack.nvml_state.as_str())];
-    Start::new("headroom-agent", &args, &state, plant.dir().join(format!("{}.log", rack.id))).start()
 }

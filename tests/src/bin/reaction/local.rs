@@ -5,40 +5,21 @@
 use crate::driver::{Drivers, Lowered};
 use crate::ms;
 use crate::tap::Tap;
-use headroom_tests::parts::{Part, Start, content};
-use headroom_tests::plant::{Plant, Rack};
+use headroom_tests::guarded::{self, BREAKER_AMPERES, SAFE_WATTS};
+use headroom_tests::plant::Rack;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-/// Racks of a round.
-pub const RACKS: usize = 4;
-/// The load is low for long enough that every agent has read its meters and none holds anything.
-const STEP_AT_S: f64 = 6.0;
-const LOW: f64 = 0.15;
-/// Behind each of a rack's two meters: low 0.8 of its rating, full 2.1 times it.
-const BREAKER_AMPERES: f32 = 2.4;
 /// From 1.65 on a breaker at 0.8 has less than the 8 s at which the guard acts (agent/core/src/guard.rs and
 /// guard/trip.rs); a meter read in the 20 ms of the step may show less, on which nothing has to be done yet.
 const ACTS_AT: f32 = 1.7;
-/// High enough that only the guard can lower a limit.
-const SAFE_WATTS: f64 = 700.0;
 const GIVE_UP: Duration = Duration::from_secs(20);
 
 /// One round: a sample for each rack.
 pub fn round() -> Vec<Value> {
-    let mut text = "site = \"bench\"\n[breaker]\nrating_amperes = 125.0\n".to_owned();
-    for r in 1..=RACKS {
-        let _ = write!(
-            text,
-            "[[rack]]\nid = \"rack-{r}\"\ngpus = 8\nworkload = \"batch\"\nlevel = [[0, {LOW}], [{STEP_AT_S}, {LOW}], [{}, 1.0]]\n",
-            STEP_AT_S + 0.02
-        );
-    }
-    let plant = Plant::of(Some(&text));
+    let plant = guarded::plant();
     let tapped: Vec<(Vec<Tap>, Rack)> = plant.racks.iter().map(tap).collect();
-    let agents: Vec<Part> = tapped.iter().map(|(_, rack)| agent(&plant, rack)).collect();
-    plant.racks.iter().for_each(|rack| drop(content(&plant.dir().join(format!("{}.port", rack.id)))));
+    let agents = guarded::agents(&plant, tapped.iter().map(|(_, rack)| rack));
     let drivers = Drivers::of(&plant.racks);
     let begun = Instant::now();
     while drivers.asked().values().any(|watts| *watts < SAFE_WATTS - 1.0) {
@@ -66,19 +47,9 @@ fn tap(rack: &Rack) -> (Vec<Tap>, Rack) {
     let mut rack = rack.clone();
     let mut taps = Vec::new();
     for device in rack.devices.iter_mut().filter(|d| d.id.starts_with("pdu-")) {
-        let tap = Tap::to(&device.address, ACTS_AT * BREAKER_AMPERES);
+        let tap = Tap::to(&device.address, ACTS_AT * BREAKER_AMPERES as f32);
         device.address.clone_from(&tap.address);
         taps.push(tap);
     }
     (taps, rack)
-}
-
-fn agent(plant: &Plant, rack: &Rack) -> Part {
-    let control =
-        format!("[control]\nenabled = true\nsafe_gpu_watts = {SAFE_WATTS}\nbreaker_amperes = {BREAKER_AMPERES}\n");
-    let config = plant.file(&format!("{}.toml", rack.id), &(rack.agent_config(&plant.broker, "") + &control));
-    let (config, port) = (config.display().to_string(), plant.dir().join(format!("{}.port", rack.id)));
-    let args = ["run", "--config", &config, "--port-file", &port.display().to_string()];
-    let state = [("HEADROOM_NVML_STATE", rack.nvml_state.as_str())];
-    Start::new("headroom-agent", &args, &state, plant.dir().join(format!("{}.log", rack.id))).start()
 }

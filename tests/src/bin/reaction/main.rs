@@ -76,8 +76,13 @@ fn number(word: &str) -> Result<usize, String> {
 }
 
 fn main() {
+    let usage = format!("reaction [--samples N] [--only {}] [--trace]", KINDS.join("|"));
+    if std::env::args().any(|word| matches!(word.as_str(), "-h" | "--help")) {
+        println!("From an event at a row to the limits on every GPU of it.\n\n{usage}");
+        return;
+    }
     let asked = Asked::read().unwrap_or_else(|why| {
-        eprintln!("{why}\nreaction [--samples N] [--only {}] [--trace]", KINDS.join("|"));
+        eprintln!("{why}\n{usage}");
         std::process::exit(2)
     });
     let mut line = serde_json::Map::new();

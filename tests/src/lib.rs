@@ -17,13 +17,16 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The built program of this name; `tests/run` builds the workspace before it tests.
+/// The built program of this name; `tests/run` builds the workspace before it tests. A measurement names in
+/// `HEADROOM_TEST_PROGRAMS` a folder whose programs come first: those of another profile.
 ///
 /// # Panics
 /// When it is not there.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test runs from a file");
-    let found = test.ancestors().map(|dir| dir.join(name)).find(|path| path.is_file());
+    let first = std::env::var_os("HEADROOM_TEST_PROGRAMS").map(PathBuf::from);
+    let dirs = first.iter().map(PathBuf::as_path).chain(test.ancestors());
+    let found = dirs.map(|dir| dir.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{name} is not built: run `cargo build --release --workspace` or ./tests/run"))
 }
 

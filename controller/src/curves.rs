@@ -70,6 +70,9 @@ pub fn tell(options: &Options) -> Result<String, String> {
         return Ok(format!("{about}\n"));
     }
     let mut text = format!("{}: {}\nsource: {} ({})\n", found.name, found.words, found.source, word(found.confidence));
+    if let Some(unverified) = &found.unverified {
+        text.push_str(&format!("not found in print: {unverified}\n"));
+    }
     if let (Some(reference), Some(source)) = (found.reference_celsius, &found.ambient_source) {
         text.push_str(&format!(
             "rating at {reference} degrees Celsius; {:.0} % of it left here ({source})\n",
@@ -108,6 +111,7 @@ fn list(json: bool) -> String {
 fn about(f: &Family) -> Value {
     json!({
         "name": f.name, "words": f.words, "source": f.source, "confidence": word(f.confidence),
+        "unverified": f.unverified,
         "reference_celsius": f.reference_celsius, "ambient_source": f.ambient_source, "latest": f.maximum,
     })
 }

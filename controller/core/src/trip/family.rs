@@ -72,6 +72,8 @@ pub struct Family {
     pub source: String,
     /// How far to trust them.
     pub confidence: Confidence,
+    /// What of them was not found in print, if anything.
+    pub unverified: Option<String>,
     /// Air temperature its rating refers to; none where the rating does not depend on it.
     pub reference_celsius: Option<f64>,
     /// Where the temperature factors come from.
@@ -86,13 +88,15 @@ pub struct Family {
 enum Law {
     Thermal { holds: f64, thermal: Vec<(f64, f64)>, fast: Vec<(f64, f64)> },
     Electronic { holds: f64, long: Vec<(f64, f64)>, pickup: f64, delay: f64, instantaneous_s: f64 },
-    Fuse { holds: f64, gates: Vec<[f64; 3]> },
+    Fuse { holds: f64, gates: Vec<[f64; 4]> },
     Table { points: Vec<(f64, f64)>, cools_s: f64, hotter: Option<(f64, String)> },
 }
 
 /// Ratios this close are the two sides of a step.
 const STEP: f64 = 1e-9;
-/// A melting fuse follows I2t: ten times the current, a hundredth of the time.
+/// The time of the last column of a fuse's gates, s. Faster, all heat stays in the element, and its I2t holds: ten
+/// times the current, a hundredth of the time.
+const FUSE_GATE_S: f64 = 0.01;
 const FUSE_BEYOND: f64 = 10.0;
 
 impl Family {
@@ -121,15 +125,17 @@ impl Family {
                 Ok(Curve::image(*holds, &thermal, fast))
             }
             Law::Fuse { holds, gates } => {
-                let amperes = self.setting("rating_amperes", settings.amperes, 2.0, 1250.0, "2 to 1250 A")?;
-                let share = |column: usize| {
+                let amperes = self.setting("rating_amperes", settings.amperes, 16.0, 1250.0, "16 to 1250 A")?;
+                let share = |current: fn(&[f64; 4]) -> f64| {
                     let above = gates.iter().position(|row| row[0] >= amperes).unwrap_or(gates.len() - 1);
                     let below = if gates[above][0] <= amperes { above } else { above.saturating_sub(1) };
-                    (gates[above][column] / gates[above][0]).min(gates[below][column] / gates[below][0])
+                    (current(&gates[above]) / gates[above][0]).min(current(&gates[below]) / gates[below][0])
                 };
-                let (ten, tenth) = (share(1), share(2));
-                let beyond = (tenth * FUSE_BEYOND, 0.1 / (FUSE_BEYOND * FUSE_BEYOND));
-                Ok(Curve::image(*holds, &[(ten, 10.0)], vec![(ten, 10.0), (tenth, 0.1), beyond]))
+                let (ten, tenth) = (share(|row| row[1]), share(|row| row[2]));
+                let hundredth = share(|row| (row[3] / FUSE_GATE_S).sqrt());
+                let beyond = (hundredth * FUSE_BEYOND, FUSE_GATE_S / (FUSE_BEYOND * FUSE_BEYOND));
+                let melts = vec![(ten, 10.0), (tenth, 0.1), (hundredth, FUSE_GATE_S), beyond];
+                Ok(Curve::image(*holds, &[(ten, 10.0)], melts))
             }
             Law::Table { points, cools_s, hotter } => match (hotter, settings.ambient_celsius) {
                 (Some((from, name)), Some(ambient)) if ambient > *from => match family(name) {

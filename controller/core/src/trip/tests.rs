@@ -65,6 +65,29 @@ fn a_fuse_melts_no_later_than_the_gates_of_its_rating_allow() {
     assert!(cold("iec60269-gg", 160.0 / 63.0).unwrap() <= 10.01);
     assert!(cold("iec60269-gg", 450.0 / 63.0).unwrap() <= 0.101);
     assert_eq!(cold("iec60269-gg", 1.25), None);
+    // Least pre-arcing I2t of 9000 A2s at 0.01 s: 949 A, and the same I2t for what is faster still.
+    assert!(cold("iec60269-gg", 949.0 / 63.0).unwrap() <= 0.0101);
+    assert!(cold("iec60269-gg", 9490.0 / 63.0).unwrap() <= 0.000_101);
+}
+
+#[test]
+fn a_fuse_smaller_than_the_smallest_row_has_no_curve() {
+    let small = Settings { amperes: Some(10.0), ..Settings::default() };
+    let wrong = family("iec60269-gg").unwrap().curve(&small).unwrap_err();
+    assert!(wrong.to_string().contains("rating_amperes = 10 is not 16 to 1250 A"), "{wrong}");
+}
+
+#[test]
+fn types_of_which_nobody_states_a_least_time_trip_no_later_than_those_of_which_somebody_does() {
+    for ratio in [1.2, 1.5, 2.0, 2.55, 3.0, 5.0, 7.0] {
+        let (k, d) = (cold("iec60947-k", ratio).unwrap(), cold("iec60898-d", ratio).unwrap());
+        assert!(k <= d * 1.0001, "{ratio}: {k} {d}");
+    }
+    for ratio in [1.2, 1.5, 1.9, 2.0, 3.0] {
+        let (z, b) = (cold("iec60947-z", ratio).unwrap(), cold("iec60898-b", ratio).unwrap());
+        assert!(z <= b * 1.0001, "{ratio}: {z} {b}");
+    }
+    assert!(family("iec60947-k").unwrap().unverified.is_some());
 }
 
 #[test]

@@ -8,8 +8,10 @@ use headroom_sim::plant::spec::PlantSpec;
 
 const PERIOD_MS: u64 = 1000;
 /// Three bands after Wu et al., "Dynamo: Facebook's Data Center-Wide Power Management System" (ISCA
-/// 2016): cap above 99 % of the breaker's rating down to 95 %, give free below 90 %. There the highest loads of
-/// the least important group are cut first; without groups everybody is one.
+/// 2016): cap above 99 % of the breaker's rating down to 95 %, give free below 90 %. There services are in groups
+/// of priority, the least important is cut first, in it the highest loads ("high-bucket-first", evenly within a
+/// bucket) and none below what its service level needs; without groups everybody is one. Groups, order and floors
+/// were held against summaries of the paper, the three thresholds not.
 const CAP_AT: f64 = 0.99;
 const AIM_AT: f64 = 0.95;
 const FREE_AT: f64 = 0.90;

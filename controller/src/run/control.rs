@@ -50,8 +50,8 @@ pub(super) struct Control {
     pub(super) decided_at: Option<Mono>,
     /// When a loss was, or will be, answered before others were heard.
     pub(super) rushed_at: Option<Mono>,
-    /// As of the last period.
-    pub(super) redundancy_cost: Watts,
+    /// Of the Plan that is shown.
+    redundancy_cost: Watts,
     batteries: Arc<Vec<BatteryView>>,
     coolants: Arc<Vec<CoolantView>>,
     /// What lies ready at the agents, by place.
@@ -274,6 +274,8 @@ impl Control {
         let plan = Arc::new(self.decider.decide(&self.fleet, &self.forecasts, now, at, self.generation, mode));
         self.decide_s = (self.clock.uptime() - begun).as_secs_f64();
         self.send(&plan, to, parts);
+        // Of this decision, and after its Orders have left.
+        self.redundancy_cost = self.decider.redundancy_cost();
         self.urgency.decided(&plan);
         self.decided_at = Some(now);
         parts.record.append_plan(Arc::clone(&plan));

@@ -16,9 +16,8 @@ pub(super) enum To {
 }
 
 impl Control {
-    /// Makes the answers that go out with the next Plans, and what people are told besides. Not part of a decision: it must not delay one.
+    /// Makes the answers that go out with the next Plans. Not part of a decision: it must not delay one.
     pub(super) fn prepare(&mut self) {
-        self.redundancy_cost = self.decider.redundancy_cost();
         self.answers.iter_mut().for_each(Vec::clear);
         if self.config.mode == Mode::Automatic {
             for Prepared { rack, when, gpu } in self.decider.answers(&self.fleet) {

@@ -86,8 +86,8 @@ pub struct Decider {
     uneven: Vec<f64>,
     /// Nodes whose phases have constraints of their own.
     split: Arc<Vec<bool>>,
-    /// What is known of each node's battery.
-    battery: Vec<battery::State>,
+    /// What is known of the battery of each UPS, by node.
+    battery: BTreeMap<usize, battery::State>,
     /// What the policy lets flow through each node, if it says.
     capped: Vec<Option<Watts>>,
     /// What a person lets flow through each node, if one says.
@@ -188,7 +188,7 @@ impl Decider {
             other: vec![0.0; count],
             together: vec![1.0; count],
             eased: vec![1.0; count],
-            battery: vec![battery::State::default(); count],
+            battery: battery::states(&topology),
             wiring: Arc::new(Wiring::new(&topology)),
             metered_by: Arc::new(limit::metered_by(&topology)),
             losses: Arc::new(answer::losses(&topology)),

@@ -4,12 +4,15 @@
 //! charge that is left. The shorter is believed. The charge is what the UPS tells or what is counted here from the
 //! time on battery (a share `dt / runtime(load)` each second, Peukert's law again), whichever is less. A runtime told
 //! holds for the load of then and from then on: many cards tell whole minutes, some stand still.
+//! After a restart a charge that nobody tells counts as full while the time wanted begins anew, which gives the limit
+//! that was in force before.
 
 use super::Decider;
 use crate::battery::BatterySpec;
 use crate::fleet::{Battery, Fleet};
-use crate::topology::{NodeKind, NodeSpec};
+use crate::topology::{NodeKind, NodeSpec, Topology};
 use headroom_rack::{Mono, NodeId, Watts};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// From empty to full where the UPS does not tell its charge, s: chargers of UPSs are sold with 90 % in 3 to 8 hours.
@@ -52,13 +55,8 @@ impl Default for State {
 
 impl State {
     /// What is believed, s; `None`: nobody knows.
-    pub(super) fn runtime_s(&self) -> Option<f64> {
+    fn runtime_s(&self) -> Option<f64> {
         self.told_s.into_iter().chain(self.counted_s).reduce(f64::min)
-    }
-
-    /// Seconds until it is empty while it carries the load.
-    pub(super) fn empty_s(&self) -> Option<f64> {
-        self.since.and_then(|_| self.runtime_s())
     }
 
     /// The most it may give to last for `left_s`.
@@ -93,6 +91,12 @@ pub struct BatteryView {
     pub target: Option<Duration>,
 }
 
+/// Nothing known yet of the battery of any UPS.
+pub(super) fn states(topology: &Topology) -> BTreeMap<usize, State> {
+    let upses = topology.nodes().iter().enumerate().filter(|(_, spec)| spec.kind == NodeKind::Ups);
+    upses.map(|(node, _)| (node, State::default())).collect()
+}
+
 impl Decider {
     /// Takes in what is known of the battery of a UPS that carries `load`, and says what it can give so that it
     /// lasts as long as the policy wants; `None`: it is not in use, or nothing is known or wanted.
@@ -107,7 +111,7 @@ impl Decider {
     ) -> Option<Watts> {
         let meter = spec.meter.as_ref().filter(|_| spec.kind == NodeKind::Ups)?;
         let heard: Option<Battery> = fleet.battery(&meter.rack, &meter.device);
-        let state = &mut self.battery[i];
+        let state = self.battery.get_mut(&i)?;
         state.load = load;
         state.read |= heard.is_some();
         // A card that falls silent while the battery is in use has not brought the mains back.
@@ -146,12 +150,17 @@ impl Decider {
     /// What a UPS could give from now on if it went on battery, to last as long as the policy wants.
     pub(super) fn would_last(&self, node: usize) -> Option<Watts> {
         let target = Some(self.policy.battery_target).filter(|target| !target.is_zero())?;
-        self.battery[node].lasting(self.topology.nodes()[node].battery.as_deref(), target.as_secs_f64())
+        self.battery.get(&node)?.lasting(self.topology.nodes()[node].battery.as_deref(), target.as_secs_f64())
+    }
+
+    /// Seconds until the battery of a UPS is empty while it carries the load.
+    pub(super) fn empty_s(&self, node: usize) -> Option<f64> {
+        self.battery.get(&node).filter(|state| state.since.is_some())?.runtime_s()
     }
 
     /// The battery of every UPS that somebody reads or whose battery is known, as of the last decision.
     pub fn batteries(&self) -> Vec<BatteryView> {
-        let upses = self.topology.nodes().iter().zip(&self.battery).filter(|(spec, _)| spec.kind == NodeKind::Ups);
+        let upses = self.battery.iter().map(|(node, state)| (&self.topology.nodes()[*node], state));
         let known = upses.filter(|(spec, state)| state.read || spec.battery.is_some());
         let view = |(spec, state): (&NodeSpec, &State)| BatteryView {
             node: spec.id.clone(),

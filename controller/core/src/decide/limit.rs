@@ -171,7 +171,8 @@ impl Decider {
             (None, None) => hot.max(room),
         };
         let trips_s = self.protection[i].time_to_trip_s(ratio);
-        let drops_s = trips_s.into_iter().chain(self.battery[i].empty_s()).reduce(f64::min);
+        let empty_s = if spec.kind == NodeKind::Ups { self.empty_s(i) } else { None };
+        let drops_s = trips_s.into_iter().chain(empty_s).reduce(f64::min);
         let expected = below.expected + other;
         NodeNow { power, quality, other, expected, limit, kind, room, by, alone, ramp, drops_s }
     }

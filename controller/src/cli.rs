@@ -169,6 +169,9 @@ enum Bench {
         #[arg(long, value_delimiter = ',', num_args = 1.., default_value = "4,1000",
             value_parser = clap::value_parser!(u32).range(1..=100_000))]
         racks: Vec<u32>,
+        /// As `bench decide` takes it; it is JSON either way.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -186,10 +189,12 @@ pub fn run(cli: Cli) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Command::Bench { what: Bench::Forecast { racks } } => finish(racks.into_iter().try_for_each(|racks| {
-            println!("{}", serde_json::to_string(&bench::forecast(racks as usize)?)?);
-            Ok(())
-        })),
+        Command::Bench { what: Bench::Forecast { racks, json: _ } } => {
+            finish(racks.into_iter().try_for_each(|racks| {
+                println!("{}", serde_json::to_string(&bench::forecast(racks as usize)?)?);
+                Ok(())
+            }))
+        }
         Command::Topology { what } => topology::run(&what),
         Command::Policy { what } => policy::run(&what),
         Command::Curves(options) => match curves::tell(&options) {

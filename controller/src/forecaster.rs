@@ -5,8 +5,8 @@
 
 use crate::config;
 use crate::picture::ModelStatus;
-use headroom_predict::{History, Method, Mixtures, Predictor, Spoken, baseline, store};
-use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
+use headroom_predict::{History, Method, Mixtures, Predictor, Spoken, Values, baseline, store};
+use headroom_rack::{Forecast, RackId, Source, UnixMs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,7 @@ pub struct Beside {
     /// When.
     pub at: UnixMs,
     /// Who said what of which rack, by horizon and quantile.
-    pub said: Vec<(Method, RackId, Vec<Vec<Watts>>)>,
+    pub said: Vec<(Method, RackId, Values)>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ pub struct Answer {
     /// One per rack.
     pub forecasts: BTreeMap<RackId, Forecast>,
     /// What the model said alone, by horizon and quantile, of the racks where it had a say.
-    pub alone: BTreeMap<RackId, Vec<Vec<Watts>>>,
+    pub alone: BTreeMap<RackId, Values>,
     /// What to show about the model.
     pub status: ModelStatus,
     /// The model did not answer in time.
@@ -217,7 +217,7 @@ fn work(requests: &Receiver<Request>) {
 fn ask_beside(questions: &Receiver<Question>, answers: &SyncSender<Beside>) {
     for Question { challenger, histories, at } in questions {
         let now: Vec<_> = histories.iter().map(|(rack, h)| (rack, h.until(at))).collect();
-        let mut said: Vec<(Method, RackId, Vec<Vec<Watts>>)> =
+        let mut said: Vec<(Method, RackId, Values)> =
             now.iter().map(|(rack, h)| (Method::Baseline, (*rack).clone(), baseline::values(h))).collect();
         if let Some(challenger) = challenger {
             let windows: Vec<&History> = now.iter().map(|(_, h)| &**h).collect();
@@ -246,6 +246,7 @@ pub fn load(model: &config::Model) -> Result<Predictor, String> {
 mod tests {
     use super::*;
     use headroom_predict::Sample;
+    use headroom_rack::Watts;
 
     const SHIPPED: config::Model = config::Model { enabled: true, path: None };
 

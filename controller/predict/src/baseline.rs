@@ -2,7 +2,7 @@
 //! the last minute. Needs nothing but the history; knows nothing but the nameplate without it.
 
 use crate::history::History;
-use crate::{HORIZONS_S, QUANTILES};
+use crate::{HORIZONS_S, QUANTILES, Values, WINDOW_S};
 use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
 
 /// A change of this share of the nameplate per second may come at any time, whatever the last
@@ -18,34 +18,39 @@ pub fn forecast(history: &History, rack: &RackId, at: UnixMs, reason: &str) -> F
         at,
         horizons_s: HORIZONS_S.to_vec(),
         quantiles: QUANTILES.to_vec(),
-        values: values(&history.until(at)),
+        values: values(&history.until(at)).map(Vec::from).to_vec(),
         source: Source::Baseline(reason.to_owned()),
     }
 }
 
 /// Power by horizon and quantile, as of the history's end.
-pub fn values(history: &History) -> Vec<Vec<Watts>> {
+pub fn values(history: &History) -> Values {
     let Some(last) = history.last_power(crate::feature::LAST_WITHIN_S) else {
-        return vec![vec![history.nameplate(); QUANTILES.len()]; HORIZONS_S.len()];
+        return [[history.nameplate(); QUANTILES.len()]; HORIZONS_S.len()];
     };
-    let powers: Vec<Option<f64>> = history.samples().map(|s| s.power.map(Watts::get)).collect();
-    let mut changes = Vec::with_capacity(powers.len());
-    let row = |horizon_s: &u32| {
-        changes.clear();
-        let later = powers.iter().skip(*horizon_s as usize);
-        changes.extend(powers.iter().zip(later).filter_map(|(from, to)| Some((*to)? - (*from)?)));
-        row(history.nameplate(), last, *horizon_s, &mut changes)
-    };
-    HORIZONS_S.iter().map(row).collect()
+    // An unknown power is no number, and neither is a change from or to it.
+    let mut powers = [f64::NAN; WINDOW_S];
+    let known = history.samples().map(|s| s.power.map_or(f64::NAN, Watts::get));
+    powers.iter_mut().zip(known).for_each(|(place, power)| *place = power);
+    let mut changes = [0.0; WINDOW_S];
+    HORIZONS_S.map(|horizon_s| {
+        let later = powers[..history.samples().len()].iter().skip(horizon_s as usize);
+        let mut count = 0;
+        for (from, to) in powers.iter().zip(later) {
+            changes[count] = to - from;
+            count += usize::from(!changes[count].is_nan());
+        }
+        row(history.nameplate(), last, horizon_s, &mut changes[..count])
+    })
 }
 
 /// From the changes over the span of a horizon, in any order.
-fn row(nameplate: Watts, last: Watts, horizon_s: u32, changes: &mut [f64]) -> Vec<Watts> {
+fn row(nameplate: Watts, last: Watts, horizon_s: u32, changes: &mut [f64]) -> [Watts; QUANTILES.len()] {
     let unseen = nameplate.get() * UNSEEN_PER_S * f64::from(horizon_s);
     let top = nameplate.max(last);
-    let mut row = vec![last];
+    let mut row = [last; QUANTILES.len()];
     let mut below = 0;
-    for quantile in &QUANTILES[1..] {
+    for (place, quantile) in row.iter_mut().zip(&QUANTILES).skip(1) {
         let index = (((changes.len() as f64) * quantile).ceil() as usize).saturating_sub(1);
         // What lies below the quantile before need not be looked at again.
         let seen = match changes.get_mut(below..).filter(|rest| !rest.is_empty()) {
@@ -54,7 +59,7 @@ fn row(nameplate: Watts, last: Watts, horizon_s: u32, changes: &mut [f64]) -> Ve
         };
         below = index;
         let spread = (quantile - 0.5) * 2.0;
-        row.push((last + Watts::new(seen.max(0.0) + unseen * spread)).min(top));
+        *place = (last + Watts::new(seen.max(0.0) + unseen * spread)).min(top);
     }
     row
 }

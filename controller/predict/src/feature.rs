@@ -3,7 +3,7 @@
 //! network answers is a difference to the last value in the same scale.
 
 use crate::history::History;
-use crate::{HORIZONS_S, OUTPUTS, QUANTILES, WINDOW_S};
+use crate::{HORIZONS_S, OUTPUTS, QUANTILES, Values, WINDOW_S};
 use headroom_rack::Watts;
 
 /// Channels of the window: power minus last power, headroom under the limit, known or filled.
@@ -96,16 +96,12 @@ pub fn features(history: &History) -> Result<Features, NoFeatures> {
 impl Features {
     /// Turns [`OUTPUTS`] numbers of the network into watts by horizon and quantile; quantiles are
     /// put in order and power is never negative.
-    pub fn watts(&self, outputs: &[f32]) -> Vec<Vec<Watts>> {
-        debug_assert_eq!(outputs.len(), OUTPUTS);
-        outputs
-            .chunks(QUANTILES.len())
-            .map(|row| {
-                let mut row: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
-                row.sort_by(f64::total_cmp);
-                row.into_iter().map(|v| (self.last + self.nameplate * v).max(Watts::ZERO)).collect()
-            })
-            .collect()
+    pub fn watts(&self, outputs: &[f32; OUTPUTS]) -> Values {
+        std::array::from_fn(|h| {
+            let mut row: [f64; QUANTILES.len()] = std::array::from_fn(|q| outputs[h * QUANTILES.len() + q].into());
+            row.sort_by(f64::total_cmp);
+            row.map(|v| (self.last + self.nameplate * v).max(Watts::ZERO))
+        })
     }
 }
 
@@ -155,10 +151,10 @@ mod tests {
     #[test]
     fn the_answer_comes_back_in_watts_with_ordered_quantiles() {
         let f = features(&history(60, |_| false)).unwrap();
-        let mut outputs = vec![0.0_f32; OUTPUTS];
+        let mut outputs = [0.0_f32; OUTPUTS];
         outputs[0..3].copy_from_slice(&[0.1, 0.3, 0.2]);
         let watts = f.watts(&outputs);
-        assert_eq!(watts[1], vec![f.last; 3]);
+        assert_eq!(watts[1], [f.last; 3]);
         assert!(watts[0].windows(2).all(|w| w[0] <= w[1]));
         assert!((watts[0][2] - (f.last + Watts::new(2190.0))).get().abs() < 0.01);
     }

@@ -37,3 +37,6 @@ pub const HORIZONS_S: [u32; 6] = [1, 2, 5, 10, 20, 30];
 pub const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 /// Numbers the network answers with: horizons times quantiles, quantiles innermost.
 pub const OUTPUTS: usize = HORIZONS_S.len() * QUANTILES.len();
+
+/// Power by horizon and quantile: of a site there are thousands each second, so they are in one piece.
+pub type Values = [[headroom_rack::Watts; QUANTILES.len()]; HORIZONS_S.len()];

@@ -10,7 +10,7 @@
 
 use crate::QUANTILES;
 use crate::bound::{Bound, Sides, Step};
-use crate::pool::{Pool, Present, Target};
+use crate::pool::{MOST, Pool, Present, Target};
 use crate::stays::{self, Renewal};
 use std::sync::Arc;
 
@@ -235,16 +235,19 @@ impl Mixture {
         let (targets, forecasts, own) = (shape.targets(), shape.forecasts(), shape.own());
         let all = shape.horizons_s.len() * targets;
         let sound = |row: &&[f32]| row.len() == all && row.iter().all(|value| value.is_finite());
-        let outside: Vec<Option<&[f32]>> =
-            (0..shape.outside).map(|i| outside.get(i).copied().flatten().filter(sound)).collect();
-        let step = match newest {
+        let mut given = [None; MOST];
+        for (place, row) in given.iter_mut().zip(outside).take(shape.outside) {
+            *place = row.filter(sound);
+        }
+        let outside = &given[..shape.outside.min(MOST)];
+        let now = match newest {
             Newest::Observed => self.steps.checked_sub(1)?,
             Newest::Open => self.steps,
         };
         let held = self.past.last().copied().filter(|_| newest == Newest::Open);
         held.iter().for_each(|value| self.push(*value));
         let mut present = Present::default();
-        for i in (0..shape.outside).filter(|i| outside[*i].is_some()) {
+        for i in (0..outside.len()).filter(|i| outside[*i].is_some()) {
             present = present.with(own + i);
         }
         let mut rows = vec![0.0; all * (forecasts + 1)];
@@ -252,22 +255,23 @@ impl Mixture {
             present = (0..own).fold(present, Present::with);
             self.own(last, &mut rows);
         }
-        let passed_s = (step + 1).saturating_sub(self.began) as f32 / shape.rate_hz as f32;
+        let passed_s = (now + 1).saturating_sub(self.began) as f32 / shape.rate_hz as f32;
         let seen = self.seen();
         if held.is_some() {
             self.past.pop();
         }
         for (i, row) in rows.chunks_exact_mut(forecasts + 1).enumerate() {
-            for (place, outside) in row[own..forecasts].iter_mut().zip(&outside) {
+            for (place, outside) in row[own..forecasts].iter_mut().zip(outside) {
                 *place = outside.map_or(0.0, |values| values[i]);
             }
             row[forecasts] = self.pools[i].mix(&row[..forecasts], present)?;
         }
-        let mixed = |i: usize| rows[i * (forecasts + 1) + forecasts];
         let youth = (1.0 - passed_s / shape.young_s).max(0.0);
         let first = usize::from(shape.mean);
-        let said = (0..shape.horizons_s.len()).map(|h| {
-            let mut quantiles: [f32; QUANTILES.len()] = std::array::from_fn(|q| mixed(h * targets + first + q));
+        let mut said = Vec::with_capacity(shape.horizons_s.len());
+        for (h, rows) in rows.chunks_exact(targets * (forecasts + 1)).enumerate() {
+            let mixed = |i: usize| rows[i * (forecasts + 1) + forecasts];
+            let mut quantiles: [f32; QUANTILES.len()] = std::array::from_fn(|q| mixed(first + q));
             let top = &mut quantiles[QUANTILES.len() - 1];
             *top = top.min(seen.ceiling);
             let mut floor = f32::MIN;
@@ -277,12 +281,9 @@ impl Mixture {
             }
             let [median, upper, quantile] = quantiles;
             let step = Step { median, upper, quantile, highest: seen.highest, high: seen.high, youth };
-            Said { mean: shape.mean.then(|| mixed(h * targets)), quantiles, bound: self.bounds[h].of(&step) }
-        });
-        let said: Vec<Said> = said.collect();
-        for (h, said) in said.iter().enumerate() {
-            let rows = &rows[h * targets * (forecasts + 1)..(h + 1) * targets * (forecasts + 1)];
-            self.pending.keep(h, step, present, rows, said.bound);
+            let bound = self.bounds[h].of(&step);
+            self.pending.keep(h, now, present, rows, bound);
+            said.push(Said { mean: shape.mean.then(|| mixed(0)), quantiles, bound });
         }
         Some(said)
     }
@@ -293,18 +294,16 @@ impl Mixture {
         let (targets, width) = (shape.targets(), shape.forecasts() + 1);
         let newest = self.past.len() - 1;
         let now = self.past[newest];
-        let medians: Vec<f32> = shape
-            .medians_s
-            .iter()
-            .map(|span_s| {
-                let span = ((span_s * shape.rate_hz).round() as usize).clamp(1, self.past.len());
-                stays::median(&self.past[self.past.len() - span..])
-            })
-            .collect();
+        let mut medians = [0.0; MOST];
+        let medians = &mut medians[..shape.medians_s.len().min(MOST)];
+        for (median, span_s) in medians.iter_mut().zip(&shape.medians_s) {
+            let span = ((span_s * shape.rate_hz).round() as usize).clamp(1, self.past.len());
+            *median = stays::median(&self.past[self.past.len() - span..]);
+        }
         // As far above a smoother present as the last value's quantiles are above it.
         let from = |level: f32, i: usize| level + last[i] - now;
         for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-            row.iter_mut().zip(&medians).for_each(|(place, level)| *place = from(*level, i));
+            row.iter_mut().zip(&*medians).for_each(|(place, level)| *place = from(*level, i));
         }
         let memories = stays::recall(&self.past, shape.rate_hz, &shape.levels_s, &mut self.renewal);
         let smoothest = medians.last().copied().unwrap_or(now);
@@ -314,11 +313,12 @@ impl Mixture {
                 let expected = memory.map(|memory| memory.at((*ahead_s).into()));
                 for kind in 0..targets {
                     let i = h * targets + kind;
-                    rows[i * width + medians.len() + m] = match (expected, kind.checked_sub(usize::from(shape.mean))) {
-                        (None, _) => from(smoothest, i),
-                        (Some(expected), None) => expected.mean(),
-                        (Some(expected), Some(q)) => expected.quantile(shape.quantiles[q]),
-                    };
+                    rows[i * width + shape.medians_s.len() + m] =
+                        match (expected, kind.checked_sub(usize::from(shape.mean))) {
+                            (None, _) => from(smoothest, i),
+                            (Some(expected), None) => expected.mean(),
+                            (Some(expected), Some(q)) => expected.quantile(shape.quantiles[q]),
+                        };
                 }
             }
         }

@@ -8,17 +8,20 @@ use crate::baseline;
 use crate::bound::Sides;
 use crate::feature::LAST_WITHIN_S;
 use crate::history::History;
-use crate::mixture::{Mixture, Newest, Others, Said, Shape};
+use crate::mixture::{Mixture, Newest, Others, Shape};
 use crate::predictor::Predictor;
-use crate::{HORIZONS_S, OUTPUTS, QUANTILES, WINDOW_S};
+use crate::{HORIZONS_S, OUTPUTS, QUANTILES, Values, WINDOW_S};
 use headroom_rack::{Forecast, RackId, Source, UnixMs, Watts};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Spans of a smoother present, s.
 const MEDIANS_S: [f64; 1] = [3.0];
 /// Spans that tell the memory the present level, s.
 const LEVELS_S: [f64; 2] = [5.0, 60.0];
+
+/// Racks that are forecast one after the other: whole runs of the network's largest plan.
+const TOGETHER: usize = crate::net::MANY[0];
 
 /// What is expected of one rack.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +29,7 @@ pub struct Spoken {
     /// The Forecast.
     pub forecast: Forecast,
     /// What the model said alone, by horizon and quantile; none where it had no say.
-    pub model: Option<Vec<Vec<Watts>>>,
+    pub model: Option<Values>,
     /// The model spoke, but of inputs outside the range it was trained on: upper quantiles are the baseline's at least.
     pub outside: bool,
 }
@@ -35,7 +38,8 @@ pub struct Spoken {
 #[derive(Debug, Clone)]
 pub struct Mixtures {
     shape: Arc<Shape>,
-    racks: BTreeMap<RackId, Rack>,
+    /// As they were asked for the last time.
+    racks: Vec<(RackId, Rack)>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +68,7 @@ pub fn shape() -> Shape {
 
 impl Default for Mixtures {
     fn default() -> Self {
-        Self { shape: Arc::new(shape()), racks: BTreeMap::new() }
+        Self { shape: Arc::new(shape()), racks: Vec::new() }
     }
 }
 
@@ -76,42 +80,78 @@ impl Mixtures {
         racks: &[(&RackId, &History)],
         at: UnixMs,
     ) -> Vec<Spoken> {
+        self.prepare(racks);
+        let parts = cores().min(racks.len().div_ceil(TOGETHER)).max(1);
+        // Whole runs of the network to each part, so that no answer depends on the number of parts.
+        let each = racks.len().div_ceil(TOGETHER).div_ceil(parts) * TOGETHER;
+        let mut spoken = Vec::with_capacity(racks.len());
+        let mut work = self.racks.chunks_mut(each.max(1)).zip(racks.chunks(each.max(1)));
+        let mine = work.next();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = work.map(|(own, racks)| scope.spawn(move || part(own, model, racks, at))).collect();
+            if let Some((own, racks)) = mine {
+                spoken.extend(part(own, model, racks, at));
+            }
+            for other in others {
+                spoken.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+        });
+        spoken
+    }
+
+    /// Brings the racks into the order in which they are asked for; those that are not are let go.
+    fn prepare(&mut self, racks: &[(&RackId, &History)]) {
+        let same = self.racks.iter().map(|(id, _)| id).eq(racks.iter().map(|(id, _)| *id));
+        if same {
+            return;
+        }
+        let mut known: BTreeMap<RackId, Rack> = std::mem::take(&mut self.racks).into_iter().collect();
+        let rack = |(id, history): &(&RackId, &History)| {
+            let new = || {
+                let ceiling = history.nameplate().get() as f32;
+                let mixture = Mixture::new(Arc::clone(&self.shape), Others { ceiling, highest: 0.0 }, self.shape.led());
+                Rack { mixture, next: 0 }
+            };
+            ((*id).clone(), known.remove(*id).unwrap_or_else(new))
+        };
+        self.racks = racks.iter().map(rack).collect();
+    }
+}
+
+/// Cores that this process may use.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// The Forecasts of a part of the site, so many racks at a time that what is known of them stays near.
+fn part(
+    own: &mut [(RackId, Rack)],
+    model: Result<&Predictor, &str>,
+    racks: &[(&RackId, &History)],
+    at: UnixMs,
+) -> Vec<Spoken> {
+    let name = model.map(Predictor::name);
+    let mut spoken = Vec::with_capacity(racks.len());
+    for (own, racks) in own.chunks_mut(TOGETHER).zip(racks.chunks(TOGETHER)) {
         let now: Vec<_> = racks.iter().map(|(_, history)| history.until(at)).collect();
         let answers = match model {
             Ok(model) => model.values(&now.iter().map(|history| &**history).collect::<Vec<_>>()),
             Err(why) => racks.iter().map(|_| Err(why.to_owned())).collect(),
         };
-        let name = model.map(Predictor::name);
-        let spoken: Vec<Spoken> = racks
-            .iter()
-            .zip(&now)
-            .zip(answers)
-            .map(|(((id, _), history), answer)| {
-                let (model, outside, source) = match (answer, name) {
-                    (Ok((values, outside)), Ok(name)) => (Some(values), outside, Source::Model(name.to_owned())),
-                    (Err(why), _) => (None, false, Source::Baseline(why)),
-                    (Ok(_), Err(why)) => (None, false, Source::Baseline(why.to_owned())),
-                };
-                let values = self.rack(id, history).say(history, model.as_deref(), outside, at);
-                let (horizons_s, quantiles) = (HORIZONS_S.to_vec(), QUANTILES.to_vec());
-                let forecast = Forecast { rack: (*id).clone(), at, horizons_s, quantiles, values, source };
-                Spoken { forecast, model, outside }
-            })
-            .collect();
-        if self.racks.len() > spoken.len() {
-            self.racks.retain(|id, _| racks.iter().any(|(asked, _)| *asked == id));
+        for (((id, own), history), answer) in own.iter_mut().zip(&now).zip(answers) {
+            let (model, outside, source) = match (answer, name) {
+                (Ok((values, outside)), Ok(name)) => (Some(values), outside, Source::Model(name.to_owned())),
+                (Err(why), _) => (None, false, Source::Baseline(why)),
+                (Ok(_), Err(why)) => (None, false, Source::Baseline(why.to_owned())),
+            };
+            let values = own.say(history, model.as_ref(), outside, at).map(Vec::from).to_vec();
+            let (horizons_s, quantiles) = (HORIZONS_S.to_vec(), QUANTILES.to_vec());
+            let forecast = Forecast { rack: id.clone(), at, horizons_s, quantiles, values, source };
+            spoken.push(Spoken { forecast, model, outside });
         }
-        spoken
     }
-
-    fn rack(&mut self, id: &RackId, history: &History) -> &mut Rack {
-        if !self.racks.contains_key(id) {
-            let ceiling = history.nameplate().get() as f32;
-            let mixture = Mixture::new(Arc::clone(&self.shape), Others { ceiling, highest: 0.0 }, self.shape.led());
-            self.racks.insert(id.clone(), Rack { mixture, next: 0 });
-        }
-        self.racks.get_mut(id).expect("invariant: just put there")
-    }
+    spoken
 }
 
 impl Rack {
@@ -137,7 +177,7 @@ impl Rack {
         if self.next > now { Newest::Observed } else { Newest::Open }
     }
 
-    fn say(&mut self, history: &History, model: Option<&[Vec<Watts>]>, outside: bool, at: UnixMs) -> Vec<Vec<Watts>> {
+    fn say(&mut self, history: &History, model: Option<&Values>, outside: bool, at: UnixMs) -> Values {
         let newest = self.follow(history, at.get() / 1000);
         let reactive = baseline::values(history);
         let Some(last) = history.last_power(LAST_WITHIN_S) else { return reactive };
@@ -145,26 +185,23 @@ impl Rack {
         let given = [0, 1].map(|i: usize| rows[i].as_ref().map(|row| &row[..]));
         let Some(said) = self.mixture.say(newest, &given) else { return reactive };
         let top = history.nameplate().max(last);
-        let row = |(said, reactive): (&Said, &Vec<Watts>)| {
+        let mut values = reactive;
+        for (row, said) in values.iter_mut().zip(&said) {
             let mut floor = Watts::ZERO;
-            let quantile = |q: usize| {
+            for (q, reactive) in row.iter_mut().enumerate() {
                 let value = if q + 1 == QUANTILES.len() { said.bound } else { said.quantiles[q] };
                 let value = Watts::new(value.into()).min(top);
-                floor = floor.max(if outside && q > 0 { value.max(reactive[q]) } else { value });
-                floor
-            };
-            (0..QUANTILES.len()).map(quantile).collect()
-        };
-        said.iter().zip(&reactive).map(row).collect()
+                floor = floor.max(if outside && q > 0 { value.max(*reactive) } else { value });
+                *reactive = floor;
+            }
+        }
+        values
     }
 }
 
 /// By horizon and quantile.
-fn flat(values: &[Vec<Watts>]) -> [f32; OUTPUTS] {
-    let mut flat = [f32::NAN; OUTPUTS];
-    let all = values.iter().flatten().map(|value| value.get() as f32);
-    flat.iter_mut().zip(all).for_each(|(place, value)| *place = value);
-    flat
+fn flat(values: &Values) -> [f32; OUTPUTS] {
+    std::array::from_fn(|i| values.as_flattened()[i].get() as f32)
 }
 
 #[cfg(test)]

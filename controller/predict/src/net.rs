@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use tract_onnx::prelude::*;
 
 /// Windows in one run of the larger plans, the most first.
-const MANY: [usize; 2] = [256, 32];
+pub(crate) const MANY: [usize; 2] = [256, 32];
 /// So many windows one by one take about as long as a run of the smaller plan.
 const FEW: usize = 4;
 
@@ -56,12 +56,12 @@ impl Net {
     ///
     /// # Errors
     /// What tract says, or that a number is none.
-    pub fn run(&self, features: &[f32]) -> Result<Vec<f32>, String> {
+    pub fn run(&self, features: &[f32]) -> Result<[f32; OUTPUTS], String> {
         finite(&self.one.run(&[features])?)
     }
 
     /// An answer for each window; one that is nonsense is an error of its own.
-    pub fn run_all(&self, windows: &[&[f32]]) -> Vec<Result<Vec<f32>, String>> {
+    pub fn run_all(&self, windows: &[&[f32]]) -> Vec<Result<[f32; OUTPUTS], String>> {
         let mut answers = Vec::with_capacity(windows.len());
         while let Some(rest) = windows.get(answers.len()..).filter(|rest| !rest.is_empty()) {
             // The largest one that is filled, else the smallest one, which zeros fill up.
@@ -137,11 +137,11 @@ fn agree(one: &Plan, other: &Plan, windows: &[&[f32]]) -> bool {
     })
 }
 
-fn finite(answer: &[f32]) -> Result<Vec<f32>, String> {
+fn finite(answer: &[f32]) -> Result<[f32; OUTPUTS], String> {
     if answer.iter().any(|v| !v.is_finite()) {
         return Err("it answers a number that is none".to_owned());
     }
-    Ok(answer.to_vec())
+    answer.try_into().map_err(|_| "it answers too few numbers".to_owned())
 }
 
 #[cfg(test)]

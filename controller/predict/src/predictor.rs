@@ -1,11 +1,11 @@
 //! The predictor: a checked model and its answers. Whoever asks mixes them ([`crate::mixtures`]).
 
-use crate::FEATURES;
 use crate::baseline;
 use crate::feature::{Features, features};
 use crate::history::History;
 use crate::manifest::{Manifest, file_hash, schema_hash};
 use crate::net::Net;
+use crate::{FEATURES, QUANTILES, Values};
 use headroom_rack::Watts;
 
 /// Features may leave the trained range by this share of it before it counts as outside.
@@ -101,13 +101,12 @@ impl Predictor {
     /// # Errors
     /// What tract says.
     pub fn answer(&self, features: &[f32]) -> Result<Vec<f32>, String> {
-        self.net.run(features)
+        self.net.run(features).map(Vec::from)
     }
 
     /// For each history power by horizon and quantile, as of its end, and whether its features lie
     /// outside the trained range; or why the model has no say.
-    #[expect(clippy::type_complexity, reason = "a list of answers or reasons")]
-    pub fn values(&self, histories: &[&History]) -> Vec<Result<(Vec<Vec<Watts>>, bool), String>> {
+    pub fn values(&self, histories: &[&History]) -> Vec<Result<(Values, bool), String>> {
         let all: Vec<Result<Features, String>> =
             histories.iter().map(|h| features(h).map_err(|e| e.to_string())).collect();
         let windows: Vec<&[f32]> = all.iter().flatten().map(|f| &f.values[..]).collect();
@@ -137,7 +136,7 @@ impl Predictor {
     }
 }
 
-fn widen(values: &mut [Vec<Watts>], baseline: &[Vec<Watts>], features: &Features) {
+fn widen(values: &mut [[Watts; QUANTILES.len()]], baseline: &[[Watts; QUANTILES.len()]], features: &Features) {
     let top = features.nameplate.max(features.last);
     for (row, reactive) in values.iter_mut().zip(baseline) {
         for (value, reactive) in row.iter_mut().zip(reactive).skip(1) {
@@ -206,8 +205,8 @@ mod tests {
     #[test]
     fn outside_the_trained_range_the_band_is_wider_than_the_baseline_and_the_model() {
         let features = Features { values: Vec::new(), last: Watts::new(1000.0), nameplate: Watts::new(7000.0) };
-        let mut values = vec![[900.0, 1100.0, 1500.0].map(Watts::new).to_vec()];
-        widen(&mut values, &[[1000.0, 1400.0, 1600.0].map(Watts::new).to_vec()], &features);
+        let mut values = [[900.0, 1100.0, 1500.0].map(Watts::new)];
+        widen(&mut values, &[[1000.0, 1400.0, 1600.0].map(Watts::new)], &features);
         assert_eq!(values[0], [900.0, 1400.0, 2000.0].map(Watts::new));
     }
 }

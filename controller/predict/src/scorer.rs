@@ -168,9 +168,9 @@ impl Scorer {
     }
 
     /// Keeps what a method said at a time; said again within the same second it replaces the first.
-    pub fn say(&mut self, method: Method, rack: &RackId, at: UnixMs, values: &[Vec<Watts>]) {
+    pub fn say(&mut self, method: Method, rack: &RackId, at: UnixMs, values: &[impl AsRef<[Watts]>]) {
         let Some(known) = self.racks.get_mut(rack) else { return };
-        let lawful = values.len() == HORIZONS_S.len() && values.iter().all(|row| row.len() == QUANTILES.len());
+        let lawful = values.len() == HORIZONS_S.len() && values.iter().all(|row| row.as_ref().len() == QUANTILES.len());
         let second = at.get() / 1000;
         if !lawful || second <= known.done.saturating_sub(ROWS as u64) {
             return;
@@ -180,7 +180,8 @@ impl Scorer {
             *row = Row { second, ..Row::default() };
         }
         self.mixes |= method == Method::Mixed;
-        row.said[method as usize] = Some(std::array::from_fn(|h| std::array::from_fn(|q| values[h][q].get() as f32)));
+        row.said[method as usize] =
+            Some(std::array::from_fn(|h| std::array::from_fn(|q| values[h].as_ref()[q].get() as f32)));
     }
 
     /// Looks at what came in every second that is over by `at` and was not looked at before.

@@ -7,6 +7,8 @@
 //!
 //! A history without new stays costs a look at its values and a few sums: what follows after a stay ends is kept in [`Renewal`].
 
+use std::rc::Rc;
+
 /// History that counts, s.
 pub const MEMORY_S: f64 = 300.0;
 /// Furthest answer, s.
@@ -33,6 +35,8 @@ const UNSEEN_WEIGHT: f64 = 0.25;
 const UNSEEN_S: f64 = 25.0;
 /// Weight of each stay beside the next newer one at the same level.
 const FADE: f64 = 0.6;
+/// Stays and values to a stay that there is room for from the start.
+const MANY: usize = 64;
 /// Stays that count at each level.
 const KEPT: usize = 8;
 /// A stay of `t` stands for lengths within this share of `t`.
@@ -48,17 +52,17 @@ const EARLIER_S: f64 = 30.0;
 #[derive(Debug)]
 pub struct Memory<'a> {
     /// Low and high: values at that level, sorted, and their mean.
-    levels: [Level; 2],
+    levels: [Rc<Level>; 2],
     is_high: bool,
     /// By steps: the chance that the present stay, as old as it is, lasts longer.
-    lasting: Vec<f64>,
+    lasting: [f64; TIMES.len()],
     renewal: &'a Renewal,
 }
 
 /// What is to be expected at one time.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    levels: &'a [Level; 2],
+    levels: &'a [Rc<Level>; 2],
     /// The chance of being high.
     chance: f64,
 }
@@ -106,7 +110,7 @@ pub fn recall<'a>(values: &[f32], rate_hz: f64, levels_s: &[f64], kept: &'a mut 
     let renewal = &*kept;
     let whole: Vec<(usize, Option<f32>)> =
         stays.whole(now.high).map(|stay| (stay.to - stay.from, stays.inner_median(stay))).collect();
-    let other = Level::of(stays.level(!now.high, 0.0));
+    let other = Rc::new(Level::of(stays.level(!now.high, 0.0)));
     let memory = |level_s: &f64| {
         let present = stays.present(*level_s);
         let alike = |median: &Option<f32>| match (median, present) {
@@ -117,9 +121,9 @@ pub fn recall<'a>(values: &[f32], rate_hz: f64, levels_s: &[f64], kept: &'a mut 
             _ => 1.0,
         };
         let lengths = whole.iter().map(|(length, median)| (*length as f64 / rate_hz, alike(median)));
-        let own = Level::of(stays.level(now.high, *level_s));
-        let levels = if now.high { [other.clone(), own] } else { [own, other.clone()] };
-        Memory { levels, is_high: now.high, lasting: survival(lengths, age, STEPS + 1), renewal }
+        let own = Rc::new(Level::of(stays.level(now.high, *level_s)));
+        let levels = if now.high { [Rc::clone(&other), own] } else { [own, Rc::clone(&other)] };
+        Memory { levels, is_high: now.high, lasting: survival(lengths, age), renewal }
     };
     Some(levels_s.iter().map(memory).collect())
 }
@@ -177,8 +181,8 @@ impl Renewal {
         }
         let lengths = [false, true].map(|high| lengths(high).collect::<Vec<usize>>());
         let ends = [0, 1].map(|s: usize| {
-            let survival = survival(lengths[s].iter().map(|length| (*length as f64 / stays.rate_hz, 1.0)), 0, STEPS);
-            let ends: Vec<f64> = survival.windows(2).map(|pair| pair[0] - pair[1]).collect();
+            let survival = survival(lengths[s].iter().map(|length| (*length as f64 / stays.rate_hz, 1.0)), 0);
+            let ends: [f64; STEPS] = std::array::from_fn(|k| survival[k] - survival[k + 1]);
             (survival, ends)
         });
         let mut entered = [vec![0.0; STEPS + 1], vec![0.0; STEPS + 1]];
@@ -193,14 +197,12 @@ impl Renewal {
     }
 }
 
-/// From step `from` on, for so many steps more: the share of stays that last longer, each a length in s and its likeness to the present
-/// one, the newest first.
-fn survival(stays: impl Iterator<Item = (f64, f64)>, from: usize, steps: usize) -> Vec<f64> {
+/// From step `from` on: the share of stays that last longer, each a length in s and its likeness to the present one, the newest first.
+fn survival(stays: impl Iterator<Item = (f64, f64)>, from: usize) -> [f64; TIMES.len()] {
     // Half seconds are exact: added up they are what they are multiplied out.
-    let (start, times) = (from as f64 * STEP_S, &TIMES[..=steps]);
-    let mut survival: Vec<f64> =
-        times.iter().map(|time| UNSEEN_WEIGHT * UNSEEN_S / (UNSEEN_S + (start + time))).collect();
-    let place = |time: f64| (((time - start) / STEP_S).max(0.0) as usize).min(steps + 1);
+    let start = from as f64 * STEP_S;
+    let mut survival = TIMES.map(|time| UNSEEN_WEIGHT * UNSEEN_S / (UNSEEN_S + (start + time)));
+    let place = |time: f64| (((time - start) / STEP_S).max(0.0) as usize).min(TIMES.len());
     let (mut newness, mut sum) = (1.0, UNSEEN_WEIGHT);
     for (length, alike) in stays {
         let weight = newness * alike;
@@ -208,7 +210,7 @@ fn survival(stays: impl Iterator<Item = (f64, f64)>, from: usize, steps: usize) 
         // Before `length - spread` it adds all of its weight, beyond `length + spread` nothing.
         let (whole, end) = (place(length - spread - STEP_S), place(length + spread + STEP_S));
         survival[..whole].iter_mut().for_each(|share| *share += weight);
-        for (share, time) in survival[whole..end].iter_mut().zip(&times[whole..end]) {
+        for (share, time) in survival[whole..end].iter_mut().zip(&TIMES[whole..end]) {
             *share += weight * ((length + spread - (start + time)) / (2.0 * spread)).clamp(0.0, 1.0);
         }
         sum += weight;
@@ -228,14 +230,15 @@ impl<'a> Stays<'a> {
         let (middle, dead) = (f32::midpoint(low, high), DEAD * swing);
         let side = |v: f32| ((v - middle).abs() > dead).then_some(v > middle);
         let first = values.iter().find_map(|v| side(*v))?;
-        let mut all = vec![Stay { high: first, from: 0, to: values.len() }];
+        let mut all = Vec::with_capacity(MANY);
+        let mut present = Stay { high: first, from: 0, to: values.len() };
         for (i, value) in values.iter().enumerate() {
-            let present = all.last_mut()?;
             if let Some(high) = side(*value).filter(|high| *high != present.high) {
-                present.to = i;
-                all.push(Stay { high, from: i, to: values.len() });
+                all.push(Stay { to: i, ..present });
+                present = Stay { high, from: i, ..present };
             }
         }
+        all.push(present);
         Some(Self { values, rate_hz, swing, all })
     }
 
@@ -307,9 +310,17 @@ pub(crate) fn range(values: &[f32]) -> (f32, f32) {
 
 /// Of one value at least.
 pub(crate) fn median(values: &[f32]) -> f32 {
-    let mut values = values.to_vec();
     let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f32::total_cmp).1
+    let of = |values: &mut [f32]| *values.select_nth_unstable_by(middle, f32::total_cmp).1;
+    // Nearly all at a rate of a second; a place of its own in memory would take longer than finding the median.
+    let mut few = [0.0; MANY];
+    match few.get_mut(..values.len()) {
+        Some(few) => {
+            few.copy_from_slice(values);
+            of(few)
+        }
+        None => of(&mut values.to_vec()),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! How long the Forecasts of a site take, all racks at one moment, on one core: the mix with the model inside
-//! this program, the model and the baseline alone, and taking a second's outcomes. Racks swing as jobs do, each at a
+//! How long the Forecasts of a site take, all racks at one moment: the mix with the model inside this program on all
+//! cores, and on one the model and the baseline alone and taking a second's outcomes. Racks swing as jobs do, each at a
 //! period of its own, and their memories are full.
 
 use crate::clock::Clock;
@@ -76,8 +76,7 @@ pub fn forecast(racks: usize) -> Result<Measured, Refused> {
             let now: Vec<&History> = windows.iter().map(|(_, history)| *history).collect();
             drop(std::hint::black_box(model.values(&now)));
         });
-        let baseline_ms =
-            time(&mut || windows.iter().for_each(|(_, h)| drop(std::hint::black_box(baseline::values(h)))));
+        let baseline_ms = time(&mut || windows.iter().for_each(|(_, h)| _ = std::hint::black_box(baseline::values(h))));
         for s in &spoken {
             scorer.say(Method::Used, &s.forecast.rack, at, &s.forecast.values);
             scorer.say(Method::Baseline, &s.forecast.rack, at, &s.forecast.values);

@@ -8,7 +8,9 @@ use crate::split::{TRAIN_SHARE, VALIDATION_SHARE};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use headroom_predict::scorer::pinball;
-use headroom_predict::{HORIZONS_S, History, Predictor, QUANTILES, Standing, WINDOW_S, baseline, store, verdict};
+use headroom_predict::{
+    HORIZONS_S, History, Predictor, QUANTILES, Standing, Values, WINDOW_S, baseline, store, verdict,
+};
 use headroom_rack::{Tally, UnixMs, Watts};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -203,7 +205,7 @@ fn cases(series: &Series, newest: f64, stride: usize) -> Vec<Case> {
     ends.step_by(stride).map(case).filter(|c| c.outcomes.iter().all(Option::is_some)).collect()
 }
 
-fn count(tallies: &mut [Tally], values: &[Vec<Watts>], outcomes: &[Option<Watts>]) {
+fn count(tallies: &mut [Tally], values: &Values, outcomes: &[Option<Watts>]) {
     for ((tally, row), outcome) in tallies.iter_mut().zip(values).zip(outcomes) {
         let Some(outcome) = outcome.map(Watts::get) else { continue };
         tally.outcomes += 1.0;

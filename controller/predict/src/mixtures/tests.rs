@@ -40,12 +40,12 @@ impl<'a> One<'a> {
     }
 
     fn mixture(&self) -> &Mixture {
-        &self.mixtures.racks[&rack()].mixture
+        &self.mixtures.racks[0].1.mixture
     }
 }
 
-fn alike(a: &[Vec<Watts>], b: &[Vec<Watts>]) -> bool {
-    a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (*a - *b).get().abs() < 0.01)
+fn alike(a: &[impl AsRef<[Watts]>], b: &[impl AsRef<[Watts]>]) -> bool {
+    a.iter().flat_map(AsRef::as_ref).zip(b.iter().flat_map(AsRef::as_ref)).all(|(a, b)| (*a - *b).get().abs() < 0.01)
 }
 
 #[test]
@@ -127,8 +127,7 @@ fn a_clock_set_back_or_ahead_begins_a_new_run() {
     let mut one = One::new(Err("no model"));
     for range in [5000..5100, 4000..4010, 900_000..900_005, 0..3] {
         range.clone().for_each(|second| drop(one.at(second, Some(sample(4000.0)))));
-        let rack = &one.mixtures.racks[&rack()];
-        assert_eq!(rack.next, range.end);
+        assert_eq!(one.mixtures.racks[0].1.next, range.end);
     }
 }
 
@@ -140,7 +139,45 @@ fn racks_that_are_not_asked_for_are_let_go() {
     let all: Vec<(&RackId, &History)> = ids.iter().map(|id| (id, &history)).collect();
     mixtures.forecast(Err("no model"), &all, UnixMs::new(1000));
     mixtures.forecast(Err("no model"), &all[1..], UnixMs::new(2000));
-    assert_eq!(mixtures.racks.keys().collect::<Vec<_>>(), [&ids[1], &ids[2]]);
+    assert_eq!(mixtures.racks.iter().map(|(id, _)| id).collect::<Vec<_>>(), [&ids[1], &ids[2]]);
+}
+
+#[test]
+fn in_another_order_each_rack_keeps_what_was_learnt_of_it() {
+    let (mut mixtures, mut other) = (Mixtures::default(), Mixtures::default());
+    let ids = ["a", "b", "c"].map(|id| RackId::new(id).unwrap());
+    let mut histories = [0, 1, 2].map(|_| History::new(NAMEPLATE));
+    for second in 1000..1200 {
+        let at = UnixMs::new(second * 1000 + 400);
+        for (i, history) in histories.iter_mut().enumerate() {
+            history.push(at, sample(job(second + 9 * i as u64)));
+        }
+        let mut all: Vec<(&RackId, &History)> = ids.iter().zip(&histories).collect();
+        let mut straight = other.forecast(Err("no model"), &all, at);
+        all.rotate_left(second as usize % 3);
+        straight.rotate_left(second as usize % 3);
+        assert_eq!(mixtures.forecast(Err("no model"), &all, at), straight, "{second}");
+    }
+}
+
+#[test]
+fn a_large_site_is_told_the_same_as_each_part_of_it_alone() {
+    let predictor = Predictor::embedded().unwrap();
+    let ids: Vec<RackId> = (0..2 * TOGETHER + 40).map(|i| RackId::new(format!("r{i}")).unwrap()).collect();
+    let mut histories = vec![History::new(NAMEPLATE); ids.len()];
+    let (mut whole, mut parts) = (Mixtures::default(), [0, 1, 2].map(|_| Mixtures::default()));
+    for second in 1000..1090 {
+        let at = UnixMs::new(second * 1000 + 400);
+        for (i, history) in histories.iter_mut().enumerate() {
+            history.push(at, sample(job(second + i as u64)));
+        }
+        let all: Vec<(&RackId, &History)> = ids.iter().zip(&histories).collect();
+        let alone = parts
+            .iter_mut()
+            .zip(all.chunks(TOGETHER))
+            .flat_map(|(part, racks)| part.forecast(Ok(&predictor), racks, at));
+        assert!(whole.forecast(Ok(&predictor), &all, at).into_iter().eq(alone), "{second}");
+    }
 }
 
 proptest! {

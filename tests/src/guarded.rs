@@ -5,8 +5,7 @@ use crate::parts::{Part, Start, content};
 use crate::plant::{Plant, Rack};
 use std::fmt::Write as _;
 
-/// Racks of the row.
-pub const RACKS: usize = 4;
+const RACKS: usize = 4;
 /// Behind each of a rack's two meters: low 0.8 of its rating, full 2.1 times it, which trips in under 4 s: an
 /// overload that leaves more than 8 s is watched for a while on purpose (agent/core/src/guard.rs).
 pub const BREAKER_AMPERES: f64 = 2.4;

@@ -99,29 +99,31 @@ impl BatterySpec {
 
     /// Seconds that it lasts at a load when it is full.
     pub fn runtime_s(&self, load: Watts) -> f64 {
-        let (first, last) = (self.points[0], self.points[self.points.len() - 1]);
-        let load = load.get().max((last.0 * LEAST_SHARE).min(first.0));
-        let above = self.points.iter().position(|p| p.0 >= load);
-        let (from, k) = match above {
-            Some(0) => (first, self.beyond.0),
-            Some(i) => (self.points[i], exponent(self.points[i - 1], self.points[i])),
-            None => (last, self.beyond.1),
-        };
+        let load = load.get().max(self.least());
+        let (from, k) = self.law(self.points.iter().position(|p| p.0 >= load));
         from.1 * (from.0 / load).powf(k) * self.capacity
     }
 
     /// The greatest load that it lasts for `seconds` at when it is full; zero when it lasts so long at none.
     pub fn load_for(&self, seconds: f64) -> Watts {
         let seconds = seconds / self.capacity;
-        let (first, last) = (self.points[0], self.points[self.points.len() - 1]);
-        let shorter = self.points.iter().position(|p| p.1 <= seconds);
-        let (from, k) = match shorter {
-            Some(0) => (first, self.beyond.0),
-            Some(i) => (self.points[i], exponent(self.points[i - 1], self.points[i])),
-            None => (last, self.beyond.1),
-        };
+        let (from, k) = self.law(self.points.iter().position(|p| p.1 <= seconds));
         let load = from.0 * (from.1 / seconds).powf(1.0 / k);
-        if load < (last.0 * LEAST_SHARE).min(first.0) * (1.0 - 1e-9) { Watts::ZERO } else { Watts::new(load) }
+        if load < self.least() * (1.0 - 1e-9) { Watts::ZERO } else { Watts::new(load) }
+    }
+
+    /// Peukert's law before the point of this index, or behind the last: a point that it goes through and its exponent.
+    fn law(&self, before: Option<usize>) -> ((f64, f64), f64) {
+        match before {
+            Some(0) => (self.points[0], self.beyond.0),
+            Some(i) => (self.points[i], exponent(self.points[i - 1], self.points[i])),
+            None => (self.points[self.points.len() - 1], self.beyond.1),
+        }
+    }
+
+    /// Load below which it lasts no longer, W.
+    fn least(&self) -> f64 {
+        (self.points[self.points.len() - 1].0 * LEAST_SHARE).min(self.points[0].0)
     }
 }
 

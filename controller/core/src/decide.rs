@@ -144,6 +144,11 @@ pub fn mean_limit(cap: &Cap) -> Option<Watts> {
     Some(cap.gpus.iter().map(|(_, watts)| *watts).sum::<Watts>() * (1.0 / count as f64))
 }
 
+/// Share of the way to what is seen that a mean of time constant `over_s` goes in `dt_s`.
+fn follows(dt_s: f64, over_s: f64) -> f64 {
+    1.0 - (-dt_s / over_s).exp()
+}
+
 /// What is remembered of one rack.
 #[derive(Debug, Clone, Default)]
 struct RackMemory {

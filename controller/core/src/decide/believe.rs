@@ -74,7 +74,7 @@ impl Decider {
         };
         let seen = belief.map_or(spec.overhead, |b| demand::overhead(b, spec));
         let known = memory.overhead.unwrap_or(seen);
-        let smooth = known + (seen - known) * (1.0 - (-dt_s / OTHER_S).exp());
+        let smooth = known + (seen - known) * super::follows(dt_s, OTHER_S);
         memory.overhead = Some(smooth);
         let growth = spec.nameplate() * (UNRULY_PER_S * dt_s);
         memory.unruly = belief.map_or(memory.unruly, |b| unruly(b, spec).min(memory.unruly + growth));

@@ -64,7 +64,7 @@ impl Loop {
     /// Takes in what was heard `dt_s` after the last time, of a rack that draws `power`.
     pub(super) fn see(&mut self, belief: &RackBelief, power: Watts, dt_s: f64, bounds: &Bounds) {
         if let Some(before) = self.supply.zip(belief.supply_celsius).map(|(a, b)| b - a).filter(|_| dt_s > 0.0) {
-            self.rise_k_per_s += (before / dt_s - self.rise_k_per_s) * (1.0 - (-dt_s / RISE_S).exp());
+            self.rise_k_per_s += (before / dt_s - self.rise_k_per_s) * super::follows(dt_s, RISE_S);
         }
         self.supply = belief.supply_celsius.or(self.supply);
         self.flow_w_per_k = belief.flow_lpm.map(|flow| flow.max(0.0) / 60.0 * J_PER_L_K).or(self.flow_w_per_k);

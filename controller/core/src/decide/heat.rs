@@ -47,7 +47,7 @@ impl Gpu {
         let (Some(margin), Ok(power)) = (told, belief.power) else { return };
         if let Some(before) = self.margin_k.filter(|_| dt_s > 0.0) {
             let rise = (before - margin) / dt_s;
-            self.rise_k_per_s += (rise - self.rise_k_per_s) * (1.0 - (-dt_s / RISE_S).exp());
+            self.rise_k_per_s += (rise - self.rise_k_per_s) * super::follows(dt_s, RISE_S);
         }
         self.margin_k = Some(margin);
         let left = margin - SPARE_K;

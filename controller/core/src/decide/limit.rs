@@ -128,11 +128,11 @@ impl Decider {
         self.protection[i].advance(ratio, dt_s);
         // Where the constraints know the phases, they hold them; elsewhere the whole node gives way.
         let split = self.split[i];
-        let smooth = if dt_s > 0.0 { 1.0 - (-dt_s / OTHER_S).exp() } else { 1.0 };
+        let smooth = if dt_s > 0.0 { super::follows(dt_s, OTHER_S) } else { 1.0 };
         self.uneven[i] += (uneven - self.uneven[i]) * smooth;
         let rating = if split { spec.rating } else { spec.rating * (1.0 / self.uneven[i].max(1.0)) };
         let seen = (power - below.power).max(Watts::ZERO).min(spec.rating * 0.1).get();
-        self.other[i] += (seen - self.other[i]) * (1.0 - (-dt_s / OTHER_S).exp());
+        self.other[i] += (seen - self.other[i]) * super::follows(dt_s, OTHER_S);
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
         let hot = rating * self.protection[i].allowed(self.alone().as_secs_f64());
@@ -193,7 +193,7 @@ impl Decider {
             true => (below.power / below.granted).clamp(LEAST_TOGETHER, 1.0),
             false => 1.0,
         };
-        let fade = 1.0 - (-dt_s / TOGETHER_S).exp();
+        let fade = super::follows(dt_s, TOGETHER_S);
         let known = &mut self.together[i];
         *known += (now - *known) * fade;
         *known
@@ -265,7 +265,7 @@ impl Decider {
         }
         let most = self.policy.derate.powi(2);
         let mean = &mut self.lasting[i];
-        *mean += (ratio * ratio - *mean) * (1.0 - (-dt_s / LASTS_S).exp());
+        *mean += (ratio * ratio - *mean) * super::follows(dt_s, LASTS_S);
         if self.is_calming(now) {
             return 1.0;
         }

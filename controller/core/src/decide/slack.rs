@@ -38,7 +38,7 @@ impl Slack {
         let part = match flows / target {
             over if over > AT_ONCE => 1.0,
             over if over > 1.0 => 0.0,
-            _ => 1.0 - (-dt_s / GIVE_S).exp(),
+            _ => super::follows(dt_s, GIVE_S),
         };
         let most = unused.max(self.watts * (-dt_s / FORGET_S).exp());
         self.watts = (self.watts + gap * part).min(most).max(Watts::ZERO);

@@ -85,7 +85,7 @@ impl Decider {
             Some(LimitKind::Continuous) => {
                 let mean = mean.unwrap_or(before);
                 let over_s = if right < mean { FALLS_S } else { RISES_S };
-                let mean = mean + (right - mean) * (1.0 - (-dt_s / over_s).exp());
+                let mean = mean + (right - mean) * super::follows(dt_s, over_s);
                 memory.mean = Some(mean);
                 stays(mean)
             }

@@ -2,13 +2,39 @@
 //! own for each forecast (ML-Poly; Gaillard, Stoltz and van Erven, "A second-order bound with excess losses", COLT 2014). There is nothing to
 //! tune, and shares do not depend on the unit of the forecasts.
 //!
-//! Guarantee, for any outcomes whatever (convex losses with bounded slopes, outcomes heard of at once): over T outcomes the mix's total loss
-//! exceeds that of the best forecast by at most a multiple of sqrt(T ln ln T). Outcomes heard of late make the multiple larger.
+//! Who is good while power stands may be poor while it moves. So each forecast has two voices: one that always speaks and one for each
+//! [`State`], which sleeps in the others ("sleeping experts": Freund, Schapire, Singer and Warmuth, "Using and combining predictors that
+//! specialize", STOC 1997). Pools apart would learn everything once for each state; here a state that is new begins with what all taught.
+//!
+//! Guarantee, for any outcomes whatever (convex losses with bounded slopes, outcomes heard of at once): over T outcomes, and over the T of one
+//! state as well, the mix's total loss exceeds that of the forecast which is best there by at most a multiple of sqrt(T ln ln T). Outcomes
+//! heard of late make the multiple larger.
+
+use std::ops::Range;
 
 /// Forecasts in a pool at most: they lie in one piece, which is what a site of thousands of pools costs least with.
 pub const MOST: usize = 8;
 /// Outcomes beyond a quantile that must have been due before shares count, where a forecast leads at first.
 const DUE: f64 = 10.0;
+
+/// What power is doing when a forecast is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// It stands, nearer to the run's lowest value than to its highest.
+    #[default]
+    Low,
+    /// It stands, nearer to the highest.
+    High,
+    /// It has left its level upwards.
+    Rising,
+    /// Downwards.
+    Falling,
+}
+
+impl State {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Low, Self::High, Self::Rising, Self::Falling];
+}
 
 /// What a forecast is judged by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,11 +54,22 @@ impl Target {
             Self::Quantile(probability) => 1.0 - probability,
         }
     }
+
+    /// Which voice speaks in a state. Few outcomes are beyond an outer quantile, too few to part by level: one voice for all that stands.
+    fn voice(self, state: State) -> usize {
+        match (self, state) {
+            (Self::Quantile(probability), State::High) if (probability - 0.5).abs() > 0.25 => State::Low as usize,
+            _ => state as usize,
+        }
+    }
 }
 
-/// Which of the forecasts there are: a forecast that is absent counts for nothing and learns nothing ("sleeping" experts in the paper's words).
+/// Which of the forecasts there are, and in what state: a forecast that is absent counts for nothing and learns nothing, as a voice that sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Present(u16);
+pub struct Present {
+    forecasts: u16,
+    state: State,
+}
 
 impl Present {
     /// The first `n`, at most 16.
@@ -42,19 +79,24 @@ impl Present {
 
     /// And this one, of 16 at most.
     pub fn with(self, forecast: usize) -> Self {
-        Self(self.0 | 1u16.checked_shl(forecast as u32).unwrap_or(0))
+        Self { forecasts: self.forecasts | 1u16.checked_shl(forecast as u32).unwrap_or(0), ..self }
+    }
+
+    /// The same ones in this state; [`State::Low`] unless it is told.
+    pub fn in_state(self, state: State) -> Self {
+        Self { state, ..self }
     }
 
     /// Whether it is there.
     pub fn has(self, forecast: usize) -> bool {
-        self.0.checked_shr(forecast as u32).unwrap_or(0) & 1 == 1
+        self.forecasts.checked_shr(forecast as u32).unwrap_or(0) & 1 == 1
     }
 }
 
-/// What one forecast has earned.
+/// What one voice of a forecast has earned.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Account {
-    /// What the mix would have lost less by following it, to first order.
+    /// What the mix would have lost less by following it when it spoke, to first order.
     regret: f64,
     /// Sum of the squares of each outcome's part of it.
     squares: f64,
@@ -65,7 +107,10 @@ struct Account {
 pub struct Pool {
     target: Target,
     forecasts: usize,
-    accounts: [Account; MOST],
+    /// The voices that always speak.
+    always: [Account; MOST],
+    /// By state the voices that speak there alone, as many as there are forecasts.
+    by_state: Box<[Account]>,
     /// The largest square of one outcome's part.
     most: f64,
     /// Outcomes heard so far, and how many must be before shares count.
@@ -75,7 +120,9 @@ pub struct Pool {
 impl Pool {
     /// Of so many forecasts ([`MOST`] at most, others are left out), with equal shares.
     pub fn new(target: Target, forecasts: usize) -> Self {
-        Self { target, forecasts: forecasts.min(MOST), accounts: [Account::default(); MOST], most: 0.0, heard: (0, 0) }
+        let forecasts = forecasts.min(MOST);
+        let by_state = vec![Account::default(); forecasts * State::ALL.len()].into();
+        Self { target, forecasts, always: [Account::default(); MOST], by_state, most: 0.0, heard: (0, 0) }
     }
 
     /// Of so many forecasts, of which the last one there is speaks alone until [`DUE`] outcomes beyond the quantile would have been due: with
@@ -94,12 +141,11 @@ impl Pool {
     }
 
     fn share(&self, i: usize, present: Present) -> f64 {
-        let sum: f64 = self.raw(present).sum();
+        let (raws, sum) = self.raws(present);
         match present.has(i) {
             false => 0.0,
             true if self.heard.0 < self.heard.1 => f64::from(u8::from(self.leader(present) == Some(i))),
-            true if sum > 0.0 && sum.is_finite() => self.raw_of(&self.accounts[i]) / sum,
-            true => 1.0 / self.indices(present).count() as f64,
+            true => raws[i] / sum,
         }
     }
 
@@ -115,8 +161,21 @@ impl Pool {
         account.regret.max(0.0) / (self.most + account.squares).max(f64::MIN_POSITIVE)
     }
 
-    fn raw(&self, present: Present) -> impl Iterator<Item = f64> {
-        self.indices(present).map(|i| self.raw_of(&self.accounts[i]))
+    /// Where the voices of a state are.
+    fn voices(&self, state: State) -> Range<usize> {
+        let from = self.target.voice(state) * self.forecasts;
+        from..from + self.forecasts
+    }
+
+    /// What the forecasts' shares are proportional to, and the sum over those that are there.
+    fn raws(&self, present: Present) -> ([f64; MOST], f64) {
+        let here = &self.by_state[self.voices(present.state)];
+        let (mut raws, mut sum) = ([0.0; MOST], 0.0);
+        for i in self.indices(present) {
+            raws[i] = self.raw_of(&self.always[i]) + self.raw_of(&here[i]);
+            sum += raws[i];
+        }
+        if sum > 0.0 && sum.is_finite() { (raws, sum) } else { ([1.0; MOST], self.indices(present).count() as f64) }
     }
 
     /// The mix of the forecasts that are there, given in the same order each time. None without any.
@@ -125,14 +184,7 @@ impl Pool {
         if self.heard.0 < self.heard.1 {
             return forecasts.get(leader).copied();
         }
-        let (mut raws, mut sum) = ([0.0; MOST], 0.0);
-        for i in self.indices(present) {
-            raws[i] = self.raw_of(&self.accounts[i]);
-            sum += raws[i];
-        }
-        if !(sum > 0.0 && sum.is_finite()) {
-            (raws, sum) = ([1.0; MOST], self.indices(present).count() as f64);
-        }
+        let (raws, sum) = self.raws(present);
         let mix: f64 = self.indices(present).map(|i| raws[i] / sum * f64::from(forecasts[i])).sum();
         Some(mix as f32)
     }
@@ -144,11 +196,14 @@ impl Pool {
             return;
         }
         let slope = self.target.slope(said.into(), outcome.into());
-        let accounts = self.accounts[..self.forecasts].iter_mut().enumerate();
-        for (i, account) in accounts.filter(|(i, _)| present.has(*i)) {
+        let voices = self.voices(present.state);
+        let accounts = self.always.iter_mut().zip(&mut self.by_state[voices]).enumerate();
+        for (i, (always, here)) in accounts.filter(|(i, _)| present.has(*i)) {
             let part = slope * f64::from(said - forecasts[i]);
-            account.regret += part;
-            account.squares += part * part;
+            for account in [always, here] {
+                account.regret += part;
+                account.squares += part * part;
+            }
             self.most = self.most.max(part * part);
         }
         self.heard.0 = self.heard.0.saturating_add(1);
@@ -156,7 +211,7 @@ impl Pool {
 
     /// Makes all that was learnt count for a part of it: what other runs taught is worth less than this one.
     pub fn discount(&mut self, to: f64) {
-        for account in &mut self.accounts {
+        for account in self.always.iter_mut().chain(&mut self.by_state) {
             account.regret *= to;
             account.squares *= to;
         }
@@ -166,6 +221,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn after(target: Target, n: usize, forecasts: impl Fn(usize) -> Vec<f32>, outcome: impl Fn(usize) -> f32) -> Pool {
         let all = Present::all(forecasts(0).len());
@@ -221,7 +277,7 @@ mod tests {
         // Whatever stands in its place.
         assert_eq!(pool.mix(&[5.0, f32::NAN, 5.0], without), Some(5.0));
         pool.learn(&[5.0, f32::NAN, 9.0], without, 5.0, 5.0);
-        assert_eq!(pool.accounts[1], after(Target::Mean, 100, |_| vec![5.0, 3.0, 9.0], |_| 3.0).accounts[1]);
+        assert_eq!(pool.always[1], after(Target::Mean, 100, |_| vec![5.0, 3.0, 9.0], |_| 3.0).always[1]);
         assert_eq!(pool.mix(&[1.0; 3], Present::default()), None);
         assert_eq!(pool.shares(without).iter().sum::<f64>(), 1.0);
     }
@@ -240,5 +296,65 @@ mod tests {
         assert_eq!((median.heard, median.mix(&[7.0, 8.0], one)), ((0, 20), Some(7.0)));
         (0..20).for_each(|_| median.learn(&[7.0, 8.0], Present::all(2), 8.0, 7.0));
         assert_eq!(median.mix(&[7.0, 8.0], Present::all(2)), Some(7.0));
+    }
+
+    #[test]
+    fn what_is_good_in_one_state_is_followed_there_alone() {
+        for target in [Target::Mean, Target::Quantile(0.5), Target::Quantile(0.99)] {
+            let (mut pool, all) = (Pool::new(target, 2), Present::all(2));
+            for i in 0..4000 {
+                // The first is right while power stands, the second while it rises, which is seldom.
+                let (state, right) = if i % 10 == 0 { (State::Rising, 1) } else { (State::Low, 0) };
+                let forecasts = [3000.0, 3000.0 + if right == 1 { 800.0 } else { -500.0 }];
+                let said = pool.mix(&forecasts, all.in_state(state)).unwrap();
+                pool.learn(&forecasts, all.in_state(state), said, forecasts[right]);
+            }
+            let first = |state| pool.shares(all.in_state(state))[0];
+            assert!(first(State::Low) > 0.9 && first(State::Rising) < 0.3, "{target:?} {pool:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_never_seen_follows_what_was_good_elsewhere() {
+        let pool = after(Target::Mean, 100, |_| vec![5.0, 3.0, 9.0], |_| 3.0);
+        let first = |state| pool.shares(Present::all(3).in_state(state))[1];
+        assert!(State::ALL.iter().all(|state| first(*state) > 0.9), "{pool:?}");
+    }
+
+    #[test]
+    fn an_outer_quantile_learns_from_both_levels_at_once_and_a_median_from_each() {
+        for (target, together) in
+            [(Target::Quantile(0.99), true), (Target::Quantile(0.5), false), (Target::Mean, false)]
+        {
+            let (mut pool, all) = (Pool::new(target, 2), Present::all(2));
+            (0..9).for_each(|_| pool.learn(&[1.0, 2.0], all, 1.5, 2.0));
+            let high = pool.voices(State::High);
+            assert_eq!(pool.by_state[high].iter().any(|voice| voice.regret != 0.0), together, "{target:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_mix_lies_between_its_forecasts_and_shares_add_up_whatever_comes(
+            rounds in prop::collection::vec((prop::array::uniform4(-1e7_f32..1e7), 0_u16..16, 0_usize..4, -1e7_f32..1e7), 1..80),
+            target in prop::sample::select(vec![Target::Mean, Target::Quantile(0.5), Target::Quantile(0.99)]),
+        ) {
+            let mut pool = Pool::new(target, 4);
+            for (forecasts, there, state, outcome) in rounds {
+                let there: Vec<usize> = (0..4).filter(|i| there >> i & 1 == 1).collect();
+                let present = there.iter().fold(Present::default(), |p, i| p.with(*i)).in_state(State::ALL[state]);
+                let shares = pool.shares(present);
+                prop_assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
+                let Some(said) = pool.mix(&forecasts, present) else {
+                    prop_assert!(there.is_empty() && shares == [0.0; 4]);
+                    continue;
+                };
+                prop_assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+                let spoken = || there.iter().map(|i| forecasts[*i]);
+                let (low, high) = (spoken().fold(f32::MAX, f32::min), spoken().fold(f32::MIN, f32::max));
+                prop_assert!((low - 1.0..=high + 1.0).contains(&said), "{} {} {}", low, said, high);
+                pool.learn(&forecasts, present, said, outcome);
+            }
+        }
     }
 }

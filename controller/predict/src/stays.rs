@@ -224,7 +224,7 @@ impl<'a> Stays<'a> {
     fn of(values: &'a [f32], rate_hz: f64) -> Option<Self> {
         let (low, high) = range(values);
         let swing = high - low;
-        if !(swing > 0.0 && swing >= SWING * high) {
+        if !is_swing(low, high) {
             return None;
         }
         let (middle, dead) = (f32::midpoint(low, high), DEAD * swing);
@@ -292,6 +292,12 @@ impl<'a> Stays<'a> {
         let reached = || &self.values[n - (self.rate_hz as usize).clamp(1, n)..];
         inner.map_or_else(reached, |inner| &inner[inner.len().saturating_sub((EARLIER_S * self.rate_hz) as usize)..])
     }
+}
+
+/// Whether a run has two levels and does not just waver about one.
+pub(crate) fn is_swing(low: f32, high: f32) -> bool {
+    let swing = high - low;
+    swing > 0.0 && swing >= SWING * high
 }
 
 /// Lowest and highest of numbers; the other way round of none.

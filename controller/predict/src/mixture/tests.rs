@@ -77,6 +77,47 @@ fn an_outcome_teaches_when_it_has_come_and_not_before() {
     }
 }
 
+/// What power is doing after these values.
+fn state_after(values: impl IntoIterator<Item = f32>) -> State {
+    let mut mixture = mixture(1);
+    values.into_iter().for_each(|value| mixture.observe(Some(value)));
+    mixture.state(&mixture.seen())
+}
+
+#[test]
+fn what_power_is_doing_is_told_from_the_run_itself_whatever_it_is_measured_in() {
+    for unit in [1.0, 1e-3, 1e3] {
+        let after =
+            |more: &[f32]| state_after((0..40).map(pulse).chain(more.iter().copied()).map(|watts| watts * unit));
+        assert_eq!(after(&[]), State::Low);
+        assert_eq!(after(&[1000.0, 1000.0, 3000.0]), State::Rising);
+        assert_eq!(after(&[4000.0; 5]), State::High);
+        assert_eq!(after(&[4000.0, 4000.0, 4000.0, 2000.0]), State::Falling);
+        // A twentieth of the swing is noise.
+        assert_eq!(after(&[1000.0, 1000.0, 1150.0]), State::Low);
+    }
+    let wavering = (0..100).map(|i| if i % 3 == 0 { 1000.0 } else { 950.0 });
+    assert_eq!(state_after(wavering), State::Low, "a run that never swung stands");
+    assert_eq!(state_after([]), State::Low);
+}
+
+#[test]
+fn an_outcome_teaches_the_state_that_it_was_forecast_in() {
+    let mut mixture = mixture(2);
+    for s in 0..600 {
+        mixture.observe(Some(pulse(s)));
+        // At a rise the second is right about what comes after a second, elsewhere the first.
+        let rises = pulse(s) > pulse(s.saturating_sub(1));
+        let [right, wrong] = [row(pulse(s + 1)), row(2500.0)];
+        let given = if rises { [&wrong, &right] } else { [&right, &wrong] };
+        mixture.say(Newest::Observed, &given.map(|row| Some(&row[..])));
+    }
+    let outside = Present::default().with(3).with(4);
+    let second = |state| mixture.pools()[0].shares(outside.in_state(state))[4];
+    assert!(second(State::Rising) > 0.5, "{}", second(State::Rising));
+    assert!([State::Low, State::High].map(second).iter().all(|share| *share < 0.1));
+}
+
 #[test]
 fn a_short_silence_holds_the_last_value_and_teaches_nothing() {
     let mut mixture = mixture(1);

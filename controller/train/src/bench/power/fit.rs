@@ -16,8 +16,8 @@ use anyhow::{Result, anyhow};
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use headroom_predict::mixture::{Mixture, Others, Said, Shape};
-use headroom_predict::pool::{Pool, Present};
-use serde_json::{Value, json};
+use headroom_predict::pool::{Pool, Present, State};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Other speeds at which each run is learnt as well, from 0.4 to 2.5.
@@ -113,11 +113,18 @@ impl Model {
         let mut mixture = Mixture::new(Arc::clone(&self.shape), others, self.pools.clone());
         let said = play(&mut mixture, windows, &all);
         let rounded = |share: f64| (share * 1e3).round() / 1e3;
-        let shares = |pool: &Pool| pool.shares(Present::all(NAMES.len())).into_iter().map(rounded).collect();
-        let shares: Vec<Vec<f64>> = mixture.pools().iter().map(shares).collect();
-        let shares: Vec<&[Vec<f64>]> = shares.chunks(self.shape.targets()).collect();
+        let shares = |pool: &Pool, state| {
+            let shares = pool.shares(Present::all(NAMES.len()).in_state(state));
+            shares.into_iter().map(rounded).collect::<Vec<f64>>()
+        };
+        let in_state = |state| {
+            let shares: Vec<Vec<f64>> = mixture.pools().iter().map(|pool| shares(pool, state)).collect();
+            json!(shares.chunks(self.shape.targets()).collect::<Vec<_>>())
+        };
+        let states: Map<String, Value> =
+            State::ALL.map(|state| (format!("{state:?}").to_lowercase(), in_state(state))).into_iter().collect();
         let kinds: Vec<String> = std::iter::once("mean".to_owned()).chain(QUANTILES.map(|q| q.to_string())).collect();
-        Ok((said, json!({"of": NAMES, "kinds": kinds, "horizons_s": HORIZONS_S, "at_end": shares})))
+        Ok((said, json!({"of": NAMES, "kinds": kinds, "horizons_s": HORIZONS_S, "at_end_by_state": states})))
     }
 }
 

@@ -65,6 +65,8 @@ fn of_nodes_and_racks(config: &Config, picture: &Picture, now: Mono) -> Vec<Fami
     let budgets =
         caps.iter().map(|c| (vec![("rack", c.rack.to_string()), ("bound_by", c.bound_by.to_string())], c.budget.get()));
     let ages = picture.latest.iter().map(|(id, l)| (rack(id), now.since(l.arrived).as_secs_f64()));
+    let batteries = picture.batteries.iter().filter_map(|b| Some((vec![("node", b.node.to_string())], b.runtime_s?)));
+    let coolants = picture.coolants.iter().map(|c| (rack(&c.rack), c.left_s));
     vec![
         of_nodes("headroom_node_power_watts", |n| Some(n.power.get())),
         family("headroom_node_limit_watts", limits),
@@ -72,9 +74,11 @@ fn of_nodes_and_racks(config: &Config, picture: &Picture, now: Mono) -> Vec<Fami
         of_nodes("headroom_node_expected_watts", |n| Some(n.expected.get())),
         of_nodes("headroom_node_time_to_trip_seconds", |n| n.time_to_trip_s),
         of_nodes("headroom_node_trip_used_ratio", |n| Some(n.trip_used)),
+        family("headroom_node_battery_runtime_seconds", batteries),
         family("headroom_rack_power_watts", powers),
         family("headroom_rack_budget_watts", budgets),
         family("headroom_rack_capped", caps.iter().map(|c| (rack(&c.rack), f64::from(u8::from(c.binding))))),
+        family("headroom_rack_coolant_limit_seconds", coolants),
         family("headroom_rack_age_seconds", ages),
         family("headroom_decide_seconds", [(Vec::new(), picture.decide_s)]),
     ]
@@ -219,6 +223,36 @@ fn word(value: impl serde::Serialize) -> String {
 mod tests {
     use super::*;
     use crate::config;
+
+    #[test]
+    fn a_battery_and_a_loop_are_exported_in_seconds_and_absent_while_nobody_knows() {
+        let config = config::parse("d", config::DEFAULT).unwrap();
+        let ups = |id: &str, runtime_s| headroom_controller_core::BatteryView {
+            node: headroom_rack::NodeId::new(id).unwrap(),
+            on: false,
+            read: true,
+            load: headroom_rack::Watts::new(8000.0),
+            told_s: runtime_s,
+            counted_s: None,
+            runtime_s,
+            charge: None,
+            target: None,
+        };
+        let rack = RackId::new("rack-1").unwrap();
+        let warm = headroom_controller_core::CoolantView { rack, celsius: 51.0, left_s: 42.5 };
+        let picture = Picture {
+            batteries: vec![ups("ups-a", Some(301.0)), ups("ups-b", None)].into(),
+            coolants: vec![warm].into(),
+            ..Picture::default()
+        };
+        let text = page(&config, &picture, Mono::from_ms(0));
+        let samples: Vec<&str> = text.lines().filter(|l| l.contains("_seconds{")).collect();
+        let expected = [
+            "headroom_node_battery_runtime_seconds{node=\"ups-a\"} 301",
+            "headroom_rack_coolant_limit_seconds{rack=\"rack-1\"} 42.5",
+        ];
+        assert_eq!(samples, expected);
+    }
 
     #[test]
     fn every_family_is_whole_and_the_page_ends_as_the_format_demands() {

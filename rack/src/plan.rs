@@ -99,7 +99,7 @@ pub struct Cap {
     pub budget: Watts,
     /// Power limit for each GPU.
     pub gpus: Vec<(DeviceId, Watts)>,
-    /// The node that bound it.
+    /// The node that bound it; `<rack>.<device>` where that is what cools the rack or a GPU too warm.
     pub bound_by: NodeId,
     /// The kind of limit at that node.
     pub kind: LimitKind,

@@ -113,13 +113,19 @@ impl Decider {
     pub(super) fn keep_cool(&self, index: usize, rack: &RackNow, cap: &mut Cap) {
         let floor = self.racks[index].wanted.floor_gpu;
         let heat = &self.racks[index].heat;
-        for ((_, limit), gpu) in cap.gpus.iter_mut().zip(&heat.gpus) {
+        let mut nearest = f64::INFINITY;
+        for ((id, limit), gpu) in cap.gpus.iter_mut().zip(&heat.gpus) {
             let Some(ceiling) = gpu.ceiling.map(|c| super::shape::whole(c).max(floor)) else { continue };
             if ceiling >= *limit {
                 continue;
             }
             *limit = ceiling;
             (cap.kind, cap.binding) = (LimitKind::Cooling, true);
+            let left_s = gpu.seconds_left().unwrap_or(f64::MAX);
+            if left_s < nearest {
+                nearest = left_s;
+                cap.bound_by = super::shape::part(&cap.rack, id.as_str());
+            }
             cap.margin = rack.cooling.map_or(Watts::ZERO, |c| c - rack.power);
             let coolant_s = heat.coolant_s();
             cap.margin_s = gpu.seconds_left().into_iter().chain(cap.margin_s).chain(coolant_s).reduce(f64::min);

@@ -7,7 +7,7 @@ use super::spread::Bounds;
 use crate::allocate::Grant;
 use crate::fleet::RackBelief;
 use crate::topology::Constraint;
-use headroom_rack::{Cap, LimitKind, Mono, NodeId, Watts};
+use headroom_rack::{Cap, LimitKind, Mono, NodeId, RackId, Watts};
 use std::time::Duration;
 
 /// GPU limits are whole multiples of this: boards round, and people read them.
@@ -24,6 +24,12 @@ const RAISE_AFTER: Duration = Duration::from_secs(2);
 /// The limit that a board is given for what it may draw.
 pub(super) fn whole(per_gpu: Watts) -> Watts {
     Watts::new((per_gpu.get() / STEP_WATTS + 1e-6).floor() * STEP_WATTS)
+}
+
+/// A part of a rack that is no node of the tree, as a Plan speaks of it: `rack-1.cooling`.
+pub(super) fn part(rack: &RackId, device: &str) -> NodeId {
+    // A name too long for both is the rack's, which every node's may be.
+    NodeId::new(format!("{rack}.{device}")).or_else(|_| NodeId::new(rack.as_str())).expect("a rack's name is a node's")
 }
 
 impl Decider {
@@ -71,28 +77,36 @@ impl Decider {
         let margin = |node: usize| nodes[node].limit - nodes[node].power;
         let above = self.topology.shares(index).iter().map(|s| s.0);
         let tightest = above.min_by(|a, b| margin(*a).get().total_cmp(&margin(*b).get())).unwrap_or(0);
-        let cooled = rack.cooling.is_some_and(|c| c < rack.demand);
         let binding = budget < rack.demand * (1.0 - HELD) && gpu < spec.gpu_max;
         let bound = grant.bound_by.map(|by| self.bound(by, nodes, held));
         let by_word = |word| Some((word, LimitKind::External, Watts::ZERO, None));
         let stands = self.stands(index, grant, gpu).filter(|_| binding).and_then(by_word);
         let nearest =
             || (self.topology.nodes()[tightest].id.clone(), LimitKind::Device, margin(tightest), Some(tightest));
-        let (id, kind, left, node) = stands.or(bound).unwrap_or_else(nearest);
+        // What a node lets through was less still than what the coolant carries.
+        let most = rack.cooling.filter(|most| *most < rack.demand && grant.bound_by.is_none() && stands.is_none());
+        let cooled = || most.map(|most| (self.cooler(index), LimitKind::Cooling, most - rack.power, None));
+        let (id, kind, left, node) = stands.clone().or(bound).or_else(cooled).unwrap_or_else(nearest);
         Cap {
             rack: spec.id.clone(),
             budget,
             gpus: Vec::new(),
             bound_by: id,
-            kind: if cooled { LimitKind::Cooling } else { kind },
-            margin: rack.cooling.filter(|_| cooled).map_or(left, |most| most - rack.power),
-            margin_s: match cooled {
-                true => self.racks[index].heat.coolant_s(),
-                false => node.and_then(|n| nodes[n].drops_s),
+            kind,
+            margin: left,
+            margin_s: match most {
+                Some(_) => self.racks[index].heat.coolant_s(),
+                None => node.and_then(|n| nodes[n].drops_s),
             },
             expected: rack.demand,
             binding,
         }
+    }
+
+    /// What cools a rack, as a Plan speaks of it.
+    fn cooler(&self, rack: usize) -> NodeId {
+        let spec = &self.topology.racks()[rack];
+        part(&spec.id, spec.cooling.as_ref().map_or("coolant", |unit| unit.as_str()))
     }
 
     /// What the limit at this place of a path is: its name, its kind, the watts left there and the node

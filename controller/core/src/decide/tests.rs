@@ -141,6 +141,34 @@ fn without_coolant_a_rack_falls_to_its_floor() {
     let plan = decide(&mut Decider::new(row(), Policy::default()), &fleet, now);
     assert_eq!(gpu(&plan, 0), 200.0);
     assert_eq!(plan.caps[0].kind, LimitKind::Cooling);
+    assert_eq!(plan.caps[0].bound_by.as_str(), "rack-1.cooling", "what cools it, not a breaker that has room");
+}
+
+#[test]
+fn a_rack_that_a_breaker_holds_below_what_its_coolant_carries_names_the_breaker() {
+    let now = Mono::from_ms(10_000);
+    let mut fleet = fleet_at(&[700.0; 4], &[700.0; 4], now);
+    let mut warm = snapshot(3, 700.0, 700.0, Some(3650.0));
+    // 3.6 l/min carry 7.0 kW of the 7.3 that are wanted; the breakers leave it less.
+    let told = [
+        (Signal::CoolingFlow, 3.6),
+        (Signal::CoolingSupplyTemperature, 32.0),
+        (Signal::CoolingReturnTemperature, 40.0),
+    ];
+    for (signal, value) in told {
+        let path = SignalPath::new(DeviceId::new("cooling").unwrap(), signal);
+        warm.readings.insert(path, Reading::new(value, warm.at));
+    }
+    fleet.fold(&warm, now);
+    let plan = decide(&mut Decider::new(row(), Policy::default()), &fleet, now);
+    let cap = &plan.caps[3];
+    assert!(cap.binding && cap.budget.get() < 6500.0, "{cap:?}");
+    assert!(cap.bound_by.as_str().starts_with("breaker-") && cap.kind != LimitKind::Cooling, "{cap:?}");
+    fleet = fleet_at(&[150.0, 150.0, 150.0, 700.0], &[700.0; 4], now);
+    fleet.fold(&warm, now);
+    let alone = decide(&mut Decider::new(row(), Policy::default()), &fleet, now);
+    let cap = &alone.caps[3];
+    assert!(cap.bound_by.as_str() == "rack-4.cooling" && cap.kind == LimitKind::Cooling, "{cap:?}");
 }
 
 #[test]
@@ -677,7 +705,7 @@ fn a_gpu_that_warms_towards_its_limit_is_held_before_it_and_the_others_are_not()
     assert!(early.iter().all(|limit| *limit > 500.0), "22 K at 1 K/s are more than 20 s: {early:?}");
     let (held, plan) = heated(20, one_warms);
     assert!(held[3] < 500.0 && held[4] > 500.0, "{held:?}");
-    assert_eq!(plan.caps[0].kind, LimitKind::Cooling);
+    assert_eq!((plan.caps[0].kind, plan.caps[0].bound_by.as_str()), (LimitKind::Cooling, "rack-1.gpu-3"));
     assert!((4.0..10.0).contains(&plan.caps[0].margin_s.unwrap()), "{:?}", plan.caps[0].margin_s);
     let (at_limit, _) = heated(40, one_warms);
     assert_eq!(at_limit[3], 200.0, "never under the floor");

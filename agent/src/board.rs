@@ -163,11 +163,12 @@ impl Board {
         let mut urgency = Urgency::default();
         let mut inner = self.lock();
         let mut spoke = false;
-        for (signal, reading) in readings {
+        let Inner { latest, watch, .. } = &mut *inner;
+        let seen = readings.into_iter().inspect(|(signal, reading)| {
             spoke |= reading.value.is_ok();
-            urgency = urgency.or(inner.watch.see(device, signal, &reading));
-            inner.latest.put(&SignalPath::new(device.clone(), signal), reading, now);
-        }
+            urgency = urgency.or(watch.see(device, *signal, reading));
+        });
+        latest.put(device, seen, now);
         if spoke {
             inner.overdue.remove(device);
         }
@@ -211,7 +212,7 @@ impl Board {
         let reading = Reading::none(NoData::Timeout, self.clock.wall());
         let now = self.clock.now();
         let mut inner = self.lock();
-        inner.latest.put(&SignalPath::new(device.clone(), Signal::PduPower), reading, now);
+        inner.latest.put(device, [(Signal::PduPower, reading)], now);
         inner.watch.owe();
         drop(inner);
         self.news.notify_one();
@@ -257,7 +258,8 @@ impl Board {
     pub fn snapshot(&self) -> Arc<Snapshot> {
         let (now, at) = (self.clock.now(), self.clock.wall());
         let mut inner = self.lock();
-        let snapshot = Arc::new(inner.latest.snapshot(now, at));
+        let last = inner.last.take().and_then(|(last, _)| Arc::into_inner(last));
+        let snapshot = Arc::new(inner.latest.snapshot(last, now, at));
         inner.watch.told(snapshot.readings.iter(), now);
         inner.last = Some((snapshot.clone(), now));
         snapshot

@@ -12,10 +12,9 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use headroom_rack::{DeviceId, RackId, Signal};
+use headroom_rack::{RackId, SignalPath};
 use health::Health;
 pub use health::{hangs, state};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +22,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// About so long is a line of the page.
+const LINE: usize = 80;
 
 #[derive(Clone)]
 struct Shared {
@@ -115,36 +117,39 @@ async fn readings(State(Shared { board, .. }): State<Shared>) -> impl IntoRespon
 }
 
 fn text(rack: &RackId, board: &Board) -> String {
-    let mut out = String::new();
+    let last = board.last();
+    let readings = last.iter().flat_map(|(snapshot, _)| &snapshot.readings);
+    let mut out = String::with_capacity(LINE * readings.clone().count());
     let mut without = Vec::new();
-    if let Some((snapshot, _)) = board.last() {
-        let mut by_signal: BTreeMap<Signal, Vec<(&DeviceId, f64)>> = BTreeMap::new();
-        for (path, reading) in &snapshot.readings {
-            match reading.value {
-                Ok(value) => by_signal.entry(path.signal).or_default().push((&path.device, value)),
-                Err(why) => {
-                    let (device, signal, reason) = (&path.device, path.signal, why.code());
-                    let labels = format!("rack=\"{rack}\",device=\"{device}\",signal=\"{signal}\",reason=\"{reason}\"");
-                    without.push((labels, 1.0));
-                }
-            }
-        }
-        for (signal, samples) in by_signal {
-            let name = format!("headroom_{signal}");
-            head(&mut out, &name, "gauge", signal.describe());
-            // The page is mostly these: a format string for each line is most of what it costs.
-            let before = format!("{name}{{rack=\"{rack}\",device=\"");
-            for (device, value) in samples {
-                out.extend([&before, device.as_str(), "\"} "]);
-                let _ = writeln!(out, "{value}");
+    let mut samples = Vec::new();
+    for (SignalPath { device, signal }, reading) in readings {
+        match reading.value {
+            Ok(value) => samples.push((signal, device, value)),
+            Err(why) => {
+                let reason = why.code();
+                let labels = format!("rack=\"{rack}\",device=\"{device}\",signal=\"{signal}\",reason=\"{reason}\"");
+                without.push((labels, 1.0));
             }
         }
     }
+    samples.sort_by_key(|(signal, ..)| *signal);
+    for of_signal in samples.chunk_by(|(one, ..), (other, ..)| one == other) {
+        let signal = of_signal[0].0;
+        let name = format!("headroom_{signal}");
+        head(&mut out, &name, "gauge", signal.describe());
+        // The page is mostly these: a format string for each line is most of what it costs.
+        let before = format!("{name}{{rack=\"{rack}\",device=\"");
+        for (_, device, value) in of_signal {
+            out.extend([&before, device.as_str(), "\"} "]);
+            number(&mut out, *value);
+        }
+    }
     let own = board.own_now();
-    let of_rack = |value: f64| vec![(format!("rack=\"{rack}\""), value)];
+    let labels = format!("rack=\"{rack}\"");
+    let of_rack = |value: f64| vec![(labels.clone(), value)];
     let of_devices = |value: &dyn Fn(DeviceState) -> f64| -> Vec<_> {
         let polled = own.devices.iter().filter_map(|(device, state)| Some((device, (*state)?)));
-        polled.map(|(d, s)| (format!("rack=\"{rack}\",device=\"{d}\""), value(s))).collect()
+        polled.map(|(d, s)| ([&labels, ",device=\"", d.as_str(), "\""].concat(), value(s))).collect()
     };
     let samples = |name: &str| match name {
         "headroom_agent_guard_active" => of_rack(f64::from(u8::from(own.guard_active))),
@@ -180,7 +185,18 @@ fn text(rack: &RackId, board: &Board) -> String {
 fn family(out: &mut String, name: &str, kind: &str, help: &str, samples: &[(String, f64)]) {
     head(out, name, kind, help);
     for (labels, value) in samples {
-        let _ = writeln!(out, "{name}{{{labels}}} {value}");
+        out.extend([name, "{", labels, "} "]);
+        number(out, *value);
+    }
+}
+
+/// Most devices count in whole units: no search for the shortest text of a float is needed there.
+fn number(out: &mut String, value: f64) {
+    let whole = value as i64;
+    if whole as f64 == value {
+        out.extend([itoa::Buffer::new().format(whole), "\n"]);
+    } else {
+        let _ = writeln!(out, "{value}");
     }
 }
 
@@ -194,7 +210,7 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use headroom_rack::{NoData, Reading, UnixMs};
+    use headroom_rack::{DeviceId, NoData, Reading, Signal, UnixMs};
     use std::time::Duration;
 
     #[test]

@@ -3,12 +3,21 @@
 
 use crate::profile::{ByteOrder, Cell, Combine, Encoding, Factor, Layout, Meaning, Point, RegisterKind, WordOrder};
 use headroom_rack::{NoData, Reading, UnixMs};
-use std::collections::BTreeMap;
 
 /// The registers of one poll: a word, or the reason why it could not be read.
 #[derive(Debug, Clone, Default)]
 pub struct Registers {
-    words: BTreeMap<(RegisterKind, u16), Result<u16, NoData>>,
+    reads: Vec<Read>,
+    words: Vec<u16>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    kind: RegisterKind,
+    address: u16,
+    count: u16,
+    /// Where its words begin, or why there are none.
+    words: Result<usize, NoData>,
 }
 
 impl Registers {
@@ -23,16 +32,20 @@ impl Registers {
         if words.len() != usize::from(count) {
             return self.fail(kind, address, count, NoData::Malformed);
         }
-        self.words.extend((address..=u16::MAX).zip(words).map(|(a, w)| ((kind, a), Ok(*w))));
+        self.reads.push(Read { kind, address, count, words: Ok(self.words.len()) });
+        self.words.extend_from_slice(words);
     }
 
     /// Stores that a read failed.
     pub fn fail(&mut self, kind: RegisterKind, address: u16, count: u16, reason: NoData) {
-        self.words.extend((address..=u16::MAX).take(count.into()).map(|a| ((kind, a), Err(reason))));
+        self.reads.push(Read { kind, address, count, words: Err(reason) });
     }
 
     fn word(&self, kind: RegisterKind, address: u16) -> Result<u16, NoData> {
-        self.words.get(&(kind, address)).copied().unwrap_or(Err(NoData::NotYetRead))
+        let holds = |read: &&Read| read.kind == kind && address.wrapping_sub(read.address) < read.count;
+        // A poll is a handful of reads: a map of them costs more than a look at each.
+        let read = self.reads.iter().rev().find(holds).ok_or(NoData::NotYetRead)?;
+        Ok(self.words[read.words? + usize::from(address - read.address)])
     }
 }
 
@@ -116,15 +129,14 @@ fn fixed(number: f64, fraction_bits: u8) -> f64 {
 }
 
 fn raw(registers: &Registers, cell: Cell, layout: Layout) -> Result<u64, NoData> {
-    let mut words = Vec::with_capacity(4);
-    for offset in 0..layout.encoding.words() {
+    (0..layout.encoding.words()).try_fold(0, |raw, offset| {
         let word = registers.word(cell.register, cell.address.wrapping_add(offset))?;
-        words.push(if layout.byte_order == ByteOrder::LowFirst { word.swap_bytes() } else { word });
-    }
-    if layout.word_order == WordOrder::LowFirst {
-        words.reverse();
-    }
-    Ok(words.into_iter().fold(0, |raw, word| raw << 16 | u64::from(word)))
+        let word = u64::from(if layout.byte_order == ByteOrder::LowFirst { word.swap_bytes() } else { word });
+        Ok(match layout.word_order {
+            WordOrder::HighFirst => raw << 16 | word,
+            WordOrder::LowFirst => raw | word << (16 * offset),
+        })
+    })
 }
 
 fn number(encoding: Encoding, raw: u64) -> f64 {
@@ -176,6 +188,20 @@ mod tests {
         let mut fixed = point(Signal::UpsBatteryVoltage, Encoding::U16);
         fixed.meaning = Meaning::Number { scale: 1.0, offset: 0.0, fraction_bits: 6 };
         assert_eq!(read(&fixed, &[54 * 64 + 32]), Ok(54.5));
+    }
+
+    #[test]
+    fn each_word_is_from_a_read_that_held_it() {
+        let mut registers = Registers::new();
+        registers.answer(RegisterKind::Input, 8, 6, &[8, 9, 10, 11, 12, 13]);
+        registers.answer(RegisterKind::Input, 10, 1, &[100]);
+        registers.answer(RegisterKind::Holding, 12, 1, &[7]);
+        registers.fail(RegisterKind::Input, 20, 2, NoData::Timeout);
+        let words = [7, 8, 10, 11, 13, 14, 21, 22].map(|address| registers.word(RegisterKind::Input, address).ok());
+        assert_eq!(words, [None, Some(8), Some(100), Some(11), Some(13), None, None, None]);
+        assert_eq!(registers.word(RegisterKind::Input, 21), Err(NoData::Timeout));
+        assert_eq!(registers.word(RegisterKind::Input, 22), Err(NoData::NotYetRead));
+        assert_eq!(registers.word(RegisterKind::Holding, 12), Ok(7));
     }
 
     #[test]

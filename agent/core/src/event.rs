@@ -47,7 +47,7 @@ impl Urgency {
 /// What was last told of the signals that matter.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
-    told: BTreeMap<SignalPath, f64>,
+    told: BTreeMap<DeviceId, BTreeMap<Signal, f64>>,
     breaker_amperes: Option<f64>,
     last: Option<Mono>,
     owed: bool,
@@ -96,9 +96,8 @@ impl Watch {
         if !watched {
             return Urgency::default();
         }
-        let path = SignalPath::new(device.clone(), signal);
-        let Some(before) = self.told.get_mut(&path) else {
-            self.told.insert(path, value);
+        let Some(before) = self.told.get_mut(device).and_then(|told| told.get_mut(&signal)) else {
+            self.told.entry(device.clone()).or_default().insert(signal, value);
             // What was never told cannot have changed; but what begins in trouble is trouble.
             let flagged = matches!(signal, Signal::UpsOnBattery | Signal::CoolingLeak) && value > 0.5;
             return if flagged { both } else { Urgency::default() };
@@ -128,7 +127,8 @@ impl Watch {
     pub fn told<'r>(&mut self, readings: impl Iterator<Item = (&'r SignalPath, &'r Reading)>, now: Mono) {
         (self.last, self.owed, self.at_once) = (Some(now), false, false);
         for (path, reading) in readings.filter(|(path, _)| is_level(path.signal)) {
-            if let (Some(before), Ok(value)) = (self.told.get_mut(path), reading.value) {
+            let before = self.told.get_mut(&path.device).and_then(|told| told.get_mut(&path.signal));
+            if let (Some(before), Ok(value)) = (before, reading.value) {
                 *before = value;
             }
         }
@@ -136,7 +136,7 @@ impl Watch {
 
     /// Forgets a device.
     pub fn retire(&mut self, device: &DeviceId) {
-        self.told.retain(|path, _| path.device != *device);
+        self.told.remove(device);
     }
 }
 

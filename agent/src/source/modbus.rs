@@ -207,13 +207,15 @@ async fn poll(
     let mut outcome = Outcome { clean: true, ..Outcome::default() };
     let mut queue = VecDeque::from(spans);
     let mut silent = None;
+    let mut words = Vec::new();
     while let Some(span) = queue.pop_front() {
         let failed = match silent {
             Some(reason) => reason,
-            None => match bus.read(request(device, span)).await {
-                Ok(words) => {
+            None => match bus.read_into(request(device, span), &mut words).await {
+                Ok(()) => {
                     outcome.answered = true;
                     registers.answer(span.register, span.address, span.count, &words);
+                    words.clear();
                     pause(device).await;
                     continue;
                 }

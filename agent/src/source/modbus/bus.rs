@@ -38,9 +38,22 @@ pub trait RegisterBus: Send {
     /// Reads registers; over Modbus TCP and TLS by blocking its thread ([`spawn`]). Never takes longer than three times the request's time-out, to connect or
     /// to wait for silence and for the answer, its start-up silence, and 2 s to agree on TLS.
     ///
+    /// What was read is added to `words`, which stay as they are when there is none.
+    ///
     /// # Errors
     /// The reason why there are none.
-    fn read(&mut self, request: Request) -> impl Future<Output = Result<Vec<u16>, NoData>> + Send;
+    fn read_into(&mut self, request: Request, words: &mut Vec<u16>) -> impl Future<Output = Result<(), NoData>> + Send;
+
+    /// As [`Self::read_into`], for a single read.
+    ///
+    /// # Errors
+    /// As there.
+    fn read(&mut self, request: Request) -> impl Future<Output = Result<Vec<u16>, NoData>> + Send {
+        async move {
+            let mut words = Vec::new();
+            self.read_into(request, &mut words).await.map(|()| words)
+        }
+    }
 }
 
 /// Does `work` on the bus at an address, away from the thread of the runtime when it would be blocked.
@@ -68,6 +81,8 @@ enum Link {
 pub struct ModbusBus {
     address: BusAddress,
     link: Option<Link>,
+    /// Whoever asked last did not wait for the answer.
+    owed: bool,
     /// An answer may still be on its way: the time-out after which nobody waited for it any more.
     late: Option<Duration>,
     /// When the last frame ended.
@@ -79,7 +94,7 @@ pub struct ModbusBus {
 impl ModbusBus {
     /// A bus at an address; connects with the first request.
     pub fn new(address: BusAddress) -> Self {
-        Self { address, link: None, late: None, quiet_since: None, told: false }
+        Self { address, link: None, owed: false, late: None, quiet_since: None, told: false }
     }
 
     /// Modbus TCP over a stream that stands already. Once it is lost there is no other.
@@ -134,97 +149,98 @@ impl ModbusBus {
         }
     }
 
-    /// Keeps the silence between two frames on a serial line.
-    async fn gap(&mut self) {
-        let left = match (&self.address, self.quiet_since) {
-            (BusAddress::Serial(line), Some(since)) => line.gap().saturating_sub(since.elapsed()),
-            _ => return,
-        };
-        tokio::time::sleep(left).await;
-    }
-
-    async fn try_read(&mut self, request: Request) -> Result<Vec<u16>, NoData> {
-        let mut link = match self.link.take() {
+    async fn try_read(&mut self, request: &Request, words: &mut Vec<u16>) -> Result<(), NoData> {
+        if std::mem::replace(&mut self.owed, true) {
+            self.link = None;
+        }
+        let link = match &mut self.link {
             Some(link) => link,
             None => {
                 let link = self.connect(request.timeout).await?;
                 if !request.startup.is_zero() {
                     tokio::time::sleep(request.startup).await;
                 }
-                link
+                self.link.insert(link)
             }
         };
-        self.gap().await;
-        let answer = match &mut link {
-            Link::Tcp(connection) => self.over_blocking(connection, &request).await,
-            Link::Rtu(context) => self.over_line(context, request).await,
+        let answer = match link {
+            Link::Tcp(connection) => match connection.call(request, words).await {
+                Ok(answer) => answer,
+                Err(error) => Err(self.without_answer(&error)),
+            },
+            Link::Rtu(context) => {
+                if let (BusAddress::Serial(line), Some(since)) = (&self.address, self.quiet_since) {
+                    tokio::time::sleep(line.gap().saturating_sub(since.elapsed())).await;
+                }
+                let answer = over_line(context, request, words).await;
+                self.quiet_since = Some(Instant::now());
+                if answer == Err(NoData::Timeout) {
+                    self.late = Some(request.timeout);
+                }
+                answer
+            }
         };
-        // The link is put back only after an answer that fits: in all other cases it is dropped here, and with it
-        // the connection.
-        if matches!(answer, Ok(_) | Err(NoData::Exception(_))) {
-            self.link = Some(link);
-        }
-        if answer.is_ok() {
-            self.told = false;
+        // Only after an answer that fits is the connection used again.
+        match answer {
+            Ok(()) => (self.owed, self.told) = (false, false),
+            Err(NoData::Exception(_)) => self.owed = false,
+            Err(_) => self.link = None,
         }
         answer
     }
 
-    async fn over_blocking(&mut self, connection: &mut Connection, request: &Request) -> Result<Vec<u16>, NoData> {
-        connection.call(request).await.unwrap_or_else(|error| match error.kind() {
-            ErrorKind::TimedOut => Err(NoData::Timeout),
-            _ => {
-                // With TLS 1.3 a device refuses our certificate in place of its first answer.
-                if matches!(self.address, BusAddress::Tls(_)) {
-                    self.tell(&error, "the device ended the TLS session; it may not accept the agent's certificate");
-                }
-                Err(NoData::Disconnected)
-            }
-        })
-    }
-
-    async fn over_line(&mut self, context: &mut Context, request: Request) -> Result<Vec<u16>, NoData> {
-        context.set_slave(Slave(request.unit));
-        let Span { register, address, count } = request.span;
-        let pdu = match register {
-            RegisterKind::Input => Pdu::ReadInputRegisters(address, count),
-            RegisterKind::Holding => Pdu::ReadHoldingRegisters(address, count),
-            RegisterKind::Coil => Pdu::ReadCoils(address, count),
-            RegisterKind::Discrete => Pdu::ReadDiscreteInputs(address, count),
-        };
-        let answer = tokio::time::timeout(request.timeout, context.call(pdu)).await;
-        self.quiet_since = Some(Instant::now());
-        match answer {
-            Err(_) => {
-                self.late = Some(request.timeout);
-                Err(NoData::Timeout)
-            }
-            Ok(Err(error)) => Err(reason(&error)),
-            Ok(Ok(Err(exception))) => Err(NoData::Exception(exception.into())),
-            Ok(Ok(Ok(Response::ReadInputRegisters(words) | Response::ReadHoldingRegisters(words))))
-                if words.len() == usize::from(count) =>
-            {
-                Ok(words)
-            }
-            // The last byte of bits is filled up.
-            Ok(Ok(Ok(Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits))))
-                if (usize::from(count)..usize::from(count) + 8).contains(&bits.len()) =>
-            {
-                Ok(bits.into_iter().take(count.into()).map(u16::from).collect())
-            }
-            Ok(Ok(Ok(_))) => Err(NoData::Malformed),
+    fn without_answer(&mut self, error: &std::io::Error) -> NoData {
+        if error.kind() == ErrorKind::TimedOut {
+            return NoData::Timeout;
         }
+        // With TLS 1.3 a device refuses our certificate in place of its first answer.
+        if matches!(self.address, BusAddress::Tls(_)) {
+            self.tell(error, "the device ended the TLS session; it may not accept the agent's certificate");
+        }
+        NoData::Disconnected
     }
 }
 
 impl RegisterBus for ModbusBus {
-    async fn read(&mut self, request: Request) -> Result<Vec<u16>, NoData> {
-        let reused = self.link.is_some();
-        match self.try_read(request).await {
-            // The device closed an idle connection: that says nothing about the device.
-            Err(NoData::Disconnected) if reused => self.try_read(request).await,
-            other => other,
+    async fn read_into(&mut self, request: Request, words: &mut Vec<u16>) -> Result<(), NoData> {
+        loop {
+            let reused = self.link.is_some() && !self.owed;
+            match self.try_read(&request, words).await {
+                // The device closed an idle connection: that says nothing about the device.
+                Err(NoData::Disconnected) if reused => {}
+                other => return other,
+            }
         }
+    }
+}
+
+async fn over_line(context: &mut Context, request: &Request, words: &mut Vec<u16>) -> Result<(), NoData> {
+    context.set_slave(Slave(request.unit));
+    let Span { register, address, count } = request.span;
+    let pdu = match register {
+        RegisterKind::Input => Pdu::ReadInputRegisters(address, count),
+        RegisterKind::Holding => Pdu::ReadHoldingRegisters(address, count),
+        RegisterKind::Coil => Pdu::ReadCoils(address, count),
+        RegisterKind::Discrete => Pdu::ReadDiscreteInputs(address, count),
+    };
+    match tokio::time::timeout(request.timeout, context.call(pdu)).await {
+        Err(_) => Err(NoData::Timeout),
+        Ok(Err(error)) => Err(reason(&error)),
+        Ok(Ok(Err(exception))) => Err(NoData::Exception(exception.into())),
+        Ok(Ok(Ok(Response::ReadInputRegisters(read) | Response::ReadHoldingRegisters(read))))
+            if read.len() == usize::from(count) =>
+        {
+            words.extend(read);
+            Ok(())
+        }
+        // The last byte of bits is filled up.
+        Ok(Ok(Ok(Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits))))
+            if (usize::from(count)..usize::from(count) + 8).contains(&bits.len()) =>
+        {
+            words.extend(bits.into_iter().take(count.into()).map(u16::from));
+            Ok(())
+        }
+        Ok(Ok(Ok(_))) => Err(NoData::Malformed),
     }
 }
 

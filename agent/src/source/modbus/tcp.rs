@@ -30,6 +30,9 @@ pub trait Stream: Read + Write + Send {}
 
 impl<S: Read + Write + Send> Stream for S {}
 
+/// What a device said to a request.
+type Answer = std::result::Result<(), NoData>;
+
 /// When there has been time enough. Known from the first wait on: most answers need none, and no clock.
 struct Deadline {
     timeout: Duration,
@@ -49,6 +52,7 @@ impl Deadline {
 pub struct Connection {
     stream: Box<dyn Stream>,
     transaction: u16,
+    frame: Box<[u8; PREFIX + MOST]>,
 }
 
 impl Connection {
@@ -82,30 +86,30 @@ impl Connection {
 
     /// Over a stream that stands.
     pub fn over(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), transaction: 0 }
+        Self { stream: Box::new(stream), transaction: 0, frame: Box::new([0; PREFIX + MOST]) }
     }
 
-    /// Reads registers, or bits as 0 and 1. After any error but [`NoData::Exception`] the connection is of no use:
+    /// Adds registers, or bits as 0 and 1, to `words`. After any error but [`NoData::Exception`] the connection is of no use:
     /// an answer may still be on its way.
     ///
     /// # Errors
     /// Outside, that of the stream (`TimedOut`: no answer in time); inside, what the device said or that it makes no sense.
-    pub async fn call(&mut self, request: &Request) -> Result<std::result::Result<Vec<u16>, NoData>> {
+    pub async fn call(&mut self, request: &Request, words: &mut Vec<u16>) -> Result<Answer> {
         self.transaction = self.transaction.wrapping_add(1);
         let [high, low] = self.transaction.to_be_bytes();
         let (code, span) = (code(request.span.register), request.span);
         let ([a1, a0], [c1, c0]) = (span.address.to_be_bytes(), span.count.to_be_bytes());
         self.stream.write_all(&[high, low, 0, 0, 0, 6, request.unit, code, a1, a0, c1, c0])?;
         let mut deadline = Deadline { timeout: request.timeout, until: None };
-        let (mut bytes, mut filled) = ([0; PREFIX + MOST], 0);
+        let mut filled = 0;
         loop {
-            match self.stream.read(&mut bytes[filled..]) {
+            match self.stream.read(&mut self.frame[filled..]) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(more) => {
                     filled += more;
-                    match body(&bytes[..filled], [high, low]) {
+                    match body(&self.frame[..filled], [high, low]) {
                         Ok(None) => deadline.check(Duration::ZERO)?,
-                        Ok(Some(body)) => return Ok(read(body, request)),
+                        Ok(Some(body)) => return Ok(read(body, request, words)),
                         Err(nonsense) => return Ok(Err(nonsense)),
                     }
                 }
@@ -148,28 +152,29 @@ fn body(frame: &[u8], transaction: [u8; 2]) -> std::result::Result<Option<&[u8]>
     Ok((body.len() == length).then_some(body))
 }
 
-fn read(body: &[u8], request: &Request) -> std::result::Result<Vec<u16>, NoData> {
+fn read(body: &[u8], request: &Request, words: &mut Vec<u16>) -> Answer {
     let (code, count) = (code(request.span.register), usize::from(request.span.count));
     match body {
         [unit, refused, exception] if *unit == request.unit && *refused == code | EXCEPTION => {
-            Err(NoData::Exception(*exception))
+            return Err(NoData::Exception(*exception));
         }
         [unit, function, size, data @ ..]
             if *unit == request.unit && *function == code && usize::from(*size) == data.len() =>
         {
             match request.span.register {
                 RegisterKind::Holding | RegisterKind::Input if data.len() == 2 * count => {
-                    Ok(data.chunks_exact(2).map(|word| u16::from_be_bytes([word[0], word[1]])).collect())
+                    words.extend(data.chunks_exact(2).map(|word| u16::from_be_bytes([word[0], word[1]])));
                 }
                 // The last byte of bits is filled up.
                 RegisterKind::Coil | RegisterKind::Discrete if data.len() == count.div_ceil(8) => {
-                    Ok((0..count).map(|bit| u16::from(data[bit / 8] >> (bit % 8) & 1)).collect())
+                    words.extend((0..count).map(|bit| u16::from(data[bit / 8] >> (bit % 8) & 1)));
                 }
-                _ => Err(NoData::Malformed),
+                _ => return Err(NoData::Malformed),
             }
         }
-        _ => Err(NoData::Malformed),
+        _ => return Err(NoData::Malformed),
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -205,7 +210,10 @@ mod tests {
         let span = Span { register, address: 0x13, count };
         let request = Request { unit: 1, span, timeout: Duration::from_secs(1), startup: Duration::ZERO };
         let mut connection = Connection::over(Said(Cursor::new(answer.to_vec()), false));
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(connection.call(&request))
+        let mut words = Vec::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = runtime.block_on(connection.call(&request, &mut words))?;
+        Ok(answer.map(|()| words))
     }
 
     /// The examples of Application Protocol v1.1b3, 6.1 and 6.3, behind a prefix.
@@ -243,8 +251,10 @@ mod tests {
         let request = |timeout| Request { unit: 1, span, timeout, startup: Duration::ZERO };
         let mut connection = Connection::plain(stream, Duration::from_secs(1)).unwrap();
         let long = request(Duration::from_secs(3600));
-        assert!(tokio::time::timeout(Duration::from_millis(30), connection.call(&long)).await.is_err());
-        let given_up = connection.call(&request(Duration::from_millis(50))).await.unwrap_err();
+        assert!(
+            tokio::time::timeout(Duration::from_millis(30), connection.call(&long, &mut Vec::new())).await.is_err()
+        );
+        let given_up = connection.call(&request(Duration::from_millis(50)), &mut Vec::new()).await.unwrap_err();
         assert_eq!(given_up.kind(), ErrorKind::TimedOut);
     }
 }

@@ -14,7 +14,7 @@ struct Meter {
 }
 
 impl RegisterBus for Meter {
-    async fn read(&mut self, request: Request) -> Result<Vec<u16>, NoData> {
+    async fn read_into(&mut self, request: Request, read: &mut Vec<u16>) -> Result<(), NoData> {
         let shown = self.shows.load(Ordering::Relaxed);
         if shown == 0 {
             tokio::time::sleep(request.timeout).await;
@@ -22,7 +22,8 @@ impl RegisterBus for Meter {
         }
         let bits = (shown as f32).to_bits();
         let words = [(bits >> 16) as u16, bits as u16];
-        Ok((0..request.span.count).map(|n| words[usize::from(n % 2)]).collect())
+        read.extend((0..request.span.count).map(|n| words[usize::from(n % 2)]));
+        Ok(())
     }
 }
 

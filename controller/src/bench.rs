@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use headroom_controller_core::topology::NodeKind;
 use headroom_controller_core::{Decider, FeedShare, Fleet, NodeSpec, Policy, RackSpec, Topology};
 use headroom_rack::{
-    DeviceId, Generation, Mode, Mono, NodeId, RackId, Reading, Signal, SignalPath, Snapshot, UnixMs, Watts,
+    DeviceId, Generation, Mode, Mono, NodeId, RackId, Reading, Readings, Signal, SignalPath, Snapshot, UnixMs, Watts,
 };
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ fn snapshot(rack: usize, round: usize) -> Snapshot {
     // Each rack moves between idle and full at a pace of its own.
     let busy = 0.5 + 0.5 * ((rack * 7919 % 97) as f64 + round as f64 * (0.1 + (rack % 5) as f64 * 0.1)).sin();
     let gpu = 120.0 + 560.0 * busy;
-    let mut readings = BTreeMap::new();
+    let mut readings = Readings::new();
     let mut put = |device: DeviceId, signal, value| {
         readings.insert(SignalPath::new(device, signal), Reading::new(value, at));
     };

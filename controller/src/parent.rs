@@ -10,8 +10,8 @@ use crate::stop::Stop;
 use headroom_controller_core::Decider;
 use headroom_controller_core::budget::{Bound, Budget};
 use headroom_rack::{
-    DeviceId, Finding, Mode, Mono, NoData, Order, Outcome, Plan, Quality, RackId, Reading, Receipt, Refusal, Severity,
-    Signal, SignalPath, Snapshot, UnixMs, Watts,
+    DeviceId, Finding, Mode, Mono, NoData, Order, Outcome, Plan, Quality, RackId, Reading, Readings, Receipt, Refusal,
+    Severity, Signal, SignalPath, Snapshot, UnixMs, Watts,
 };
 use headroom_wire::{Downlink, Kind, Uplink, topic};
 use rumqttc::{AsyncClient, ConnectionError, LastWill, Publish, PublishOptions, QoS};
@@ -217,7 +217,7 @@ impl Parent {
 
     /// After a decision: tells the parent what there is. `fresh`: how old what a rack said may be.
     pub fn tell(&mut self, plan: &Plan, latest: &BTreeMap<RackId, Latest>, fresh: Duration, now: Mono, at: UnixMs) {
-        let mut readings = BTreeMap::new();
+        let mut readings = Readings::new();
         let mut power = Some(0.0);
         for feed in &self.config.feeds {
             let sum = inlet(feed, plan);
@@ -243,7 +243,7 @@ impl Parent {
         self.send(readings, at);
     }
 
-    fn send(&mut self, readings: BTreeMap<SignalPath, Reading>, at: UnixMs) {
+    fn send(&mut self, readings: Readings, at: UnixMs) {
         if !self.connected.load(Ordering::Relaxed) {
             return;
         }

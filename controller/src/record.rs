@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use headroom_rack::record::{self, Entry, FrameError};
 use headroom_rack::{Forecast, Plan, RackId, Score, Snapshot};
 use headroom_wire::{Held, Stored};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -133,9 +133,9 @@ pub struct Stats {
 #[derive(Debug, Default)]
 struct Seen {
     stats: Stats,
-    stored: Arc<BTreeMap<RackId, Stored>>,
+    stored: Arc<HashMap<RackId, Stored>>,
     /// What each rack's agent has not been told yet, as it came.
-    held: BTreeMap<RackId, Vec<Held>>,
+    held: HashMap<RackId, Vec<Held>>,
 }
 
 impl Seen {
@@ -179,14 +179,21 @@ impl Item {
         }
     }
 
-    /// Its frames, one after the other.
-    fn frames(self, mut each: impl FnMut(Result<Vec<u8>, FrameError>)) {
+    /// Puts its frames behind others, and tells of each whether that went well.
+    fn frames(self, bytes: &mut Vec<u8>, mut each: impl FnMut(&mut Vec<u8>, Result<(), FrameError>)) {
+        let mut whole = |frame: Result<Vec<u8>, FrameError>| {
+            let put = frame.map(|frame| bytes.extend_from_slice(&frame));
+            each(bytes, put);
+        };
         match self {
-            Self::Entry(entry) => each(record::encode(&entry)),
-            Self::Snapshot(snapshot) => each(record::encode_snapshot(&snapshot)),
-            Self::Plan(plan) => each(record::encode_plan(&plan)),
+            Self::Entry(entry) => whole(record::encode(&entry)),
+            Self::Plan(plan) => whole(record::encode_plan(&plan)),
             Self::Forecasts(said) => {
-                said.into_iter().for_each(|forecast| each(record::encode(&Entry::Forecast(forecast))));
+                said.into_iter().for_each(|forecast| whole(record::encode(&Entry::Forecast(forecast))));
+            }
+            Self::Snapshot(snapshot) => {
+                let put = record::append_snapshot(bytes, &snapshot);
+                each(bytes, put);
             }
         }
     }
@@ -244,7 +251,7 @@ impl Record {
     }
 
     /// How far each agent's Snapshots are durable.
-    pub fn stored(&self) -> Arc<BTreeMap<RackId, Stored>> {
+    pub fn stored(&self) -> Arc<HashMap<RackId, Stored>> {
         Arc::clone(&lock(&self.shared).stored)
     }
 

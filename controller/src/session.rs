@@ -36,7 +36,7 @@ pub(crate) async fn keep(client: AsyncClient, mut eventloop: EventLoop, mut list
                 listener.connected();
             }
             Ok(Event::Incoming(Packet::Publish(message))) => {
-                let topic = String::from_utf8_lossy(&message.topic).into_owned();
+                let topic = String::from_utf8_lossy(&message.topic);
                 listener.heard(&topic, &message);
             }
             Ok(_) => {}

@@ -108,7 +108,7 @@ fn unix() -> UnixMs {
 
 fn snapshot(rack: &RackId, boot: u64, seq: u64) -> Snapshot {
     let at = unix();
-    let mut readings = std::collections::BTreeMap::new();
+    let mut readings = headroom_rack::Readings::new();
     let mut put = |device: DeviceId, signal, reading| readings.insert(SignalPath::new(device, signal), reading);
     for gpu in (0..8).map(DeviceId::gpu) {
         let lost = rack.as_str() == "rack-1" && gpu == DeviceId::gpu(7);

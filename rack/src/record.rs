@@ -88,7 +88,17 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, FrameError> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, FrameError> {
-    frame(&Shared(0, "Snapshot", snapshot), OLDEST)
+    let mut bytes = Vec::new();
+    append_snapshot(&mut bytes, snapshot)?;
+    Ok(bytes)
+}
+
+/// Puts the frame of [`Entry::Snapshot`] behind others.
+///
+/// # Errors
+/// As [`encode`]; the bytes are what they were then.
+pub fn append_snapshot(bytes: &mut Vec<u8>, snapshot: &Snapshot) -> Result<(), FrameError> {
+    append(bytes, &Shared(0, "Snapshot", snapshot), OLDEST)
 }
 
 /// The frame of [`Entry::Plan`], of one that others hold too.
@@ -109,17 +119,48 @@ impl<T: Serialize> Serialize for Shared<'_, T> {
 }
 
 fn frame(entry: &impl Serialize, version: u8) -> Result<Vec<u8>, FrameError> {
-    let mut bytes = vec![0; HEADER];
-    bytes.push(version);
-    let mut bytes = postcard::to_extend(entry, bytes).map_err(|e| FrameError::Body(e.to_string()))?;
-    let length = bytes.len() - HEADER;
-    if length > MAX_BODY {
-        return Err(FrameError::Length(length));
-    }
-    let crc = crc32fast::hash(&bytes[HEADER..]);
-    bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
-    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    let mut bytes = Vec::new();
+    append(&mut bytes, entry, version)?;
     Ok(bytes)
+}
+
+fn append(bytes: &mut Vec<u8>, entry: &impl Serialize, version: u8) -> Result<(), FrameError> {
+    let begin = bytes.len();
+    bytes.extend_from_slice(&[0; HEADER]);
+    bytes.push(version);
+    let written = postcard::serialize_with_flavor(entry, Behind(bytes)).map_err(|e| FrameError::Body(e.to_string()));
+    let length = bytes.len() - begin - HEADER;
+    let fits = if length > MAX_BODY { Err(FrameError::Length(length)) } else { Ok(()) };
+    if let Err(why) = written.and(fits) {
+        bytes.truncate(begin);
+        return Err(why);
+    }
+    let frame = &mut bytes[begin..];
+    let crc = crc32fast::hash(&frame[HEADER..]);
+    frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    frame[4..8].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
+/// Writes behind what is there.
+struct Behind<'b>(&'b mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Behind<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// The first entry in `bytes` and how many bytes it took.

@@ -3,10 +3,10 @@
 use crate::id::{DeviceId, RackId};
 use crate::order::Receipt;
 use crate::reading::{NoData, Reading};
-use crate::signal::{Signal, SignalPath};
+use crate::readings::Readings;
+use crate::signal::Signal;
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Everything an agent knew at one tick. `(rack, boot, seq)` names it once and for ever: the
 /// record uses it to store each Snapshot exactly once.
@@ -23,7 +23,7 @@ pub struct Snapshot {
     /// Back-filled after an outage rather than live.
     pub historical: bool,
     /// Signals with their readings.
-    pub readings: BTreeMap<SignalPath, Reading>,
+    pub readings: Readings,
     /// What became of Orders since the last Snapshot.
     pub receipts: Vec<Receipt>,
 }
@@ -31,10 +31,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// The reading of one signal of one device.
     pub fn reading(&self, device: &DeviceId, signal: Signal) -> Reading {
-        self.readings
-            .get(&SignalPath::new(device.clone(), signal))
-            .copied()
-            .unwrap_or_else(|| Reading::none(NoData::NotYetRead, self.at))
+        self.readings.of(device, signal).copied().unwrap_or_else(|| Reading::none(NoData::NotYetRead, self.at))
     }
 
     /// The value of one signal of one device, when there is one.

@@ -32,7 +32,7 @@ fn fill(dir: &Path) {
         let number = |i: usize| fields[i].parse::<f64>().ok();
         let second = number(0).expect("a time") as u64;
         let at = UnixMs::new((end + second - last) * 1000 + 150);
-        let mut readings = std::collections::BTreeMap::new();
+        let mut readings = headroom_rack::Readings::new();
         let mut put = |device: DeviceId, signal, value: Option<f64>| {
             readings.extend(value.map(|v| (SignalPath::new(device, signal), Reading::new(v, at))));
         };

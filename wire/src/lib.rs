@@ -3,6 +3,7 @@
 //! here knows a socket. Bytes are frozen by `tests/frozen.rs`; a change needs a new namespace.
 
 pub mod downlink;
+mod plain;
 pub mod sparkplug;
 pub mod topic;
 pub mod uplink;

@@ -19,6 +19,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 4] = [Self::Data, Self::Birth, Self::Death, Self::Command];
+
     fn word(self) -> &'static str {
         match self {
             Self::Birth => "NBIRTH",
@@ -63,6 +65,15 @@ pub fn site_filter(site: &str) -> String {
     format!("{NAMESPACE}/{site}/#")
 }
 
+/// Site, message type and rack of a topic of one rack, without a copy of them; `None` for any other. Whether the rack's
+/// name could be one is not looked at.
+pub fn of_node(topic: &str) -> Option<(&str, Kind, &str)> {
+    let (site, rest) = topic.strip_prefix(NAMESPACE)?.strip_prefix('/')?.split_once('/')?;
+    let (word, rack) = rest.split_once('/')?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word)?;
+    (!site.is_empty() && !rack.contains('/')).then_some((site, kind, rack))
+}
+
 /// Takes a topic apart.
 ///
 /// # Errors
@@ -73,10 +84,7 @@ pub fn parse(topic: &str) -> Result<Topic, WireError> {
     match parts[..] {
         [NAMESPACE, "STATE", host] if !host.is_empty() => Ok(Topic::State { host: host.to_owned() }),
         [NAMESPACE, site, kind, rack] if !site.is_empty() => {
-            let kind = [Kind::Birth, Kind::Data, Kind::Death, Kind::Command]
-                .into_iter()
-                .find(|k| k.word() == kind)
-                .ok_or_else(foreign)?;
+            let kind = Kind::ALL.into_iter().find(|k| k.word() == kind).ok_or_else(foreign)?;
             let rack = RackId::new(rack).map_err(|_| foreign())?;
             Ok(Topic::Node { site: site.to_owned(), kind, rack })
         }
@@ -95,6 +103,7 @@ mod tests {
             let text = node("dc1", kind, &rack);
             let expected = Topic::Node { site: "dc1".into(), kind, rack: rack.clone() };
             assert_eq!(parse(&text), Ok(expected));
+            assert_eq!(of_node(&text), Some(("dc1", kind, "rack-1")));
         }
         assert_eq!(parse(&state("c1")), Ok(Topic::State { host: "c1".into() }));
     }
@@ -110,6 +119,7 @@ mod tests {
             "spBv1.0//NDATA/r",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
+            assert!(of_node(bad).is_none_or(|(_, _, rack)| RackId::new(rack).is_err()), "{bad}");
         }
     }
 }

@@ -4,8 +4,9 @@
 
 use crate::WireError;
 use crate::downlink::{ORDER_METRICS, order_metric_names};
+use crate::plain::{self, Plain, PlainMetric};
 use crate::sparkplug::{Metric, Payload, Property, PropertySet, Value, datatype, quality};
-use headroom_rack::{DeviceId, NoData, RackId, Reading, Receipt, SignalPath, Snapshot, UnixMs};
+use headroom_rack::{DeviceId, NoData, Paths, RackId, Reading, Readings, Receipt, SignalPath, Snapshot, UnixMs};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,12 +170,19 @@ pub struct UplinkDecoder {
     bd_seq: Option<u64>,
     last_seq: u8,
     names: BTreeMap<u64, SignalPath>,
+    /// Aliases of the Readings of the last plain message, in its order, and what they stand for.
+    shape: Option<(Vec<u64>, Paths)>,
 }
 
 impl UplinkDecoder {
     /// A decoder that has seen nothing yet.
     pub fn new(rack: RackId) -> Self {
-        Self { rack, bd_seq: None, last_seq: 0, names: BTreeMap::new() }
+        Self { rack, bd_seq: None, last_seq: 0, names: BTreeMap::new(), shape: None }
+    }
+
+    /// Whose messages it decodes.
+    pub fn rack(&self) -> &RackId {
+        &self.rack
     }
 
     /// Decodes an NBIRTH.
@@ -188,7 +196,7 @@ impl UplinkDecoder {
             |name: &str| by_name(name).and_then(Metric::unsigned).ok_or_else(|| WireError::Metric(name.to_owned()));
         let (bd_seq, boot, seq) = (number(BD_SEQ)?, number(BOOT)?, number(SNAPSHOT)?);
         let receipts = by_name(RECEIPTS).map(receipts_of).transpose()?.unwrap_or_default();
-        let mut snapshot = self.empty(&payload, boot, seq);
+        let mut snapshot = self.empty(payload.timestamp, boot, seq);
         snapshot.receipts = receipts;
         let mut names = BTreeMap::new();
         for metric in &payload.metrics {
@@ -205,6 +213,7 @@ impl UplinkDecoder {
         self.bd_seq = Some(bd_seq);
         self.last_seq = payload.seq.and_then(|s| u8::try_from(s).ok()).unwrap_or(0);
         self.names = names;
+        self.shape = None;
         Ok(Uplinked::Birth(snapshot))
     }
 
@@ -217,18 +226,67 @@ impl UplinkDecoder {
         if self.bd_seq.is_none() {
             return Err(WireError::NeedsRebirth(format!("data of {} came before its birth", self.rack)));
         }
+        match plain::read(bytes) {
+            // Another's birth may name a signal by one of the aliases that mean something else here.
+            Some(plain) if self.names.keys().next().is_none_or(|a| *a >= FIRST_SIGNAL_ALIAS) => self.plain_data(&plain),
+            _ => self.any_data(bytes),
+        }
+    }
+
+    /// An NDATA as agents send it.
+    fn plain_data(&mut self, plain: &Plain<'_>) -> Result<Uplinked, WireError> {
+        let by_alias = |alias: u64| plain.metrics.iter().find(|m| m.alias == Some(alias));
+        let number = |alias, name: &str| {
+            by_alias(alias).and_then(PlainMetric::unsigned).ok_or_else(|| WireError::Metric(name.to_owned()))
+        };
+        let (boot, number) = (number(BOOT_ALIAS, BOOT)?, number(SNAPSHOT_ALIAS, SNAPSHOT)?);
+        let mut snapshot = self.empty(plain.timestamp, boot, number);
+        let receipts = by_alias(RECEIPTS_ALIAS).map(|metric| receipts_in(metric.text()));
+        snapshot.receipts = receipts.transpose()?.unwrap_or_default();
+        snapshot.historical = plain.metrics.iter().any(|m| m.is_historical == Some(true));
+        snapshot.readings = match &self.shape {
+            Some((aliases, paths)) if of_readings(plain).map(|(alias, _)| alias).eq(aliases.iter().copied()) => {
+                let found = of_readings(plain).zip(paths.iter());
+                let values = found.map(|((_, metric), path)| plain_reading(metric, path, snapshot.at)).collect();
+                Readings::alike(paths, values).expect("a shape has a path for each alias")
+            }
+            _ => {
+                let named = of_readings(plain).filter_map(|(alias, m)| Some((alias, m, self.names.get(&alias)?)));
+                let mut aliases = Vec::with_capacity(plain.metrics.len());
+                let each = named.map(|(alias, metric, path)| {
+                    aliases.push(alias);
+                    (path.clone(), plain_reading(metric, path, snapshot.at))
+                });
+                let readings: Readings = each.collect();
+                // In the order of their paths, each once, and all of them known: the next message may be the same.
+                let all = aliases.len() == readings.len() && aliases.len() == of_readings(plain).count();
+                let in_order = aliases.iter().map(|alias| &self.names[alias]).eq(readings.keys());
+                self.shape = (all && in_order).then(|| (aliases, readings.paths()));
+                readings
+            }
+        };
+        self.counted(plain.seq, snapshot)
+    }
+
+    /// Any NDATA.
+    fn any_data(&mut self, bytes: &[u8]) -> Result<Uplinked, WireError> {
         let payload = parse(bytes)?;
         let by_alias = |alias: u64| payload.metrics.iter().find(|m| m.alias == Some(alias));
         let number = |alias, name: &str| {
             by_alias(alias).and_then(Metric::unsigned).ok_or_else(|| WireError::Metric(name.to_owned()))
         };
-        let mut snapshot = self.empty(&payload, number(BOOT_ALIAS, BOOT)?, number(SNAPSHOT_ALIAS, SNAPSHOT)?);
+        let mut snapshot = self.empty(payload.timestamp, number(BOOT_ALIAS, BOOT)?, number(SNAPSHOT_ALIAS, SNAPSHOT)?);
         snapshot.receipts = by_alias(RECEIPTS_ALIAS).map(receipts_of).transpose()?.unwrap_or_default();
         snapshot.historical = payload.metrics.iter().any(|m| m.is_historical == Some(true));
         // Ours come in the order of their names, of which a map is made at once.
         let named = payload.metrics.iter().filter_map(|m| Some((m, self.names.get(&m.alias?)?)));
         snapshot.readings = named.map(|(m, path)| (path.clone(), reading_of(m, path, snapshot.at))).collect();
-        let seq = payload.seq.and_then(|s| u8::try_from(s).ok()).ok_or_else(|| WireError::Metric("seq".into()))?;
+        self.counted(payload.seq, snapshot)
+    }
+
+    /// Looks whether a message is the next one.
+    fn counted(&mut self, seq: Option<u64>, snapshot: Snapshot) -> Result<Uplinked, WireError> {
+        let seq = seq.and_then(|s| u8::try_from(s).ok()).ok_or_else(|| WireError::Metric("seq".into()))?;
         let gap = seq != self.last_seq.wrapping_add(1);
         self.last_seq = seq;
         Ok(Uplinked::Data { snapshot, gap })
@@ -249,14 +307,14 @@ impl UplinkDecoder {
         Ok(Uplinked::Death { current: self.bd_seq == Some(bd_seq) })
     }
 
-    fn empty(&self, payload: &Payload, boot: u64, seq: u64) -> Snapshot {
+    fn empty(&self, timestamp: Option<u64>, boot: u64, seq: u64) -> Snapshot {
         Snapshot {
             rack: self.rack.clone(),
             boot,
             seq,
-            at: UnixMs::new(payload.timestamp.unwrap_or(0)),
+            at: UnixMs::new(timestamp.unwrap_or(0)),
             historical: false,
-            readings: BTreeMap::new(),
+            readings: Readings::new(),
             receipts: Vec::new(),
         }
     }
@@ -266,21 +324,51 @@ fn parse(bytes: &[u8]) -> Result<Payload, WireError> {
     Payload::decode(bytes).map_err(|e| WireError::Protobuf(e.to_string()))
 }
 
+/// The metrics that may be Readings, with their aliases.
+fn of_readings<'p, 'b>(plain: &'p Plain<'b>) -> impl Iterator<Item = (u64, &'p PlainMetric<'b>)> {
+    plain.metrics.iter().filter_map(|m| Some((m.alias.filter(|alias| *alias >= FIRST_SIGNAL_ALIAS)?, m)))
+}
+
 fn receipts_of(metric: &Metric) -> Result<Vec<Receipt>, WireError> {
-    let text = metric.text().ok_or_else(|| WireError::Metric(RECEIPTS.to_owned()))?;
-    serde_json::from_str(text).map_err(|_| WireError::Metric(RECEIPTS.to_owned()))
+    receipts_in(metric.text())
+}
+
+fn receipts_in(text: Option<&str>) -> Result<Vec<Receipt>, WireError> {
+    let receipts = text.and_then(|text| serde_json::from_str(text).ok());
+    receipts.ok_or_else(|| WireError::Metric(RECEIPTS.to_owned()))
 }
 
 fn reading_of(metric: &Metric, path: &SignalPath, fallback: UnixMs) -> Reading {
-    let at = metric.timestamp.map_or(fallback, UnixMs::new);
-    if metric.is_null == Some(true) {
-        let reason = match metric.properties.as_ref().and_then(|p| p.get("reason")) {
-            Some(Property::Text(code)) => NoData::from_code(code).unwrap_or(NoData::NotAvailable),
-            _ => NoData::NotAvailable,
-        };
-        return Reading::none(reason, at);
+    let reason = || reason_in(metric.properties.as_ref());
+    read(metric.timestamp, metric.is_null, reason, || metric.float(), path, fallback)
+}
+
+/// As [`reading_of`].
+fn plain_reading(metric: &PlainMetric<'_>, path: &SignalPath, fallback: UnixMs) -> Reading {
+    let reason = || reason_in(metric.properties.as_ref());
+    read(metric.timestamp, metric.is_null, reason, || metric.float(), path, fallback)
+}
+
+fn reason_in(properties: Option<&PropertySet>) -> NoData {
+    match properties.and_then(|p| p.get("reason")) {
+        Some(Property::Text(code)) => NoData::from_code(code).unwrap_or(NoData::NotAvailable),
+        _ => NoData::NotAvailable,
     }
-    match metric.float() {
+}
+
+fn read(
+    timestamp: Option<u64>,
+    is_null: Option<bool>,
+    reason: impl FnOnce() -> NoData,
+    value: impl FnOnce() -> Option<f64>,
+    path: &SignalPath,
+    fallback: UnixMs,
+) -> Reading {
+    let at = timestamp.map_or(fallback, UnixMs::new);
+    if is_null == Some(true) {
+        return Reading::none(reason(), at);
+    }
+    match value() {
         Some(value) if path.signal.is_plausible(value) => Reading::new(value, at),
         Some(_) => Reading::none(NoData::OutOfRange, at),
         None => Reading::none(NoData::Malformed, at),
@@ -292,3 +380,6 @@ pub(crate) fn order_device(name: &str) -> Option<(DeviceId, &str)> {
     let (device, what) = name.strip_prefix("Order/")?.split_once('/')?;
     Some((DeviceId::new(device).ok()?, what))
 }
+
+#[cfg(test)]
+mod tests;

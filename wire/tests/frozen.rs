@@ -3,7 +3,7 @@
 
 use headroom_rack::*;
 use headroom_wire::{Downlink, Held, Stored, Uplink, UplinkDecoder, Uplinked, WireError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 fn snapshot(seq: u64) -> Snapshot {
     let at = UnixMs::new(1_700_000_000_000);
@@ -14,7 +14,7 @@ fn snapshot(seq: u64) -> Snapshot {
         seq,
         at,
         historical: false,
-        readings: BTreeMap::from([
+        readings: Readings::from([
             (path("gpu-0", Signal::GpuPower), Reading::new(431.5, at)),
             (path("pdu-a", Signal::PduPower), Reading::none(NoData::Exception(2), at)),
         ]),

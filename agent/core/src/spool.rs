@@ -332,7 +332,7 @@ mod tests {
             seq,
             at: UnixMs::new(1000 * seq),
             historical: false,
-            readings: BTreeMap::new(),
+            readings: headroom_rack::Readings::new(),
             receipts: vec![],
         })
     }

@@ -11,7 +11,7 @@ use crate::fleet::{FRESH, Fleet, METER_TOLERANCE, SILENT};
 use crate::topology::Topology;
 use headroom_rack::{Clamp, DeviceId, Finding, Mono, Outcome, Plan, RackId, Receipt, Severity, UnixMs, Watts};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 /// Swings are counted over this.
@@ -98,7 +98,7 @@ struct Limit {
 pub struct Automation {
     topology: Topology,
     tolerance: Tolerance,
-    limits: BTreeMap<RackId, Limit>,
+    limits: HashMap<RackId, Limit>,
     failed: BTreeSet<(RackId, DeviceId)>,
     bad_since: [Option<Mono>; 2],
     stops: Stops,
@@ -110,7 +110,7 @@ impl Automation {
         Self {
             topology: topology.clone(),
             tolerance,
-            limits: BTreeMap::new(),
+            limits: HashMap::new(),
             failed: BTreeSet::new(),
             bad_since: [None; 2],
             stops,
@@ -132,24 +132,23 @@ impl Automation {
     /// What became of Orders of this controller's `epoch`.
     pub fn receipts(&mut self, receipts: &[(RackId, Receipt)], epoch: u64) {
         for (rack, receipt) in receipts.iter().filter(|(_, r)| r.generation.epoch == epoch) {
-            let asked = self.limits.get(rack).and_then(|limit| {
+            let asked = || {
                 let index = receipt.device.gpu_index()?;
-                limit.gpus.get(usize::try_from(index).ok()?).copied()
-            });
+                self.limits.get(rack)?.gpus.get(usize::try_from(index).ok()?).copied()
+            };
             let failed = match receipt.outcome {
                 Outcome::Refused(_) => true,
                 // Somebody who holds it lower does no harm.
                 Outcome::Clamped { to, why: Clamp::ReadBack } => {
-                    asked.is_some_and(|asked| to > asked * ABOVE + Watts::new(ABOVE_WATTS))
+                    asked().is_some_and(|asked| to > asked * ABOVE + Watts::new(ABOVE_WATTS))
                 }
                 Outcome::Applied | Outcome::Clamped { .. } | Outcome::Expired => false,
             };
-            let key = (rack.clone(), receipt.device.clone());
             if failed {
-                self.failed.insert(key)
-            } else {
-                self.failed.remove(&key)
-            };
+                self.failed.insert((rack.clone(), receipt.device.clone()));
+            } else if !self.failed.is_empty() {
+                self.failed.remove(&(rack.clone(), receipt.device.clone()));
+            }
         }
     }
 
@@ -159,9 +158,14 @@ impl Automation {
         let before = (self.stops.whole.is_some(), self.stops.racks.len());
         for cap in plan.caps.iter().filter(|cap| !advised.contains(&cap.rack)) {
             let Some(watts) = mean_limit(cap) else { continue };
-            let limit = self.limits.entry(cap.rack.clone()).or_default();
+            // A name is made for a new rack only.
+            let limit = match self.limits.get_mut(&cap.rack) {
+                Some(limit) => limit,
+                None => self.limits.entry(cap.rack.clone()).or_default(),
+            };
             limit.move_to(watts, now);
-            limit.gpus = cap.gpus.iter().map(|(_, watts)| *watts).collect();
+            limit.gpus.clear();
+            limit.gpus.extend(cap.gpus.iter().map(|(_, watts)| *watts));
             if limit.swings.len() > self.tolerance.swings_per_hour && !self.stops.racks.contains_key(&cap.rack) {
                 let seen = format!("its limit was lowered and raised {} times in an hour", limit.swings.len());
                 self.stops.racks.insert(cap.rack.clone(), Stop { why: Why::Changes, seen, since: plan.at });
@@ -229,8 +233,8 @@ impl Automation {
 
     /// Names of meters that show less than what hangs below them, and how many there are.
     fn contradictions(&self, plan: &Plan, fleet: &Fleet, now: Mono) -> (Vec<String>, usize) {
-        let racks = self.topology.racks().iter();
-        let fresh = racks.filter_map(|spec| Some((spec, fleet.rack(&spec.id)?)));
+        let racks = self.topology.racks().iter().enumerate();
+        let fresh = racks.filter_map(|(i, spec)| Some((spec, fleet.rack_at(i, &spec.id)?)));
         let fresh = fresh.filter(|(_, belief)| !belief.dead && belief.age(now) <= SILENT);
         let mut doubtful: Vec<String> =
             fresh.filter(|(spec, belief)| belief.contradicts(spec)).map(|(spec, _)| spec.id.to_string()).collect();

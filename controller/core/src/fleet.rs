@@ -1,9 +1,13 @@
 //! What is believed of each rack, and how old it is. Staleness is judged by arrival on the
 //! controller's own clock; the agent's stamp is history. A belief ages towards the worst case.
 
+mod read;
+
 use crate::topology::{RackSpec, Topology};
-use headroom_rack::{Class, DeviceId, Mono, NoData, RackId, Reading, Receipt, Signal, SignalPath, Snapshot, Watts};
-use std::collections::BTreeMap;
+use headroom_rack::{DeviceId, Mono, NoData, RackId, Receipt, Signal, Snapshot, Watts};
+use read::{Layout, Of};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Younger than this, a Snapshot counts as of now: one period and its jitter.
@@ -119,12 +123,13 @@ struct Metered {
 #[derive(Debug, Clone)]
 pub struct Fleet {
     specs: Vec<RackSpec>,
-    places: BTreeMap<RackId, usize>,
+    places: HashMap<RackId, usize>,
     /// In the order of the topology, as all that follows.
     racks: Vec<Option<RackBelief>>,
     /// What is read through each rack's agent and is no GPU.
     nodes: Vec<BTreeMap<DeviceId, Metered>>,
     receipts: Vec<(RackId, Receipt)>,
+    layouts: Vec<Option<Layout>>,
 }
 
 impl Fleet {
@@ -133,7 +138,14 @@ impl Fleet {
         let specs = topology.racks().to_vec();
         let places = specs.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect();
         let count = specs.len();
-        Self { specs, places, racks: vec![None; count], nodes: vec![BTreeMap::new(); count], receipts: Vec::new() }
+        Self {
+            specs,
+            places,
+            racks: vec![None; count],
+            nodes: vec![BTreeMap::new(); count],
+            receipts: Vec::new(),
+            layouts: vec![None; count],
+        }
     }
 
     /// Takes in one Snapshot. Back-filled ones are history, not belief.
@@ -142,33 +154,34 @@ impl Fleet {
         self.receipts.extend(receipts);
         let place = self.places.get(&snapshot.rack).filter(|_| !snapshot.historical);
         let Some((place, spec)) = place.map(|place| (*place, &self.specs[*place])) else { return };
-        let read = Read::new(snapshot);
-        let cords = spec.feeds.iter().map(|c| (c.meter.clone(), read.of(&c.meter).watts(Signal::PduPower))).collect();
-        let phases = spec.feeds.iter().filter_map(|c| Some((c.meter.clone(), read.of(&c.meter).phases()?)));
-        let phases = phases.collect();
-        // The names of last time: making them anew is most of the work on a large site.
-        let known = self.racks[place].as_ref().map_or(&[][..], |r| &r.gpus);
-        let gpus = (0..spec.gpus)
-            .map(|index| {
-                let id = known.get(index as usize).map_or_else(|| DeviceId::gpu(index), |g| g.id.clone());
-                let gpu = read.of(&id);
-                GpuBelief {
-                    power: gpu.watts(Signal::GpuPower),
-                    limit: gpu.watts(Signal::GpuLimitEnforced).ok(),
-                    utilization: gpu.value(Signal::GpuUtilization),
-                    temperature_celsius: gpu.value(Signal::GpuTemperature),
-                    temperature_margin_kelvins: gpu.value(Signal::GpuTemperatureMargin),
-                    id,
-                }
-            })
-            .collect();
-        let on_battery = snapshot.readings.iter().filter(|(path, _)| path.signal == Signal::UpsOnBattery);
-        let battery = |device: &DeviceId, on: f64| {
-            let value = |signal| snapshot.value(device, signal);
-            let (runtime_s, charge) = (value(Signal::UpsBatteryRuntime), value(Signal::UpsBatteryCharge));
-            (device.clone(), Battery { on: on > 0.5, runtime_s, charge })
+        let readings = &snapshot.readings;
+        let layout = match self.layouts[place].take().filter(|layout| layout.is_of(readings)) {
+            Some(layout) => layout,
+            None => Layout::new(spec, readings),
         };
-        let batteries = on_battery.filter_map(|(path, r)| Some(battery(&path.device, r.ok()?))).collect();
+        let of = |place: &Range<usize>| Of::new(readings, place);
+        let meters = || spec.feeds.iter().map(|cord| &cord.meter).zip(&layout.cords);
+        let cords = meters().map(|(meter, place)| (meter.clone(), of(place).watts(Signal::PduPower))).collect();
+        let phases = meters().filter_map(|(meter, place)| Some((meter.clone(), of(place).phases()?))).collect();
+        let gpus = layout.gpus.iter().map(|(id, place)| {
+            let gpu = of(place);
+            GpuBelief {
+                id: id.clone(),
+                power: gpu.watts(Signal::GpuPower),
+                limit: gpu.watts(Signal::GpuLimitEnforced).ok(),
+                utilization: gpu.value(Signal::GpuUtilization),
+                temperature_celsius: gpu.value(Signal::GpuTemperature),
+                temperature_margin_kelvins: gpu.value(Signal::GpuTemperatureMargin),
+            }
+        });
+        let gpus = gpus.collect();
+        let battery = |(device, place): &(DeviceId, Range<usize>)| {
+            let ups = of(place);
+            let on = ups.value(Signal::UpsOnBattery)? > 0.5;
+            let (runtime_s, charge) = (ups.value(Signal::UpsBatteryRuntime), ups.value(Signal::UpsBatteryCharge));
+            Some((device.clone(), Battery { on, runtime_s, charge }))
+        };
+        let batteries = layout.others.iter().filter(|_| layout.ups).filter_map(battery).collect();
         let coolant = |signal| spec.cooling.as_ref().and_then(|c| snapshot.value(c, signal));
         let belief = RackBelief {
             arrived,
@@ -182,12 +195,18 @@ impl Fleet {
             batteries,
         };
         self.racks[place] = Some(belief);
-        for device in snapshot.devices().into_iter().filter(|d| d.gpu_index().is_none()) {
-            let read = read.of(device);
+        for (device, place_of) in &layout.others {
+            let read = of(place_of);
             if let Some(power) = read.power() {
-                self.nodes[place].insert(device.clone(), Metered { arrived, power, phases: read.phases() });
+                let metered = Metered { arrived, power, phases: read.phases() };
+                // A name is made for a new device only.
+                match self.nodes[place].get_mut(device) {
+                    Some(before) => *before = metered,
+                    None => drop(self.nodes[place].insert(device.clone(), metered)),
+                }
             }
         }
+        self.layouts[place] = Some(layout);
     }
 
     fn place(&self, rack: &RackId) -> Option<usize> {
@@ -240,56 +259,5 @@ impl Fleet {
     /// Receipts since the last call.
     pub fn take_receipts(&mut self) -> Vec<(RackId, Receipt)> {
         std::mem::take(&mut self.receipts)
-    }
-}
-
-/// A Snapshot's readings in order, to find those of one device at once.
-struct Read<'s>(Vec<(&'s SignalPath, &'s Reading)>);
-
-/// The readings of one device.
-#[derive(Clone, Copy)]
-struct Of<'r, 's>(&'r [(&'s SignalPath, &'s Reading)]);
-
-impl<'s> Read<'s> {
-    fn new(snapshot: &'s Snapshot) -> Self {
-        Self(snapshot.readings.iter().collect())
-    }
-
-    fn of(&self, device: &DeviceId) -> Of<'_, 's> {
-        let rest = &self.0[self.0.partition_point(|(path, _)| path.device < *device)..];
-        Of(&rest[..rest.iter().take_while(|(path, _)| path.device == *device).count()])
-    }
-}
-
-impl Of<'_, '_> {
-    fn watts(self, signal: Signal) -> Result<Watts, NoData> {
-        let reading = self.0.iter().find(|(path, _)| path.signal == signal);
-        reading.map_or(Err(NoData::NotYetRead), |(_, reading)| reading.value.map(Watts::new))
-    }
-
-    fn value(self, signal: Signal) -> Option<f64> {
-        self.watts(signal).ok().map(Watts::get)
-    }
-
-    /// How the device divides its load among its phases, by currents (what trips a breaker) or else by power;
-    /// `None` when a phase is unknown or nothing flows.
-    fn phases(self) -> Option<[f64; 3]> {
-        let all = |signals: [Signal; 3]| -> Option<[f64; 3]> {
-            let [a, b, c] = signals.map(|s| self.value(s));
-            Some([a?.max(0.0), b?.max(0.0), c?.max(0.0)])
-        };
-        let told = all([Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3])
-            .or_else(|| all([Signal::PduPowerL1, Signal::PduPowerL2, Signal::PduPowerL3]))
-            .or_else(|| all([Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]))?;
-        let sum: f64 = told.iter().sum();
-        (sum > 0.0).then(|| told.map(|p| p / sum))
-    }
-
-    fn power(self) -> Option<Watts> {
-        let sum = |signals: &[Signal]| -> Option<Watts> { signals.iter().map(|s| self.watts(*s).ok()).sum() };
-        if self.0.iter().any(|(path, _)| path.signal.class() == Class::Ups) {
-            return sum(&[Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]);
-        }
-        sum(&[Signal::PduPower])
     }
 }

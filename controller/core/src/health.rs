@@ -7,7 +7,7 @@ use crate::decide::BatteryView;
 use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
 use headroom_rack::{DeviceId, Finding, Mono, RackId, Severity, Signal, Snapshot, UnixMs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// Readings that make up a baseline.
@@ -54,7 +54,7 @@ impl Merit {
 #[derive(Debug, Clone)]
 pub struct Health {
     /// When each rack was heard last.
-    heard: BTreeMap<RackId, Mono>,
+    heard: HashMap<RackId, Mono>,
     topology: Topology,
     battery: BTreeMap<(RackId, DeviceId), Merit>,
     pump: BTreeMap<(RackId, DeviceId), Merit>,
@@ -72,7 +72,7 @@ impl Health {
     /// Nothing learned yet.
     pub fn new(topology: &Topology) -> Self {
         Self {
-            heard: BTreeMap::new(),
+            heard: HashMap::new(),
             topology: topology.clone(),
             battery: BTreeMap::new(),
             pump: BTreeMap::new(),
@@ -95,7 +95,10 @@ impl Health {
         if snapshot.historical {
             return;
         }
-        self.heard.insert(snapshot.rack.clone(), arrived);
+        match self.heard.get_mut(&snapshot.rack) {
+            Some(heard) => *heard = arrived,
+            None => drop(self.heard.insert(snapshot.rack.clone(), arrived)),
+        }
         for device in snapshot.devices().into_iter().filter(|d| d.gpu_index().is_none()) {
             let key = (snapshot.rack.clone(), device.clone());
             if let Some(energy) = battery_energy(snapshot, device) {
@@ -278,7 +281,7 @@ mod tests {
     fn hear(health: &mut Health, second: u64, rack: &str) {
         let at = UnixMs::new(second * 1000);
         let rack = RackId::new(rack).unwrap();
-        let (readings, receipts) = (BTreeMap::new(), Vec::new());
+        let (readings, receipts) = (headroom_rack::Readings::new(), Vec::new());
         let snapshot = Snapshot { rack, boot: 1, seq: second, at, historical: false, readings, receipts };
         let mut fleet = Fleet::new(&row());
         fleet.fold(&snapshot, Mono::from_ms(second * 1000));

@@ -8,7 +8,7 @@ pub use constraint::Constraint;
 use crate::battery::BatterySpec;
 use crate::trip::Curve;
 use headroom_rack::{DeviceId, NodeId, RackId, Watts};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// What a node is; decides how it is told and which curve it has if nobody names one.
@@ -254,7 +254,7 @@ pub struct Topology {
     nodes: Vec<NodeSpec>,
     racks: Vec<RackSpec>,
     /// Where each rack stands.
-    places: BTreeMap<RackId, usize>,
+    places: HashMap<RackId, usize>,
     shares: Vec<Vec<(usize, f64)>>,
     /// Per node, where in the list of failovers its own begin; one more at the end.
     failovers: Vec<usize>,

@@ -3,7 +3,7 @@
 
 use crate::topology::Topology;
 use headroom_rack::{DeviceId, Plan, RackId, Signal, Snapshot, Watts};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A rack that rose by more than this share of its nameplate since the last decision.
 const STEP_SHARE: f64 = 0.10;
@@ -49,7 +49,7 @@ struct Rack {
 #[derive(Debug, Clone)]
 pub struct Urgency {
     topology: Topology,
-    index: BTreeMap<RackId, usize>,
+    index: HashMap<RackId, usize>,
     racks: Vec<Rack>,
     nodes: Vec<Node>,
 }

@@ -3,7 +3,7 @@
 
 use headroom_rack::{Mono, RackId, Snapshot};
 use headroom_wire::{Kind, Topic, UplinkDecoder, Uplinked, WireError, topic};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -65,7 +65,7 @@ struct Rack {
 pub(super) struct Inbox {
     site: String,
     host: String,
-    racks: BTreeMap<RackId, Rack>,
+    racks: HashMap<RackId, Rack>,
 }
 
 impl Inbox {
@@ -82,18 +82,8 @@ impl Inbox {
         now: Mono,
         drops: &Drops,
     ) -> (Option<LinkEvent>, Option<RackId>) {
-        let (site, kind, id) = match topic::parse(name) {
-            Ok(Topic::Node { site, kind, rack }) => (site, kind, rack),
-            Ok(Topic::State { host }) => {
-                tracing::debug!(host, own = self.host, "state of a host application");
-                return (None, None);
-            }
-            Err(why) => {
-                tracing::debug!(%why, "dropped a frame");
-                drops.count("topic");
-                return (None, None);
-            }
-        };
+        let known = topic::of_node(name).filter(|(_, _, rack)| self.racks.contains_key(*rack));
+        let Some((site, kind, id)) = known else { return self.pass_over(name, drops) };
         if site != self.site {
             drops.count("site");
             return (None, None);
@@ -102,11 +92,7 @@ impl Inbox {
             // Our own Orders, or another host's: the filter covers them too.
             return (None, None);
         }
-        let Some(rack) = self.racks.get_mut(&id) else {
-            tracing::debug!(rack = %id, "dropped a frame of a rack that is not in the config");
-            drops.count("unknown_rack");
-            return (None, None);
-        };
+        let Some(rack) = self.racks.get_mut(id) else { return (None, None) };
         let decoded = match kind {
             Kind::Birth => rack.decoder.birth(payload),
             Kind::Data => rack.decoder.data(payload),
@@ -120,7 +106,9 @@ impl Inbox {
             Ok(Uplinked::Data { snapshot, .. }) => {
                 (Some(LinkEvent::Snapshot { snapshot: Arc::new(snapshot), arrived: now, birth: false }), None)
             }
-            Ok(Uplinked::Death { current: true }) => (Some(LinkEvent::Death { rack: id, arrived: now }), None),
+            Ok(Uplinked::Death { current: true }) => {
+                (Some(LinkEvent::Death { rack: rack.decoder.rack().clone(), arrived: now }), None)
+            }
             Ok(Uplinked::Death { current: false }) => (None, None),
             Err(WireError::NeedsRebirth(why)) => {
                 drops.count("no_birth");
@@ -129,7 +117,7 @@ impl Inbox {
                     tracing::debug!(rack = %id, why, "asking for a birth");
                     rack.asked = Some(now);
                 }
-                (None, waited.then_some(id))
+                (None, waited.then(|| rack.decoder.rack().clone()))
             }
             Err(why) => {
                 tracing::debug!(rack = %id, %why, "dropped a frame");
@@ -137,6 +125,25 @@ impl Inbox {
                 (None, None)
             }
         }
+    }
+
+    /// What is not from one of this site's racks.
+    fn pass_over(&self, name: &str, drops: &Drops) -> (Option<LinkEvent>, Option<RackId>) {
+        match topic::parse(name) {
+            Ok(Topic::Node { site, .. }) if site != self.site => drops.count("site"),
+            // Our own Orders, or another host's: the filter covers them too.
+            Ok(Topic::Node { kind: Kind::Command, .. }) => {}
+            Ok(Topic::Node { rack, .. }) => {
+                tracing::debug!(%rack, "dropped a frame of a rack that is not in the config");
+                drops.count("unknown_rack");
+            }
+            Ok(Topic::State { host }) => tracing::debug!(host, own = self.host, "state of a host application"),
+            Err(why) => {
+                tracing::debug!(%why, "dropped a frame");
+                drops.count("topic");
+            }
+        }
+        (None, None)
     }
 }
 

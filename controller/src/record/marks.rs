@@ -4,7 +4,7 @@
 use super::ranges::Ranges;
 use headroom_rack::{Mono, RackId, Snapshot};
 use headroom_wire::Stored;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// Agent runs remembered per rack, those heard last. An agent's spool outlives its runs and fills
@@ -35,7 +35,8 @@ struct Run {
 /// What the record holds.
 #[derive(Debug)]
 pub struct Marks {
-    racks: BTreeMap<RackId, Runs>,
+    /// Of a large site it is asked for tens of thousands of racks a second.
+    racks: HashMap<RackId, Runs>,
     patience: Duration,
     given_up: u64,
 }
@@ -44,7 +45,7 @@ impl Marks {
     /// `patience`: how long a mark may stand still before a hole before it passes over it. While an
     /// agent fills a hole, however long, the mark moves and the wait begins anew.
     pub fn new(patience: Duration) -> Self {
-        Self { racks: BTreeMap::new(), patience, given_up: 0 }
+        Self { racks: HashMap::new(), patience, given_up: 0 }
     }
 
     /// Whether this Snapshot is held already.
@@ -52,13 +53,14 @@ impl Marks {
         self.racks.get(rack).and_then(|runs| runs.by_boot.get(&boot)).is_some_and(|run| run.held.contains(seq))
     }
 
-    /// Notes a Snapshot that became durable.
-    pub fn insert(&mut self, snapshot: &Snapshot) {
-        self.insert_key(&snapshot.rack, snapshot.boot, snapshot.seq, !snapshot.historical);
+    /// Notes a Snapshot that became durable; false if it was noted before.
+    pub fn insert(&mut self, snapshot: &Snapshot) -> bool {
+        self.insert_key(&snapshot.rack, snapshot.boot, snapshot.seq, !snapshot.historical)
     }
 
-    /// Notes one by its name. `live`: it was not back-filled, so its run is the present one.
-    pub fn insert_key(&mut self, rack: &RackId, boot: u64, seq: u64, live: bool) {
+    /// Notes one by its name; false if it was noted before. `live`: it was not back-filled, so its run is the present
+    /// one.
+    pub fn insert_key(&mut self, rack: &RackId, boot: u64, seq: u64, live: bool) -> bool {
         // A name is made for a new rack only: each of a large site's Snapshots comes here.
         let runs = match self.racks.get_mut(rack) {
             Some(runs) => runs,
@@ -70,7 +72,7 @@ impl Marks {
         runs.heard += 1;
         let run = runs.by_boot.entry(boot).or_default();
         run.heard = runs.heard;
-        run.held.insert(seq);
+        let new = run.held.insert(seq);
         let mark = run.held.unbroken_from(run.mark + 1);
         if mark != run.mark {
             run.hole_since = None;
@@ -82,6 +84,7 @@ impl Marks {
                 runs.by_boot.remove(&silent);
             }
         }
+        new
     }
 
     /// Moves marks over holes that nobody filled in time; call it about once a second.
@@ -102,7 +105,7 @@ impl Marks {
 
     /// How far each rack's present run is stored. A run of which only later Snapshots are held
     /// stands at 0: its agent can see from that what is wanted.
-    pub fn stored(&self) -> BTreeMap<RackId, Stored> {
+    pub fn stored(&self) -> HashMap<RackId, Stored> {
         self.racks
             .iter()
             .filter_map(|(rack, runs)| {

@@ -5,7 +5,7 @@ use super::{End, Item, Marks, Options, RecordError, Recovery, Seen, Segment, Sha
 use crate::clock::Clock;
 use headroom_rack::RackId;
 use headroom_rack::record::Entry;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -30,7 +30,7 @@ struct Group {
     bytes: Vec<u8>,
     entries: u64,
     /// The Snapshots, and whether each is live.
-    keys: BTreeMap<(RackId, u64, u64), bool>,
+    keys: HashMap<(RackId, u64, u64), bool>,
     readings: u64,
     no_data: u64,
 }
@@ -163,18 +163,22 @@ impl Writer {
             let no_data = s.readings.values().filter(|r| r.value.is_err()).count();
             name = Some((key, !s.historical, s.readings.len() as u64, no_data as u64));
         }
-        let (group, mut lost) = (&mut self.group, 0);
-        item.frames(|frame| match frame {
-            Ok(frame) if group.bytes.len() + frame.len() <= GROUP_BYTES_MAX => {
-                group.bytes.extend_from_slice(&frame);
-                group.entries += 1;
+        let Group { bytes, entries, keys, readings: all_readings, no_data: all_no_data } = &mut self.group;
+        let (mut lost, mut end) = (0, bytes.len());
+        item.frames(bytes, |bytes, put| match put {
+            Ok(()) if bytes.len() <= GROUP_BYTES_MAX => {
+                end = bytes.len();
+                *entries += 1;
                 if let Some((key, live, readings, no_data)) = name.take() {
-                    group.keys.insert(key, live);
-                    group.readings += readings;
-                    group.no_data += no_data;
+                    keys.insert(key, live);
+                    *all_readings += readings;
+                    *all_no_data += no_data;
                 }
             }
-            Ok(_) => lost += 1,
+            Ok(()) => {
+                bytes.truncate(end);
+                lost += 1;
+            }
             Err(why) => {
                 tracing::error!(%why, "an entry cannot be encoded and is not recorded");
                 lost += 1;
@@ -202,8 +206,11 @@ impl Writer {
             }
             self.length += self.group.bytes.len() as u64;
         }
-        let group = std::mem::take(&mut self.group);
-        for ((rack, boot, seq), live) in &group.keys {
+        let mut group = std::mem::take(&mut self.group);
+        // In order they make few ranges.
+        let mut keys: Vec<_> = group.keys.drain().collect();
+        keys.sort_unstable();
+        for ((rack, boot, seq), live) in &keys {
             self.marks.insert_key(rack, *boot, *seq, *live);
         }
         self.marks.age(self.clock.now());
@@ -212,21 +219,20 @@ impl Writer {
         }
         self.publish(|stats| {
             stats.entries += group.entries;
-            stats.snapshots += group.keys.len() as u64;
+            stats.snapshots += keys.len() as u64;
             stats.readings += group.readings;
             stats.no_data += group.no_data;
             stats.points += group.readings - group.no_data;
         });
         // The control loop looks at the same: it must not wait for all of a large site.
-        let Group { keys, mut bytes, .. } = group;
+        let Group { keys: room, mut bytes, .. } = group;
         // The next group is about as long: growing to it anew would copy all of it once more.
         bytes.shrink_to(2 * bytes.len());
         bytes.clear();
-        self.group.bytes = bytes;
-        let keys: Vec<_> = keys.into_keys().collect();
+        (self.group.bytes, self.group.keys) = (bytes, room);
         for some in keys.chunks(AT_ONCE) {
             let mut seen = lock(&self.shared);
-            some.iter().for_each(|(rack, boot, seq)| seen.hold(rack, *boot, *seq));
+            some.iter().for_each(|((rack, boot, seq), _)| seen.hold(rack, *boot, *seq));
         }
     }
 

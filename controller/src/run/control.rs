@@ -26,7 +26,7 @@ use headroom_controller_core::{
 use headroom_predict::History;
 use headroom_rack::record::Entry;
 use headroom_rack::{Condition, DeviceId, Finding, Forecast, Generation, Mode, Mono, Plan, RackId, UnixMs, Watts};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(super) struct Control {
     /// What lies ready at the agents, by place.
     pub(super) answers: Vec<Vec<(Condition, Watts)>>,
     /// Where a rack stands in the config and in Plans.
-    pub(super) places: BTreeMap<RackId, usize>,
+    pub(super) places: HashMap<RackId, usize>,
     /// Names of as many GPUs as the largest rack has.
     pub(super) gpus: Vec<DeviceId>,
     /// The limits that each rack was sent last, by place.

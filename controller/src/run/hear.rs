@@ -18,6 +18,8 @@ const GATHER: Duration = Duration::from_millis(30);
 /// A turn of so much work is followed by a time without one that is longer by this: on a site so large that something
 /// happens all the time most of the time is left for hearing.
 const REST: f64 = 4.0;
+/// The same for what only creeps or steps, somewhere in which something always does: a tenth of a core.
+const LONG_REST: f64 = 9.0;
 
 /// How soon to decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +60,7 @@ impl Control {
     }
 
     fn hear_snapshot(&mut self, snapshot: Arc<Snapshot>, arrived: Mono, parts: &Parts) -> Haste {
-        let new = !self.counted.holds(&snapshot.rack, snapshot.boot, snapshot.seq);
-        if new {
-            self.counted.insert(&snapshot);
+        if self.counted.insert(&snapshot) {
             self.counts.take(&snapshot);
             if let Some(influx) = &parts.influx {
                 influx.write(snapshot_lines(&snapshot));
@@ -105,7 +105,7 @@ impl Control {
 
     /// When to decide because of that; never, with what is calm.
     pub(super) fn due(&mut self, haste: Haste) -> Option<Mono> {
-        let rest = Duration::from_secs_f64(REST * self.turn_s);
+        let rest = Duration::from_secs_f64(if haste == Haste::Now { REST } else { LONG_REST } * self.turn_s);
         let after = |at: Option<Mono>, gap| at.map_or(Mono::default(), |at| at.after(gap));
         let now = self.clock.now();
         match haste {

@@ -2,20 +2,22 @@
 //! decision needs once a second (power, limit and load of each GPU, two inlets) and obey the Orders. Real are
 //! the controller with its record and the broker (Mosquitto). The last line is JSON.
 
-use headroom_rack::{DeviceId, Outcome, RackId, Reading, Receipt, Setting, Signal, SignalPath, Snapshot, UnixMs};
-use headroom_tests::cost::{cpu_seconds, memory_mib};
+use headroom_rack::{
+    DeviceId, Outcome, RackId, Reading, Readings, Receipt, Setting, Signal, SignalPath, Snapshot, UnixMs,
+};
+use headroom_tests::cost::{memory_mib, whole_cpu_seconds};
 use headroom_tests::http;
 use headroom_tests::mosquitto::Mosquitto;
 use headroom_tests::parts::{Start, content, until};
 use headroom_wire::{Downlink, Kind, Topic, Uplink, topic};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, PublishOptions, QoS};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::json;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const GPUS: u32 = 8;
+const READINGS: u32 = 3 * GPUS + 2;
 const SITE: &str = "bench";
 const RACKS_PER_PDU: usize = 20;
 const RACKS_PER_UPS: usize = 200;
@@ -47,11 +49,12 @@ fn main() {
         fleet.iter().all(|rack| rack.ordered > 0).then_some(())
     });
 
+    // A short page: the whole state of a large site takes the controller a second to write.
     let counted = || {
-        let state = http::json(&console, "/api/state");
-        let number = |path: &str| state.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
-        let recorded = number("/record/snapshots");
-        (recorded, number("/loop/missed_periods"), number("/loop/worst_lateness_s"))
+        let summary = http::json(&console, "/api/summary");
+        let number = |name: &str| summary[name].as_f64().unwrap_or(f64::NAN);
+        let recorded = number("points_recorded") / f64::from(READINGS);
+        (Instant::now(), number("snapshots"), recorded, number("missed_periods"))
     };
     let sent = || {
         fleet
@@ -62,13 +65,17 @@ fn main() {
             .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     };
     let of = [controller.id(), mosquitto.id(), std::process::id()];
-    let (cpu, before, from, begun) = (of.map(cpu_seconds), counted(), sent(), Instant::now());
+    let (before, from) = (counted(), sent());
+    let (cpu, begun) = (of.map(whole_cpu_seconds), Instant::now());
     std::thread::sleep(Duration::from_secs(seconds as u64));
-    let (spent, after, to, took) = (of.map(cpu_seconds), counted(), sent(), begun.elapsed().as_secs_f64());
+    let (spent, took) = (of.map(whole_cpu_seconds), begun.elapsed().as_secs_f64());
+    let (to, after) = (sent(), counted());
     let cores: Vec<f64> =
         spent.iter().zip(cpu).map(|(after, before)| ((after - before) / took * 1000.0).round() / 1000.0).collect();
     let memory = memory_mib(controller.id());
     let kib = memory["anonymous_mib"].as_f64().unwrap_or(f64::NAN) * 1024.0 / racks as f64;
+    let between = (after.0 - before.0).as_secs_f64();
+    let worst = http::json(&console, "/api/state")["loop"]["worst_lateness_s"].clone();
     let page = http::get(&console, "/metrics").unwrap_or_default();
     let dropped: f64 = page
         .lines()
@@ -76,10 +83,11 @@ fn main() {
         .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
         .sum();
     let line = json!({
-        "racks": racks, "gpus": racks * GPUS as usize, "readings_in_a_snapshot": 3 * GPUS + 2, "seconds": took,
-        "snapshots_sent_per_s": (to.0 - from.0) as f64 / took, "snapshots_recorded_per_s": (after.0 - before.0) / took,
+        "racks": racks, "gpus": racks * GPUS as usize, "readings_in_a_snapshot": READINGS, "seconds": took,
+        "snapshots_sent_per_s": (to.0 - from.0) as f64 / took, "snapshots_heard_per_s": (after.1 - before.1) / between,
+        "snapshots_recorded_per_s": (after.2 - before.2) / between,
         "orders_received_per_s": (to.1 - from.1) as f64 / took,
-        "missed_periods": after.1 - before.1, "worst_lateness_s": after.2, "dropped": dropped,
+        "missed_periods": after.3 - before.3, "worst_lateness_s": worst, "dropped_since_start": dropped,
         "controller_cores": cores[0], "broker_cores": cores[1], "agents_cores": cores[2],
         "controller_memory": memory, "controller_kib_per_rack": kib.round(),
     });
@@ -144,13 +152,25 @@ struct Rack {
     limits: [f64; GPUS as usize],
     receipts: Vec<Receipt>,
     ordered: u64,
+    /// What it said last: only the numbers change.
+    last: Readings,
 }
 
 impl Rack {
     fn new(number: usize) -> Self {
         let id = RackId::new(format!("rack-{number}")).expect("an id");
         let limits = [700.0; GPUS as usize];
-        Self { id, number, uplink: Uplink::new(0), seq: 0, born: false, limits, receipts: Vec::new(), ordered: 0 }
+        Self {
+            id,
+            number,
+            uplink: Uplink::new(0),
+            seq: 0,
+            born: false,
+            limits,
+            receipts: Vec::new(),
+            ordered: 0,
+            last: paths(),
+        }
     }
 
     /// Topic and bytes of the next Snapshot.
@@ -160,22 +180,15 @@ impl Rack {
         // Each rack moves between idle and full at a pace of its own.
         let busy = 0.5
             + 0.5 * ((self.number * 7919 % 97) as f64 + self.seq as f64 * (0.1 + (self.number % 5) as f64 * 0.1)).sin();
-        let mut readings = BTreeMap::new();
-        let mut put = |device, signal, value| {
-            readings.insert(SignalPath::new(device, signal), Reading::new(value, at));
-        };
-        let mut sum = 0.0;
-        for gpu in 0..GPUS {
-            let limit = self.limits[gpu as usize];
+        let mut readings = std::mem::take(&mut self.last);
+        let (mut values, mut sum) = (readings.values_mut(), 0.0);
+        let mut put = |value| *values.next().expect("one of each path") = Reading::new(value, at);
+        for limit in self.limits {
             let power = (120.0 + 560.0 * busy).min(limit);
             sum += power;
-            put(DeviceId::gpu(gpu), Signal::GpuPower, power);
-            put(DeviceId::gpu(gpu), Signal::GpuLimitEnforced, limit);
-            put(DeviceId::gpu(gpu), Signal::GpuUtilization, busy);
+            [power, limit, busy].into_iter().for_each(&mut put);
         }
-        for pdu in ["pdu-a", "pdu-b"] {
-            put(DeviceId::new(pdu).expect("an id"), Signal::PduPower, (sum + 1500.0) / 2.0);
-        }
+        [(sum + 1500.0) / 2.0; 2].into_iter().for_each(put);
         let receipts = std::mem::take(&mut self.receipts);
         let snapshot =
             Snapshot { rack: self.id.clone(), boot: 1, seq: self.seq, at, historical: false, readings, receipts };
@@ -183,6 +196,7 @@ impl Rack {
         let data = if born { self.uplink.data(&snapshot).ok() } else { None };
         let kind = if data.is_some() { Kind::Data } else { Kind::Birth };
         let bytes = data.unwrap_or_else(|| self.uplink.birth(&snapshot));
+        self.last = snapshot.readings;
         (topic::node(SITE, kind, &self.id), bytes)
     }
 
@@ -197,6 +211,17 @@ impl Rack {
             self.receipts.push(Receipt { device: order.device, generation: order.generation, outcome, at: now() });
         }
     }
+}
+
+/// A Reading of everything that a rack says, in the order of names.
+fn paths() -> Readings {
+    let of = |device: DeviceId, signal| (SignalPath::new(device, signal), Reading::new(0.0, UnixMs::new(0)));
+    let signals = [Signal::GpuPower, Signal::GpuLimitEnforced, Signal::GpuUtilization];
+    let gpus = (0..GPUS).flat_map(|gpu| signals.map(|signal| of(DeviceId::gpu(gpu), signal)));
+    let pdus = ["pdu-a", "pdu-b"].map(|pdu| of(DeviceId::new(pdu).expect("an id"), Signal::PduPower));
+    let all: Readings = gpus.clone().chain(pdus.clone()).collect();
+    assert!(all.keys().eq(gpus.chain(pdus).map(|(path, _)| path).collect::<Vec<_>>().iter()), "as `next` fills them");
+    all
 }
 
 fn now() -> UnixMs {

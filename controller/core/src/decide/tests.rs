@@ -13,7 +13,7 @@ pub(super) const GENERATION: Generation = Generation { epoch: 1, counter: 1 };
 
 pub(super) fn snapshot(rack: usize, gpu_power: f64, limit: f64, cord: Option<f64>) -> Snapshot {
     let at = UnixMs::new(1);
-    let mut readings = BTreeMap::new();
+    let mut readings = headroom_rack::Readings::new();
     let mut put = |device: DeviceId, signal, value| {
         readings.insert(SignalPath::new(device, signal), Reading::new(value, at));
     };

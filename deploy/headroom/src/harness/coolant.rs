@@ -37,7 +37,7 @@ impl Row {
         (0..50).for_each(|_| self.unit.step(0.02, true, HEAT_WATTS));
         self.second += 1;
         let at = UnixMs::new(self.second * 1000);
-        let mut readings = BTreeMap::new();
+        let mut readings = headroom_rack::Readings::new();
         let mut put = |device: DeviceId, signal, value| {
             readings.insert(SignalPath::new(device, signal), Reading::new(value, at));
         };

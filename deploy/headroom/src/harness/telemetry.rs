@@ -80,7 +80,7 @@ impl Meters {
     pub(super) fn snapshot(&self, plant: &Plant, rack: usize, seq: u64, now_ms: u64) -> Snapshot {
         let at = UnixMs::new(now_ms);
         let view = &plant.racks()[rack];
-        let mut readings = BTreeMap::new();
+        let mut readings = headroom_rack::Readings::new();
         let mut put = |device: &DeviceId, signal, value: Result<f64, NoData>| {
             let reading = value.map_or_else(|why| Reading::none(why, at), |v| Reading::new(v, at));
             readings.insert(SignalPath::new(device.clone(), signal), reading);

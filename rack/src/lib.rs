@@ -20,7 +20,7 @@ pub use finding::{Finding, Severity};
 pub use forecast::{Forecast, Source};
 pub use id::{DeviceId, IdError, NodeId, RackId};
 pub use order::{Answer, Clamp, Condition, Generation, Order, Outcome, Receipt, Refusal, Setting};
-pub use plan::{Cap, LimitKind, Mode, NodeView, Plan, Quality};
+pub use plan::{BatteryLeft, Cap, LimitKind, Mode, NodeView, Plan, Quality};
 pub use reading::{NoData, Reading};
 pub use score::{MethodScore, Score, Tally};
 pub use signal::{Class, Signal, SignalPath, Unit};

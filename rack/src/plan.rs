@@ -88,6 +88,19 @@ pub struct NodeView {
     pub time_to_trip_s: Option<f64>,
     /// Used share of the trip accumulator, 0 (cold) to 1 (trips).
     pub trip_used: f64,
+    /// The battery of a UPS that carries the load or whose data are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub battery: Option<BatteryLeft>,
+}
+
+/// What a UPS has left, so that whoever decides next goes on counting.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BatteryLeft {
+    /// Share left of what it holds when full, 0 to 1.
+    pub charge: f64,
+    /// For how long it has carried the load, s; none: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_s: Option<f64>,
 }
 
 /// The limit for the GPUs of one rack, with the reason.

@@ -232,14 +232,17 @@ impl Decider {
         nodes.map(|(n, p)| (n.id.clone(), p.used())).collect()
     }
 
-    /// Takes over the trip images of the last Plan of an earlier run, `gap` ago. Nobody looked since:
+    /// Takes over trip images and batteries of the last Plan of an earlier run, `gap` ago. Nobody looked since:
     /// until the leases were over, each node counts as loaded as it was then, and after that as at its
     /// continuous limit, which the safe shares keep. Nodes that the Plan does not name keep theirs.
     pub fn restore(&mut self, last: &Plan, gap: Duration) {
         let leased = gap.min(self.policy.lease + self.policy.response);
         let seen: BTreeMap<&NodeId, &NodeView> = last.nodes.iter().map(|n| (&n.node, n)).collect();
-        for (node, protection) in self.topology.nodes().iter().zip(&mut self.protection) {
+        for (place, (node, protection)) in self.topology.nodes().iter().zip(&mut self.protection).enumerate() {
             let Some(seen) = seen.get(&node.id) else { continue };
+            if let (Some(left), Some(state)) = (seen.battery, self.battery.get_mut(&place)) {
+                state.restore(left, node.battery.as_deref(), seen.power, gap.as_secs_f64());
+            }
             let mut image = Protection::with_used(Arc::clone(&node.curve), seen.trip_used);
             let derate = self.policy.derate;
             image.advance((seen.power / node.rating).max(derate), leased.as_secs_f64());
@@ -338,8 +341,9 @@ impl Decider {
         let nodes = topology
             .nodes()
             .iter()
+            .enumerate()
             .zip(nodes.iter().zip(&self.protection))
-            .map(|(spec, (node, protection))| NodeView {
+            .map(|((place, spec), (node, protection))| NodeView {
                 node: spec.id.clone(),
                 power: node.power,
                 quality: node.quality,
@@ -349,6 +353,7 @@ impl Decider {
                 rating: spec.rating,
                 time_to_trip_s: node.drops_s,
                 trip_used: protection.used(),
+                battery: self.battery_left(place),
             })
             .collect();
         Plan { generation, at, mode, caps, nodes }

@@ -145,6 +145,7 @@ mod tests {
             rating: n.rating,
             time_to_trip_s: None,
             trip_used: 0.0,
+            battery: None,
         };
         let nodes = row().nodes().iter().map(node).collect();
         Plan { generation: Generation::default(), at: UnixMs::new(0), mode: Mode::Automatic, caps: vec![], nodes }

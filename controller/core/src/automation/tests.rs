@@ -33,6 +33,7 @@ fn plan(limits: [f64; 4], second: u64) -> Plan {
         rating: spec.rating,
         time_to_trip_s: None,
         trip_used: 0.0,
+        battery: None,
     };
     Plan {
         generation: Generation { epoch: 7, counter: second },

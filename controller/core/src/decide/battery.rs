@@ -4,14 +4,13 @@
 //! charge that is left. The shorter is believed. The charge is what the UPS tells or what is counted here from the
 //! time on battery (a share `dt / runtime(load)` each second, Peukert's law again), whichever is less. A runtime told
 //! holds for the load of then and from then on: many cards tell whole minutes, some stand still.
-//! After a restart a charge that nobody tells counts as full while the time wanted begins anew, which gives the limit
-//! that was in force before.
+//! Both are in each Plan, so that a controller that starts again goes on counting.
 
 use super::Decider;
 use crate::battery::BatterySpec;
 use crate::fleet::{Battery, Fleet};
 use crate::topology::{NodeKind, NodeSpec, Topology};
-use headroom_rack::{Mono, NodeId, Watts};
+use headroom_rack::{BatteryLeft, Mono, NodeId, Watts};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,8 +22,8 @@ const LEAST_CHARGE: f64 = 1e-3;
 /// What is remembered of the battery of one UPS.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct State {
-    /// Since when it has carried the load.
-    since: Option<Mono>,
+    /// For how long it has carried the load, s.
+    on_s: Option<f64>,
     /// Share left of what it holds when full.
     charge: f64,
     /// Somebody reads whether it carries the load.
@@ -49,11 +48,21 @@ struct Told {
 
 impl Default for State {
     fn default() -> Self {
-        Self { since: None, charge: 1.0, read: false, told: None, told_s: None, counted_s: None, load: Watts::ZERO }
+        Self { on_s: None, charge: 1.0, read: false, told: None, told_s: None, counted_s: None, load: Watts::ZERO }
     }
 }
 
 impl State {
+    /// Goes on from what was left `gap_s` ago. Nobody looked: a battery in use counts as used until it was empty, and
+    /// since the load still stands, the mains must have been back from then on.
+    pub(super) fn restore(&mut self, left: BatteryLeft, data: Option<&BatterySpec>, load: Watts, gap_s: f64) {
+        (self.charge, self.on_s) = (left.charge, left.on_s.map(|on_s| on_s + gap_s));
+        if let (Some(_), Some(full_s)) = (left.on_s, data.map(|data| data.runtime_s(load))) {
+            let used_s = (full_s * left.charge).min(gap_s);
+            self.charge = (left.charge - used_s / full_s + (gap_s - used_s) / RECHARGE_S).clamp(0.0, 1.0);
+        }
+    }
+
     /// What is believed, s; `None`: nobody knows.
     fn runtime_s(&self) -> Option<f64> {
         self.told_s.into_iter().chain(self.counted_s).reduce(f64::min)
@@ -115,8 +124,8 @@ impl Decider {
         state.load = load;
         state.read |= heard.is_some();
         // A card that falls silent while the battery is in use has not brought the mains back.
-        let on = heard.map_or(state.since.is_some(), |battery| battery.on);
-        state.since = on.then(|| state.since.unwrap_or(now));
+        let on = heard.map_or(state.on_s.is_some(), |battery| battery.on);
+        state.on_s = on.then(|| state.on_s.map_or(0.0, |on_s| on_s + dt_s));
         match heard.map(|battery| battery.runtime_s) {
             Some(Some(runtime_s)) if state.told.is_none_or(|told| told.runtime_s != runtime_s) => {
                 state.told = Some(Told { runtime_s, at: now, load });
@@ -125,11 +134,11 @@ impl Decider {
             Some(None) if !on => state.told = None,
             _ => {}
         }
-        let since = state.since;
+        let on_s = state.on_s;
         state.told_s = state.told.map(|told| {
-            let gone = since.map_or(Duration::ZERO, |since| now.since(since.max(told.at)));
+            let gone_s = on_s.map_or(0.0, |on_s| on_s.min(now.since(told.at).as_secs_f64()));
             let more_load = (told.load / load).min(1.0);
-            (told.runtime_s * more_load - gone.as_secs_f64()).max(0.0)
+            (told.runtime_s * more_load - gone_s).max(0.0)
         });
         let data = spec.battery.as_deref();
         let full_s = data.map(|data| data.runtime_s(load));
@@ -143,8 +152,8 @@ impl Decider {
             None => {}
         }
         state.counted_s = full_s.map(|full_s| full_s * state.charge);
-        let left = self.policy.battery_target.checked_sub(now.since(state.since?))?;
-        state.lasting(data, left.as_secs_f64().max(1.0)).filter(|_| !left.is_zero())
+        let left_s = self.policy.battery_target.as_secs_f64() - state.on_s?;
+        state.lasting(data, left_s.max(1.0)).filter(|_| left_s > 0.0)
     }
 
     /// What a UPS could give from now on if it went on battery, to last as long as the policy wants.
@@ -155,7 +164,14 @@ impl Decider {
 
     /// Seconds until the battery of a UPS is empty while it carries the load.
     pub(super) fn empty_s(&self, node: usize) -> Option<f64> {
-        self.battery.get(&node).filter(|state| state.since.is_some())?.runtime_s()
+        self.battery.get(&node).filter(|state| state.on_s.is_some())?.runtime_s()
+    }
+
+    /// What the battery of a node has left, if it is in use or its data are known.
+    pub(super) fn battery_left(&self, node: usize) -> Option<BatteryLeft> {
+        let state = self.battery.get(&node)?;
+        let told = state.on_s.is_some() || self.topology.nodes()[node].battery.is_some();
+        told.then_some(BatteryLeft { charge: state.charge, on_s: state.on_s })
     }
 
     /// The battery of every UPS that somebody reads or whose battery is known, as of the last decision.
@@ -164,7 +180,7 @@ impl Decider {
         let known = upses.filter(|(spec, state)| state.read || spec.battery.is_some());
         let view = |(spec, state): (&NodeSpec, &State)| BatteryView {
             node: spec.id.clone(),
-            on: state.since.is_some(),
+            on: state.on_s.is_some(),
             read: state.read,
             load: state.load,
             told_s: state.told_s,

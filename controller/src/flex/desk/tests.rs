@@ -39,6 +39,7 @@ fn plan(load: f64, budget: f64) -> Plan {
         rating: Watts::new(30_000.0),
         time_to_trip_s: None,
         trip_used: 0.0,
+        battery: None,
     };
     let cap = |rack: u32| Cap {
         rack: RackId::new(format!("rack-{rack}")).unwrap(),

@@ -126,3 +126,28 @@ fn the_answer_to_going_on_battery_lies_ready_from_the_data_alone() {
     let answer = answers.iter().find(|a| a.when == when).unwrap();
     assert!(answer.gpu.get() < 300.0, "{answer:?}");
 }
+
+#[test]
+fn a_controller_that_starts_again_goes_on_counting_the_charge_and_the_time() {
+    let mut first = decider(true);
+    let plans = (10..=110).map(|second| decide(&mut first, &seen(second, &[ON]), Mono::from_ms(second * 1000)));
+    let plan = plans.last().unwrap();
+    let again = |gap_s: u64| {
+        let mut again = decider(true);
+        again.restore(&plan, Duration::from_secs(gap_s));
+        after(&mut again, 5, &[ON])
+    };
+    let (left, limit) = (first.batteries().remove(0), plan.nodes.iter().find(|n| n.node.as_str() == "ups-a").unwrap());
+    let (battery, node) = again(0);
+    assert_eq!((battery.runtime_s, node.limit), (left.runtime_s, limit.limit));
+    let (later, lower) = again(20);
+    assert!((left.runtime_s.unwrap() - later.runtime_s.unwrap() - 20.0).abs() < 1e-6, "it was in use meanwhile");
+    assert!(lower.limit < node.limit, "{} {}", lower.limit, node.limit);
+    // Empty after 200 s more: what still stands after two hours has been on the mains since.
+    let charged = again(7200).0.charge.unwrap();
+    assert!((0.18..0.2).contains(&charged), "{charged}");
+    let unknown = decide(&mut decider(false), &seen(10, &[ON]), Mono::from_ms(10_000));
+    let kept = unknown.nodes.iter().find(|n| n.node.as_str() == "ups-a").unwrap().battery;
+    assert_eq!(kept.map(|left| left.on_s), Some(Some(0.0)), "the time wanted goes on without data too");
+    assert!(unknown.nodes.iter().filter(|n| n.node.as_str() != "ups-a").all(|n| n.battery.is_none()));
+}

@@ -1,0 +1,210 @@
+//! Phases, cords and feeds: what is uneven, lost or stands by.
+
+use super::*;
+
+#[test]
+fn the_answer_to_a_lost_feed_lets_the_other_one_carry_all() {
+    let now = Mono::from_ms(10_000);
+    let fleet = fleet_at(&[340.0; 4], &[340.0; 4], now);
+    let mut decider = Decider::new(row(), Policy::default());
+    assert!(decider.answers(&fleet).is_empty(), "nothing is known yet");
+    let plan = decide(&mut decider, &fleet, now);
+    let answers = decider.answers(&fleet);
+    for (pdu, other) in [("pdu-a", "breaker-b"), ("pdu-b", "breaker-a")] {
+        let when = headroom_rack::Condition::InletDead(DeviceId::new(pdu).unwrap());
+        let of_feed: Vec<&Prepared> = answers.iter().filter(|a| a.when == when).collect();
+        assert_eq!(of_feed.len(), 4, "{answers:?}");
+        let total: f64 = of_feed.iter().map(|a| 8.0 * a.gpu.get() + 1700.0).sum();
+        let rating = plan.nodes.iter().find(|n| n.node.as_str() == other).unwrap().rating;
+        assert!(total <= (rating * 0.95).get() + 1.0 || of_feed.iter().all(|a| a.gpu.get() == 200.0), "{total}");
+        assert!(of_feed[3].gpu <= of_feed[0].gpu, "batch gives way first");
+    }
+}
+
+/// The row with each rack's cords on one phase: two racks on L1, one on L2, one on L3.
+fn uneven_row() -> Topology {
+    let row = row();
+    let mut racks = row.racks().to_vec();
+    for (rack, phase) in racks.iter_mut().zip([0, 0, 1, 2]) {
+        for cord in &mut rack.feeds {
+            cord.phases = [0.0; 3];
+            cord.phases[phase] = 1.0;
+        }
+    }
+    Topology::new(row.nodes().to_vec(), racks).unwrap()
+}
+
+#[test]
+fn the_fullest_phase_is_held_and_the_racks_on_the_others_are_left_alone() {
+    let topology = uneven_row();
+    assert_eq!(topology.constraints().len(), 4 * 3);
+    let mut decider = Decider::new(topology, Policy { release_watts_per_s: 1e6, ..Policy::default() });
+    let mut plan = None;
+    for second in 1..60 {
+        let now = Mono::from_ms(1000 * second);
+        let limits: [f64; 4] = plan.as_ref().map_or([400.0; 4], |p: &Plan| std::array::from_fn(|r| gpu(p, r)));
+        plan = Some(decide(&mut decider, &fleet_at(&limits, &limits, now), now));
+    }
+    let plan = plan.unwrap();
+    // A pole of 16 A at 240 V carries 3.84 kW; two racks on one pole of each feed want 3.65 kW each.
+    let on_l1 = (plan.caps[0].budget + plan.caps[1].budget).get() / 2.0;
+    assert!(on_l1 <= 3840.0, "L1 of each feed carries {on_l1} W");
+    assert!(plan.caps[0].binding && plan.caps[0].bound_by.as_str().starts_with("breaker-"), "{:?}", plan.caps[0]);
+    // Alone on its phase, batch has more than training, which shares one.
+    assert!(gpu(&plan, 3) > gpu(&plan, 0), "{} {}", gpu(&plan, 3), gpu(&plan, 0));
+}
+
+#[test]
+fn a_breaker_trips_by_its_fullest_phase_not_by_the_sum() {
+    let now = Mono::from_ms(10_000);
+    let seconds = |topology: Topology| {
+        let plan =
+            decide(&mut Decider::new(topology, Policy::default()), &fleet_at(&[650.0; 4], &[700.0; 4], now), now);
+        plan.nodes.iter().find(|n| n.node.as_str() == "breaker-a").unwrap().time_to_trip_s
+    };
+    let (even, uneven) = (seconds(row()).unwrap(), seconds(uneven_row()).unwrap());
+    assert!(uneven < even / 2.0, "{uneven} {even}");
+}
+
+#[test]
+fn what_the_meters_say_of_the_phases_counts_where_the_plan_says_nothing() {
+    let now = Mono::from_ms(10_000);
+    let mut fleet = fleet_at(&[600.0; 4], &[700.0; 4], now);
+    for rack in 0..4 {
+        let mut skewed = snapshot(rack, 600.0, 700.0, Some(3250.0));
+        for (signal, amperes) in [(Signal::PduCurrentL1, 8.0), (Signal::PduCurrentL2, 3.0), (Signal::PduCurrentL3, 3.0)]
+        {
+            for pdu in ["pdu-a", "pdu-b"] {
+                let path = SignalPath::new(DeviceId::new(pdu).unwrap(), signal);
+                skewed.readings.insert(path, Reading::new(amperes, skewed.at));
+            }
+        }
+        fleet.fold(&skewed, now);
+    }
+    let even = decide(&mut Decider::new(row(), Policy::default()), &fleet_at(&[600.0; 4], &[700.0; 4], now), now);
+    let plan = decide(&mut Decider::new(row(), Policy::default()), &fleet, now);
+    let share = 8.0 / 14.0 * 3.0;
+    for (node, even) in plan.nodes.iter().zip(&even.nodes) {
+        assert!((node.limit.get() * share / even.limit.get() - 1.0).abs() < 0.25, "{node:?} {even:?}");
+        assert!(node.time_to_trip_s.unwrap_or(1e9) <= even.time_to_trip_s.unwrap_or(1e9));
+    }
+}
+
+/// Two feeds of their own and one UPS that stands by for both (block redundant).
+fn block_redundant() -> Topology {
+    let row = row();
+    let id = |text: &str| NodeId::new(text).unwrap();
+    let node = |name: &str, kind, feed: &str, rating| crate::NodeSpec::new(id(name), kind, feed, Watts::new(rating));
+    let nodes = vec![
+        node("ups-a", crate::NodeKind::Ups, "a", 30_000.0),
+        node("ups-b", crate::NodeKind::Ups, "b", 30_000.0),
+        node("ups-r", crate::NodeKind::Ups, "r", 8_000.0),
+        crate::NodeSpec {
+            parent: Some(id("ups-a")),
+            standby: Some(id("ups-r")),
+            ..node("breaker-a", crate::NodeKind::Breaker, "a", 30_000.0)
+        },
+        crate::NodeSpec {
+            parent: Some(id("ups-b")),
+            standby: Some(id("ups-r")),
+            ..node("breaker-b", crate::NodeKind::Breaker, "b", 30_000.0)
+        },
+    ];
+    let mut racks = row.racks().to_vec();
+    for (i, rack) in racks.iter_mut().enumerate() {
+        let feed = if i < 2 { "a" } else { "b" };
+        rack.feeds = vec![crate::FeedShare::new(id(&format!("breaker-{feed}")), 1.0, DeviceId::new("pdu-a").unwrap())];
+    }
+    Topology::new(nodes, racks).unwrap()
+}
+
+#[test]
+fn a_standby_can_take_over_each_feed_it_stands_by_for() {
+    let topology = block_redundant();
+    // One constraint for the loss of a, one for the loss of b; nothing moves anywhere else.
+    assert_eq!((topology.constraints().len(), topology.failover_count()), (2, 0));
+    let mut decider = Decider::new(topology, Policy { release_watts_per_s: 1e6, ..Policy::default() });
+    let now = Mono::from_ms(10_000);
+    let mut fleet = Fleet::new(&block_redundant());
+    for rack in 0..4 {
+        fleet.fold(&snapshot(rack, 650.0, 700.0, Some(8.0 * 650.0 + 1700.0)), now);
+    }
+    let plan = decide(&mut decider, &fleet, now);
+    for pair in [0..2, 2..4] {
+        let taken: f64 = plan.caps[pair].iter().map(|c| c.budget.get()).sum();
+        assert!(taken <= 8_000.0 * 1.6, "ups-r would take {taken} W");
+    }
+    assert!(
+        plan.caps.iter().any(|c| c.bound_by.as_str() == "ups-r" && c.kind == LimitKind::Redundancy),
+        "{:?}",
+        plan.caps
+    );
+}
+
+#[test]
+fn racks_that_lost_a_feed_load_the_other_with_all_they_draw() {
+    let now = Mono::from_ms(10_000);
+    let (power, limit) = (380.0, 700.0);
+    let whole = fleet_at(&[power; 4], &[limit; 4], now);
+    let mut lost = Fleet::new(&row());
+    for rack in 0..4 {
+        let mut seen = snapshot(rack, power, limit, None);
+        let all = Reading::new(power * 8.0 + 1700.0, UnixMs::new(1));
+        seen.readings.insert(SignalPath::new(DeviceId::new("pdu-b").unwrap(), Signal::PduPower), all);
+        lost.fold(&seen, now);
+    }
+    let node = |plan: &Plan, id: &str| plan.nodes.iter().find(|n| n.node.as_str() == id).unwrap().power.get();
+    let before = decide(&mut Decider::new(row(), Policy::default()), &whole, now);
+    let after = decide(&mut Decider::new(row(), Policy::default()), &lost, now);
+    assert!((node(&after, "breaker-b") / node(&before, "breaker-b") - 2.0).abs() < 1e-6);
+    assert!(gpu(&after, 3) < gpu(&before, 3) && gpu(&after, 3) >= 200.0, "{} {}", gpu(&after, 3), gpu(&before, 3));
+    assert!(!whole.lost_a_cord(&row().racks()[0].id) && lost.lost_a_cord(&row().racks()[0].id));
+}
+
+#[test]
+fn one_rack_that_lost_its_cord_speaks_for_those_not_heard_since() {
+    let (before, now) = (Mono::from_ms(9_500), Mono::from_ms(10_000));
+    let mut fleet = fleet_at(&[450.0; 4], &[700.0; 4], before);
+    let mut seen = snapshot(0, 450.0, 700.0, None);
+    let all = Reading::new(450.0 * 8.0 + 1700.0, UnixMs::new(1));
+    seen.readings.insert(SignalPath::new(DeviceId::new("pdu-b").unwrap(), Signal::PduPower), all);
+    fleet.fold(&seen, now);
+    let decider = Decider::new(row(), Policy::default());
+    assert_eq!(decider.live(&fleet, now).keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    let whole = snapshot(2, 450.0, 700.0, Some(2650.0));
+    fleet.fold(&whole, Mono::from_ms(10_200));
+    assert!(!decider.live(&fleet, Mono::from_ms(10_200)).contains_key(&2), "heard since, and whole");
+}
+
+#[test]
+fn a_silent_meter_alone_is_no_lost_cord() {
+    let now = Mono::from_ms(10_000);
+    let mut fleet = fleet_at(&[450.0; 4], &[700.0; 4], now);
+    let mut seen = snapshot(0, 450.0, 700.0, Some(2650.0));
+    seen.readings.remove(&SignalPath::new(DeviceId::new("pdu-a").unwrap(), Signal::PduPower));
+    fleet.fold(&seen, now);
+    assert!(Decider::new(row(), Policy::default()).live(&fleet, now).is_empty());
+}
+
+#[test]
+fn what_the_survival_of_a_lost_feed_costs_is_told_in_watts() {
+    let now = Mono::from_ms(10_000);
+    let cost = |feeds: &[&str]| {
+        let row = row();
+        let mut racks = row.racks().to_vec();
+        racks.iter_mut().for_each(|r| {
+            r.feeds.retain(|f| feeds.iter().any(|feed| f.node.as_str().ends_with(feed)));
+            let share = 1.0 / r.feeds.len() as f64;
+            r.feeds.iter_mut().for_each(|f| f.share = share);
+        });
+        let topology = Topology::new(row.nodes().to_vec(), racks).unwrap();
+        let mut decider = Decider::new(topology, Policy::default());
+        decide(&mut decider, &fleet_at(&[650.0; 4], &[700.0; 4], now), now);
+        decider.redundancy_cost().get()
+    };
+    // A warm breaker of 11.52 kW carries 1.75 times that for three seconds: half of it on each of two feeds,
+    // where at least 0.95 might flow if nothing had to be survived, and at most what the racks want.
+    let (kept, two) = (11_520.0 * 1.75, cost(&["a", "b"]));
+    assert!(two > 2.0 * 11_520.0 * 0.95 - kept - 100.0 && two < 4.0 * 7300.0 - kept, "{two}");
+    assert_eq!(cost(&["a"]), 0.0);
+}

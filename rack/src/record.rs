@@ -2,6 +2,8 @@
 //! little-endian; length counts version and body, the checksum (CRC-32/ISO-HDLC) covers both.
 //! Pure: files, segments and fsync are the controller's. Training reads the same frames.
 
+mod before;
+
 use crate::finding::Finding;
 use crate::forecast::Forecast;
 use crate::plan::Plan;
@@ -10,10 +12,12 @@ use crate::snapshot::Snapshot;
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 
-/// Version of the entry encoding. Raise it when a type below changes. Version 2 added
-/// [`Entry::Score`] and changed nothing else, so all other kinds are still written as version 1 and
-/// an older program reads them.
-pub const VERSION: u8 = 2;
+/// Version of the entry encoding. Raise it when a type below changes; a field that is left out when it is empty cannot
+/// be read back. Version 2 added [`Entry::Score`], version 3 the batteries in [`Entry::Plan`], and nothing else, so all
+/// other kinds are still written as version 1 and an older program reads them.
+pub const VERSION: u8 = 3;
+/// The first version whose Plans know of batteries.
+const BATTERIES: u8 = 3;
 /// The oldest version that is read.
 const OLDEST: u8 = 1;
 /// Bytes before the version byte.
@@ -49,8 +53,9 @@ impl Entry {
     /// The version that first had this kind.
     fn version(&self) -> u8 {
         match self {
-            Self::Snapshot(_) | Self::Plan(_) | Self::Forecast(_) | Self::Finding(_) | Self::Note { .. } => OLDEST,
+            Self::Snapshot(_) | Self::Forecast(_) | Self::Finding(_) | Self::Note { .. } => OLDEST,
             Self::Score(_) => 2,
+            Self::Plan(_) => BATTERIES,
         }
     }
 }
@@ -96,7 +101,7 @@ pub fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, FrameError> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_plan(plan: &Plan) -> Result<Vec<u8>, FrameError> {
-    frame(&Shared(1, "Plan", plan), OLDEST)
+    frame(&Shared(1, "Plan", plan), BATTERIES)
 }
 
 /// An [`Entry`] of one kind, by number and name, around something borrowed.
@@ -140,7 +145,11 @@ pub fn decode(bytes: &[u8]) -> Result<(Entry, usize), FrameError> {
     if !(OLDEST..=VERSION).contains(&body[0]) {
         return Err(FrameError::Version(body[0]));
     }
-    let entry = postcard::from_bytes(&body[1..]).map_err(|e| FrameError::Body(e.to_string()))?;
+    let entry = match body[0] {
+        ..BATTERIES => postcard::from_bytes::<before::EntryBefore>(&body[1..]).map(Entry::from),
+        _ => postcard::from_bytes(&body[1..]),
+    };
+    let entry = entry.map_err(|e| FrameError::Body(e.to_string()))?;
     Ok((entry, HEADER + length))
 }
 
@@ -176,6 +185,52 @@ mod tests {
         let plan = Plan { generation, at, mode: crate::plan::Mode::Automatic, caps: vec![], nodes: vec![] };
         assert_eq!(encode_snapshot(&snapshot), encode(&Entry::Snapshot(snapshot)));
         assert_eq!(encode_plan(&plan), encode(&Entry::Plan(plan)));
+    }
+
+    #[test]
+    fn plans_are_read_back_with_and_without_batteries_and_as_older_programs_wrote_them() {
+        use crate::plan::{BatteryLeft, LimitKind, Mode, NodeView, Plan, Quality};
+        use crate::units::Watts;
+        let node = |battery| NodeView {
+            node: crate::id::NodeId::new("ups-a").expect("valid"),
+            power: Watts::new(8000.0),
+            quality: Quality::Measured,
+            expected: Watts::new(8100.0),
+            limit: Watts::new(9000.0),
+            limit_kind: LimitKind::UpsOverload,
+            rating: Watts::new(10_000.0),
+            time_to_trip_s: Some(3.5),
+            trip_used: 0.25,
+            battery,
+        };
+        let plan = |batteries: &[Option<BatteryLeft>]| {
+            let nodes = batteries.iter().map(|battery| node(*battery)).collect();
+            let generation = crate::order::Generation { epoch: 3, counter: 4 };
+            Plan { generation, at: UnixMs::new(7), mode: Mode::Automatic, caps: vec![], nodes }
+        };
+        let left = |on_s| Some(BatteryLeft { charge: 0.5, on_s });
+        let all = plan(&[None, left(None), left(Some(12.5))]);
+        let bytes = encode_plan(&all).expect("encodes");
+        assert_eq!(decode(&bytes), Ok((Entry::Plan(all), bytes.len())));
+        let NodeView { node, power, quality, expected, limit, limit_kind, rating, time_to_trip_s, trip_used, .. } =
+            node(None);
+        let nodes = vec![before::NodeBefore {
+            node,
+            power,
+            quality,
+            expected,
+            limit,
+            limit_kind,
+            rating,
+            time_to_trip_s,
+            trip_used,
+        }];
+        let Plan { generation, at, mode, caps, .. } = plan(&[]);
+        let old = before::EntryBefore::Plan(before::PlanBefore { generation, at, mode, caps, nodes });
+        for version in [1, 2] {
+            let bytes = frame(&old, version).expect("encodes");
+            assert_eq!(decode(&bytes), Ok((Entry::Plan(plan(&[None])), bytes.len())));
+        }
     }
 
     #[test]

@@ -1,0 +1,86 @@
+//! Entries as versions 1 and 2 wrote them: their Plans know nothing of batteries. For reading alone.
+
+use super::Entry;
+use crate::finding::Finding;
+use crate::forecast::Forecast;
+use crate::id::NodeId;
+use crate::order::Generation;
+use crate::plan::{Cap, LimitKind, Mode, NodeView, Plan, Quality};
+use crate::score::Score;
+use crate::snapshot::Snapshot;
+use crate::time::UnixMs;
+use crate::units::Watts;
+use serde::Deserialize;
+
+/// As [`Entry`].
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) enum EntryBefore {
+    Snapshot(Snapshot),
+    Plan(PlanBefore),
+    Forecast(Forecast),
+    Finding(Finding),
+    Note { at: UnixMs, kind: String, text: String },
+    Score(Score),
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) struct PlanBefore {
+    pub generation: Generation,
+    pub at: UnixMs,
+    pub mode: Mode,
+    pub caps: Vec<Cap>,
+    pub nodes: Vec<NodeBefore>,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) struct NodeBefore {
+    pub node: NodeId,
+    pub power: Watts,
+    pub quality: Quality,
+    pub expected: Watts,
+    pub limit: Watts,
+    pub limit_kind: LimitKind,
+    pub rating: Watts,
+    pub time_to_trip_s: Option<f64>,
+    pub trip_used: f64,
+}
+
+impl From<EntryBefore> for Entry {
+    fn from(before: EntryBefore) -> Self {
+        match before {
+            EntryBefore::Snapshot(snapshot) => Self::Snapshot(snapshot),
+            EntryBefore::Plan(plan) => Self::Plan(plan.into()),
+            EntryBefore::Forecast(forecast) => Self::Forecast(forecast),
+            EntryBefore::Finding(finding) => Self::Finding(finding),
+            EntryBefore::Note { at, kind, text } => Self::Note { at, kind, text },
+            EntryBefore::Score(score) => Self::Score(score),
+        }
+    }
+}
+
+impl From<PlanBefore> for Plan {
+    fn from(before: PlanBefore) -> Self {
+        let PlanBefore { generation, at, mode, caps, nodes } = before;
+        Self { generation, at, mode, caps, nodes: nodes.into_iter().map(NodeView::from).collect() }
+    }
+}
+
+impl From<NodeBefore> for NodeView {
+    fn from(before: NodeBefore) -> Self {
+        Self {
+            node: before.node,
+            power: before.power,
+            quality: before.quality,
+            expected: before.expected,
+            limit: before.limit,
+            limit_kind: before.limit_kind,
+            rating: before.rating,
+            time_to_trip_s: before.time_to_trip_s,
+            trip_used: before.trip_used,
+            battery: None,
+        }
+    }
+}

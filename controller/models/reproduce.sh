@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the shipped forecaster anew: traces from the simulator, training, the proof that tract gives
-# the trainer's answers, errors on data it never saw. Some two minutes on two cores once built.
+# the trainer's answers, errors on data it never saw. Some three minutes on two cores once built.
 # The same seeds on the same kind of processor give the same rack-power.onnx, byte for byte.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -90,10 +90,10 @@ fn spread(total: f64, claims: &[f64], floor: f64, ceiling: f64) -> Vec<f64> {
     let claims: Vec<f64> = claims.iter().map(|c| grained(*c).clamp(floor, ceiling)).collect();
     let wanted: f64 = claims.iter().sum();
     let mut sorted = claims.clone();
-    let limit = |claim: f64, level: f64| if wanted > total { claim.min(level) } else { claim.max(level) };
     sorted.sort_by(f64::total_cmp);
     let level = if wanted > total { cut(total, &sorted) } else { lift(total, &sorted) };
-    let limit = |claim: f64| whole(Watts::new(limit(claim, level).clamp(floor, ceiling))).get().max(floor);
+    let levelled = |claim: f64| if wanted > total { claim.min(level) } else { claim.max(level) };
+    let limit = |claim: f64| whole(Watts::new(levelled(claim).clamp(floor, ceiling))).get().max(floor);
     claims.iter().map(|claim| limit(*claim)).collect()
 }
 

@@ -258,8 +258,7 @@ impl Board {
     pub fn snapshot(&self) -> Arc<Snapshot> {
         let (now, at) = (self.clock.now(), self.clock.wall());
         let mut inner = self.lock();
-        let last = inner.last.take().and_then(|(last, _)| Arc::into_inner(last));
-        let snapshot = Arc::new(inner.latest.snapshot(last, now, at));
+        let snapshot = Arc::new(inner.latest.snapshot(now, at));
         inner.watch.told(snapshot.readings.iter(), now);
         inner.last = Some((snapshot.clone(), now));
         snapshot

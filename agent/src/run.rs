@@ -13,6 +13,7 @@ use crate::service::Watchdog;
 use crate::store::Store;
 use crate::{control, gateway, link, serve, service, source};
 use anyhow::Context;
+use headroom_agent_core::event::APART;
 use headroom_rack::Receipt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +76,10 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     loop {
         tokio::select! {
             _ = tick.tick() => {
+                // What was said just now need not be said again.
+                if board.last().is_some_and(|(_, age)| age < APART) {
+                    continue;
+                }
                 // The link drains this queue even while disconnected; full means it hangs.
                 if snapshots.try_send(board.snapshot()).is_err() {
                     tracing::error!("the link does not take Snapshots");

@@ -1,7 +1,9 @@
 //! The latest Reading of each signal and the Snapshot made of them. A value that grows too old
 //! becomes `Stale`: nothing here repeats a last value in silence.
 
-use headroom_rack::{DeviceId, Mono, NoData, RackId, Reading, Receipt, Signal, SignalPath, Snapshot, UnixMs};
+use headroom_rack::{
+    DeviceId, Mono, NoData, Paths, RackId, Reading, Readings, Receipt, Signal, SignalPath, Snapshot, UnixMs,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -22,29 +24,30 @@ pub struct Latest {
     boot: u64,
     seq: u64,
     entries: BTreeMap<DeviceId, BTreeMap<Signal, Entry>>,
-    /// Since the last Snapshot there are other signals.
-    changed: bool,
+    /// Those of all entries, until there are others.
+    paths: Option<Paths>,
     receipts: VecDeque<Receipt>,
 }
 
 impl Latest {
     /// Nothing known yet. `boot` names this run of the agent.
     pub fn new(rack: RackId, boot: u64) -> Self {
-        Self { rack, boot, seq: 0, entries: BTreeMap::new(), changed: false, receipts: VecDeque::new() }
+        Self { rack, boot, seq: 0, entries: BTreeMap::new(), paths: None, receipts: VecDeque::new() }
     }
 
     /// Announces a signal before it was ever read, so that it is in every Snapshot from the
     /// start. A value older than `stale_after` becomes [`NoData::Stale`].
     pub fn declare(&mut self, path: SignalPath, stale_after: Duration, now: Mono, at: UnixMs) {
         let reading = Reading::none(NoData::NotYetRead, at);
-        self.changed = true;
+        self.paths = None;
         let of_device = self.entries.entry(path.device).or_default();
         of_device.entry(path.signal).or_insert(Entry { reading, arrived: now, stale_after });
     }
 
     /// Forgets a device that is no longer there: it is in no further Snapshot.
     pub fn retire(&mut self, device: &DeviceId) {
-        self.changed |= self.entries.remove(device).is_some();
+        self.paths = None;
+        self.entries.remove(device);
     }
 
     /// Stores Readings of a device's declared signals; others are ignored.
@@ -76,20 +79,16 @@ impl Latest {
         entry.reading.ok().map(|value| (value, age))
     }
 
-    /// The next Snapshot of this run, made in the place of the `last` one if that is no longer needed.
-    pub fn snapshot(&mut self, last: Option<Snapshot>, now: Mono, at: UnixMs) -> Snapshot {
+    /// The next Snapshot of this run.
+    pub fn snapshot(&mut self, now: Mono, at: UnixMs) -> Snapshot {
         self.seq += 1;
-        let all = self.entries.iter().flat_map(|(device, entries)| entries.iter().map(move |of| (device, of)));
-        let changed = std::mem::take(&mut self.changed);
-        let readings = match last.filter(|_| !changed) {
-            Some(Snapshot { mut readings, .. }) => {
-                for (reading, (_, (_, entry))) in readings.values_mut().zip(all) {
-                    *reading = aged(entry, now);
-                }
-                readings
-            }
-            None => all.map(|(d, (signal, entry))| (SignalPath::new(d.clone(), *signal), aged(entry, now))).collect(),
-        };
+        let alike =
+            |paths| Readings::alike(paths, self.entries.values().flatten().map(|(_, e)| aged(e, now)).collect());
+        let readings = self.paths.as_ref().and_then(alike).unwrap_or_else(|| {
+            let all = self.entries.iter().flat_map(|(device, of)| of.iter().map(move |of| (device, of)));
+            all.map(|(d, (signal, entry))| (SignalPath::new(d.clone(), *signal), aged(entry, now))).collect()
+        });
+        self.paths = Some(readings.paths());
         Snapshot {
             rack: self.rack.clone(),
             boot: self.boot,
@@ -126,7 +125,7 @@ mod tests {
     #[test]
     fn a_signal_nobody_has_read_says_so() {
         let (mut latest, path) = latest();
-        let snapshot = latest.snapshot(None, Mono::from_ms(9000), UnixMs::new(9000));
+        let snapshot = latest.snapshot(Mono::from_ms(9000), UnixMs::new(9000));
         assert_eq!(snapshot.readings[&path].value, Err(NoData::NotYetRead));
         assert_eq!((snapshot.boot, snapshot.seq), (7, 1));
     }
@@ -135,17 +134,11 @@ mod tests {
     fn an_old_value_becomes_stale_and_a_reason_stays() {
         let (mut latest, path) = latest();
         latest.put(&path.device, [(path.signal, Reading::new(5.0, UnixMs::new(1)))], Mono::from_ms(1000));
-        assert_eq!(latest.snapshot(None, Mono::from_ms(3000), UnixMs::new(3)).readings[&path].value, Ok(5.0));
-        assert_eq!(
-            latest.snapshot(None, Mono::from_ms(3001), UnixMs::new(3)).readings[&path].value,
-            Err(NoData::Stale)
-        );
+        assert_eq!(latest.snapshot(Mono::from_ms(3000), UnixMs::new(3)).readings[&path].value, Ok(5.0));
+        assert_eq!(latest.snapshot(Mono::from_ms(3001), UnixMs::new(3)).readings[&path].value, Err(NoData::Stale));
         assert!(latest.value(&path.device, path.signal, Mono::from_ms(3001)).is_none());
         latest.put(&path.device, [(path.signal, Reading::none(NoData::Timeout, UnixMs::new(4)))], Mono::from_ms(4000));
-        assert_eq!(
-            latest.snapshot(None, Mono::from_ms(99_000), UnixMs::new(3)).readings[&path].value,
-            Err(NoData::Timeout)
-        );
+        assert_eq!(latest.snapshot(Mono::from_ms(99_000), UnixMs::new(3)).readings[&path].value, Err(NoData::Timeout));
     }
 
     #[test]
@@ -153,31 +146,23 @@ mod tests {
         let (mut latest, path) = latest();
         latest.retire(&path.device);
         latest.put(&path.device, [(path.signal, Reading::new(5.0, UnixMs::new(1)))], Mono::from_ms(1000));
-        assert!(latest.snapshot(None, Mono::from_ms(1000), UnixMs::new(1)).readings.is_empty());
+        assert!(latest.snapshot(Mono::from_ms(1000), UnixMs::new(1)).readings.is_empty());
     }
 
     #[test]
-    fn a_snapshot_in_the_place_of_the_last_one_says_what_a_new_one_would() {
+    fn each_snapshot_names_the_signals_of_now_and_those_between_share_their_names() {
         let (mut latest, path) = latest();
-        let mut afresh = latest.clone();
-        let mut last = None;
-        let ups = SignalPath::new(DeviceId::new("ups-a").unwrap(), Signal::UpsOnBattery);
-        let earlier = SignalPath::new(DeviceId::new("a").unwrap(), Signal::PduPower);
-        for step in 0_u64..8 {
-            let (now, at) = (Mono::from_ms(step * 1000), UnixMs::new(step));
-            for latest in [&mut latest, &mut afresh] {
-                match step {
-                    1 => latest.declare(ups.clone(), LIMIT, now, at),
-                    2 => latest.put(&path.device, [(path.signal, Reading::new(step as f64, at))], now),
-                    3 => latest.declare(earlier.clone(), LIMIT, now, at),
-                    6 => latest.retire(&path.device),
-                    _ => latest.put(&ups.device, [(ups.signal, Reading::new(1.0, at))], now),
-                }
-            }
-            let made = latest.snapshot(last.take(), now, at);
-            assert_eq!(made, afresh.snapshot(None, now, at), "step {step}");
-            last = Some(made);
-        }
+        let earlier = SignalPath::new(DeviceId::new("a").unwrap(), Signal::UpsOnBattery);
+        let said = |latest: &mut Latest| latest.snapshot(Mono::from_ms(1), UnixMs::new(1)).readings;
+        let (first, second) = (said(&mut latest), said(&mut latest));
+        assert!(first.paths().are_of(&second));
+        latest.declare(earlier.clone(), LIMIT, Mono::from_ms(1), UnixMs::new(1));
+        latest.put(&path.device, [(path.signal, Reading::new(5.0, UnixMs::new(1)))], Mono::from_ms(1));
+        let both = said(&mut latest);
+        let keys: Vec<_> = both.keys().cloned().collect();
+        assert_eq!((keys, both[&path].value), (vec![earlier.clone(), path.clone()], Ok(5.0)));
+        latest.retire(&path.device);
+        assert!(said(&mut latest).keys().eq([&earlier]));
     }
 
     #[test]
@@ -191,9 +176,9 @@ mod tests {
                 at: UnixMs::new(0),
             });
         }
-        let first = latest.snapshot(None, Mono::from_ms(1), UnixMs::new(1));
+        let first = latest.snapshot(Mono::from_ms(1), UnixMs::new(1));
         assert_eq!(first.receipts.len(), MAX_RECEIPTS);
         assert_eq!(first.receipts[0].generation.counter, 1000 - 256);
-        assert!(latest.snapshot(None, Mono::from_ms(2), UnixMs::new(2)).receipts.is_empty());
+        assert!(latest.snapshot(Mono::from_ms(2), UnixMs::new(2)).receipts.is_empty());
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 /// Snapshots between two periods are at least so far apart: ten meters that see the same event in turn
 /// shall not flood the bus.
 pub const APART: Duration = Duration::from_millis(50);
+/// And in any case: no two may carry the same millisecond, which is a point's name in a time-series store.
+const OTHER_MS: Duration = Duration::from_millis(2);
 /// A meter that rose by this share of what was last told is news: at a row breaker two such steps are
 /// what a controller that looks once a second must not miss.
 const RISE: f64 = 0.05;
@@ -120,7 +122,7 @@ impl Watch {
     /// Whether a Snapshot is due between two periods; if not yet, how long to wait.
     pub fn due(&self, now: Mono) -> Option<Duration> {
         let since = self.last.map_or(APART, |last| now.since(last));
-        self.owed.then(|| if self.at_once { Duration::ZERO } else { APART.saturating_sub(since) })
+        self.owed.then(|| if self.at_once { OTHER_MS } else { APART }.saturating_sub(since))
     }
 
     /// A Snapshot goes out that says these values.
@@ -185,6 +187,7 @@ mod tests {
         assert_eq!(w.due(Mono::from_ms(20)), Some(Duration::from_millis(30)));
         w.owe();
         assert_eq!(w.due(Mono::from_ms(20)), Some(Duration::ZERO));
+        assert_eq!(w.due(Mono::from_ms(0)), Some(Duration::from_millis(2)), "in another millisecond");
     }
 
     #[test]

@@ -102,16 +102,16 @@ impl Board {
         let _ = self.bell.set(Bell(Box::new(ring)));
     }
 
-    /// Returns when a reading cannot wait for the next Snapshot. Safe to drop while waiting: the next
-    /// Snapshot says it anyway.
+    /// Returns when a reading cannot wait for the next Snapshot. Safe to drop while waiting: what is owed is owed
+    /// until a Snapshot is made.
     pub async fn news(&self) {
         loop {
-            self.news.notified().await;
             let due = self.lock().watch.due(self.clock.now());
             if let Some(wait) = due {
                 tokio::time::sleep(wait).await;
                 return;
             }
+            self.news.notified().await;
         }
     }
 
@@ -278,5 +278,38 @@ impl Board {
     /// A copy of the agent's own state.
     pub fn own_now(&self) -> Own {
         self.lock().own.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn news_that_nobody_waited_for_to_the_end_are_still_news() {
+        let board = Board::new(RackId::new("r").unwrap(), Clock::start());
+        let pdu = DeviceId::new("pdu-a").unwrap();
+        board.declare(&pdu, [Signal::PduPower], Duration::from_secs(5));
+        let power = |watts| board.put(&pdu, [(Signal::PduPower, Reading::new(watts, board.clock().wall()))]);
+        power(4000.0);
+        board.snapshot();
+        power(6000.0);
+        for _ in 0..3 {
+            let waiting = board.news();
+            let mut waiting = std::pin::pin!(waiting);
+            // Asked once, then dropped, as when something else comes first.
+            assert!(once(waiting.as_mut()).is_none());
+        }
+        board.news().await;
+        board.snapshot();
+        let mut quiet = std::pin::pin!(board.news());
+        assert!(once(quiet.as_mut()).is_none(), "it was told");
+    }
+
+    fn once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        match future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
     }
 }

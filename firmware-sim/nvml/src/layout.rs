@@ -5,6 +5,7 @@
 //! writes. The enforced limit is derived and never stored, so that no writer can disagree with it.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::time::{Duration, Instant};
 
 /// "HDRNVML" and a digit; stored last by the simulator, so that a half-made file is refused.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HDRNVML1");
@@ -209,6 +210,9 @@ words! {
     }
 }
 
+/// On a busy machine a writer may be kept from running in the middle of a write, for some ten milliseconds at a time.
+const DEAD_AFTER: Duration = Duration::from_secs(1);
+
 /// Words that are written as one and read as one.
 #[repr(C)]
 pub struct Seqlock<const N: usize> {
@@ -229,9 +233,10 @@ impl<const N: usize> Seqlock<N> {
         self.sequence.store(busy.wrapping_add(1), Ordering::Release);
     }
 
-    /// All words of one write; `None` when a writer stays in the middle for very long (it died).
+    /// All words of one write; `None` when a writer stays in the middle for [`DEAD_AFTER`] (it died).
     pub fn read(&self) -> Option<[u64; N]> {
-        for attempt in 0..10_000 {
+        let mut waits_since = None;
+        for attempt in 0_u64.. {
             let before = self.sequence.load(Ordering::Acquire);
             if before & 1 == 0 {
                 let words = std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
@@ -240,7 +245,14 @@ impl<const N: usize> Seqlock<N> {
                     return Some(words);
                 }
             }
-            if attempt < 100 { std::hint::spin_loop() } else { std::thread::yield_now() }
+            if attempt < 100 {
+                std::hint::spin_loop();
+                continue;
+            }
+            if waits_since.get_or_insert_with(Instant::now).elapsed() > DEAD_AFTER {
+                break;
+            }
+            std::thread::yield_now();
         }
         None
     }

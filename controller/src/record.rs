@@ -181,19 +181,17 @@ impl Item {
 
     /// Puts its frames behind others, and tells of each whether that went well.
     fn frames(self, bytes: &mut Vec<u8>, mut each: impl FnMut(&mut Vec<u8>, Result<(), FrameError>)) {
-        let mut whole = |frame: Result<Vec<u8>, FrameError>| {
-            let put = frame.map(|frame| bytes.extend_from_slice(&frame));
-            each(bytes, put);
+        let mut put = |append: &dyn Fn(&mut Vec<u8>) -> Result<(), FrameError>| {
+            let went = append(bytes);
+            each(bytes, went);
         };
         match self {
-            Self::Entry(entry) => whole(record::encode(&entry)),
-            Self::Plan(plan) => whole(record::encode_plan(&plan)),
+            Self::Entry(entry) => put(&|bytes| record::append(bytes, &entry)),
+            Self::Snapshot(snapshot) => put(&|bytes| record::append_snapshot(bytes, &snapshot)),
+            Self::Plan(plan) => put(&|bytes| record::append_plan(bytes, &plan)),
             Self::Forecasts(said) => {
-                said.into_iter().for_each(|forecast| whole(record::encode(&Entry::Forecast(forecast))));
-            }
-            Self::Snapshot(snapshot) => {
-                let put = record::append_snapshot(bytes, &snapshot);
-                each(bytes, put);
+                let entries = said.into_iter().map(Entry::Forecast);
+                entries.for_each(|entry| put(&|bytes| record::append(bytes, &entry)));
             }
         }
     }

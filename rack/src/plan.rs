@@ -89,7 +89,6 @@ pub struct NodeView {
     /// Used share of the trip accumulator, 0 (cold) to 1 (trips).
     pub trip_used: f64,
     /// The battery of a UPS that carries the load or whose data are known.
-    #[serde(default)]
     pub battery: Option<BatteryLeft>,
 }
 
@@ -99,7 +98,6 @@ pub struct BatteryLeft {
     /// Share left of what it holds when full, 0 to 1.
     pub charge: f64,
     /// For how long it has carried the load, s; none: it does not.
-    #[serde(default)]
     pub on_s: Option<f64>,
 }
 

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u8 = 3;
 /// The first version whose Plans know of batteries.
 const BATTERIES: u8 = 3;
+/// The number of [`Entry::Plan`], which is its first byte.
+const PLAN: u8 = 1;
 /// The oldest version that is read.
 const OLDEST: u8 = 1;
 /// Bytes before the version byte.
@@ -85,33 +87,33 @@ pub enum FrameError {
 /// # Errors
 /// [`FrameError::Body`] if the entry cannot be encoded, [`FrameError::Length`] if it is longer than [`MAX_BODY`].
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, FrameError> {
-    frame(entry, entry.version())
-}
-
-/// The frame of [`Entry::Snapshot`], of one that others hold too.
-///
-/// # Errors
-/// As [`encode`].
-pub fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, FrameError> {
     let mut bytes = Vec::new();
-    append_snapshot(&mut bytes, snapshot)?;
+    append(&mut bytes, entry)?;
     Ok(bytes)
 }
 
-/// Puts the frame of [`Entry::Snapshot`] behind others.
+/// Puts the frame of one entry behind others.
 ///
 /// # Errors
 /// As [`encode`]; the bytes are what they were then.
-pub fn append_snapshot(bytes: &mut Vec<u8>, snapshot: &Snapshot) -> Result<(), FrameError> {
-    append(bytes, &Shared(0, "Snapshot", snapshot), OLDEST)
+pub fn append(bytes: &mut Vec<u8>, entry: &Entry) -> Result<(), FrameError> {
+    frame(bytes, entry, entry.version())
 }
 
-/// The frame of [`Entry::Plan`], of one that others hold too.
+/// The same of [`Entry::Snapshot`], of one that others hold too.
 ///
 /// # Errors
-/// As [`encode`].
-pub fn encode_plan(plan: &Plan) -> Result<Vec<u8>, FrameError> {
-    frame(&Shared(1, "Plan", plan), BATTERIES)
+/// As [`append`].
+pub fn append_snapshot(bytes: &mut Vec<u8>, snapshot: &Snapshot) -> Result<(), FrameError> {
+    frame(bytes, &Shared(0, "Snapshot", snapshot), OLDEST)
+}
+
+/// The same of [`Entry::Plan`], of one that others hold too.
+///
+/// # Errors
+/// As [`append`].
+pub fn append_plan(bytes: &mut Vec<u8>, plan: &Plan) -> Result<(), FrameError> {
+    frame(bytes, &Shared(PLAN.into(), "Plan", plan), BATTERIES)
 }
 
 /// An [`Entry`] of one kind, by number and name, around something borrowed.
@@ -123,13 +125,7 @@ impl<T: Serialize> Serialize for Shared<'_, T> {
     }
 }
 
-fn frame(entry: &impl Serialize, version: u8) -> Result<Vec<u8>, FrameError> {
-    let mut bytes = Vec::new();
-    append(&mut bytes, entry, version)?;
-    Ok(bytes)
-}
-
-fn append(bytes: &mut Vec<u8>, entry: &impl Serialize, version: u8) -> Result<(), FrameError> {
+fn frame(bytes: &mut Vec<u8>, entry: &impl Serialize, version: u8) -> Result<(), FrameError> {
     let begin = bytes.len();
     bytes.extend_from_slice(&[0; HEADER]);
     bytes.push(version);
@@ -186,8 +182,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Entry, usize), FrameError> {
     if !(OLDEST..=VERSION).contains(&body[0]) {
         return Err(FrameError::Version(body[0]));
     }
-    let entry = match body[0] {
-        ..BATTERIES => postcard::from_bytes::<before::EntryBefore>(&body[1..]).map(Entry::from),
+    let entry = match body {
+        [..BATTERIES, PLAN, plan @ ..] => {
+            postcard::from_bytes::<before::PlanBefore>(plan).map(|plan| Entry::Plan(plan.into()))
+        }
         _ => postcard::from_bytes(&body[1..]),
     };
     let entry = entry.map_err(|e| FrameError::Body(e.to_string()))?;
@@ -224,8 +222,11 @@ mod tests {
         };
         let generation = crate::order::Generation { epoch: 3, counter: 4 };
         let plan = Plan { generation, at, mode: crate::plan::Mode::Automatic, caps: vec![], nodes: vec![] };
-        assert_eq!(encode_snapshot(&snapshot), encode(&Entry::Snapshot(snapshot)));
-        assert_eq!(encode_plan(&plan), encode(&Entry::Plan(plan)));
+        let (mut shared, mut alone) = (Vec::new(), Vec::new());
+        append_snapshot(&mut shared, &snapshot).expect("encodes");
+        append_plan(&mut alone, &plan).expect("encodes");
+        assert_eq!(Ok(shared), encode(&Entry::Snapshot(snapshot)));
+        assert_eq!(Ok(alone), encode(&Entry::Plan(plan)));
     }
 
     #[test]
@@ -251,7 +252,8 @@ mod tests {
         };
         let left = |on_s| Some(BatteryLeft { charge: 0.5, on_s });
         let all = plan(&[None, left(None), left(Some(12.5))]);
-        let bytes = encode_plan(&all).expect("encodes");
+        let mut bytes = Vec::new();
+        append_plan(&mut bytes, &all).expect("encodes");
         assert_eq!(decode(&bytes), Ok((Entry::Plan(all), bytes.len())));
         let NodeView { node, power, quality, expected, limit, limit_kind, rating, time_to_trip_s, trip_used, .. } =
             node(None);
@@ -267,9 +269,10 @@ mod tests {
             trip_used,
         }];
         let Plan { generation, at, mode, caps, .. } = plan(&[]);
-        let old = before::EntryBefore::Plan(before::PlanBefore { generation, at, mode, caps, nodes });
+        let old = before::PlanBefore { generation, at, mode, caps, nodes };
         for version in [1, 2] {
-            let bytes = frame(&old, version).expect("encodes");
+            let mut bytes = Vec::new();
+            frame(&mut bytes, &Shared(1, "Plan", &old), version).expect("encodes");
             assert_eq!(decode(&bytes), Ok((Entry::Plan(plan(&[None])), bytes.len())));
         }
     }

@@ -158,11 +158,7 @@ impl Automation {
         let before = (self.stops.whole.is_some(), self.stops.racks.len());
         for cap in plan.caps.iter().filter(|cap| !advised.contains(&cap.rack)) {
             let Some(watts) = mean_limit(cap) else { continue };
-            // A name is made for a new rack only.
-            let limit = match self.limits.get_mut(&cap.rack) {
-                Some(limit) => limit,
-                None => self.limits.entry(cap.rack.clone()).or_default(),
-            };
+            let limit = self.limits.entry(cap.rack.clone()).or_default();
             limit.move_to(watts, now);
             limit.gpus.clear();
             limit.gpus.extend(cap.gpus.iter().map(|(_, watts)| *watts));

@@ -198,12 +198,7 @@ impl Fleet {
         for (device, place_of) in &layout.others {
             let read = of(place_of);
             if let Some(power) = read.power() {
-                let metered = Metered { arrived, power, phases: read.phases() };
-                // A name is made for a new device only.
-                match self.nodes[place].get_mut(device) {
-                    Some(before) => *before = metered,
-                    None => drop(self.nodes[place].insert(device.clone(), metered)),
-                }
+                self.nodes[place].insert(device.clone(), Metered { arrived, power, phases: read.phases() });
             }
         }
         self.layouts[place] = Some(layout);

@@ -95,10 +95,7 @@ impl Health {
         if snapshot.historical {
             return;
         }
-        match self.heard.get_mut(&snapshot.rack) {
-            Some(heard) => *heard = arrived,
-            None => drop(self.heard.insert(snapshot.rack.clone(), arrived)),
-        }
+        self.heard.insert(snapshot.rack.clone(), arrived);
         for device in snapshot.devices().into_iter().filter(|d| d.gpu_index().is_none()) {
             let key = (snapshot.rack.clone(), device.clone());
             if let Some(energy) = battery_energy(snapshot, device) {

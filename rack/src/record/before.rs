@@ -1,28 +1,11 @@
-//! Entries as versions 1 and 2 wrote them: their Plans know nothing of batteries. For reading alone.
+//! Plans as versions 1 and 2 wrote them, which know nothing of batteries. For reading alone.
 
-use super::Entry;
-use crate::finding::Finding;
-use crate::forecast::Forecast;
 use crate::id::NodeId;
 use crate::order::Generation;
 use crate::plan::{Cap, LimitKind, Mode, NodeView, Plan, Quality};
-use crate::score::Score;
-use crate::snapshot::Snapshot;
 use crate::time::UnixMs;
 use crate::units::Watts;
 use serde::Deserialize;
-
-/// As [`Entry`].
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
-pub(super) enum EntryBefore {
-    Snapshot(Snapshot),
-    Plan(PlanBefore),
-    Forecast(Forecast),
-    Finding(Finding),
-    Note { at: UnixMs, kind: String, text: String },
-    Score(Score),
-}
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
@@ -46,19 +29,6 @@ pub(super) struct NodeBefore {
     pub rating: Watts,
     pub time_to_trip_s: Option<f64>,
     pub trip_used: f64,
-}
-
-impl From<EntryBefore> for Entry {
-    fn from(before: EntryBefore) -> Self {
-        match before {
-            EntryBefore::Snapshot(snapshot) => Self::Snapshot(snapshot),
-            EntryBefore::Plan(plan) => Self::Plan(plan.into()),
-            EntryBefore::Forecast(forecast) => Self::Forecast(forecast),
-            EntryBefore::Finding(finding) => Self::Finding(finding),
-            EntryBefore::Note { at, kind, text } => Self::Note { at, kind, text },
-            EntryBefore::Score(score) => Self::Score(score),
-        }
-    }
 }
 
 impl From<PlanBefore> for Plan {

@@ -1,7 +1,7 @@
 //! What can go wrong: kinds, targets and values, checked against the racks there are. What a fault
 //! does is up to the plant (physics) and to `serve` (devices on the wire).
 
-use crate::plant::spec::RackSpec;
+use crate::plant::spec::{Medium, RackSpec};
 use crate::plant::{FEED_NAMES, Plant};
 
 /// Kinds of faults.
@@ -60,16 +60,20 @@ pub const KINDS: &[(&str, Kind, &str)] = &[
     ("gpu_ignores_limit", Kind::GpuIgnoresLimit, "GPU accepts limits and does not keep them"),
     ("bmc_limit", Kind::BmcLimit, "the BMC limits a GPU to value (300) watts, out of band"),
     ("driver_upgraded", Kind::DriverUpgraded, "the driver of the GPU's host is replaced by 580.<value> (105)"),
-    ("pump_stopped", Kind::PumpStopped, "pump number value (1 or 2; both) of a cooling unit stops"),
-    ("pump_worn", Kind::PumpWorn, "pumps deliver only value (0.75) of their flow"),
-    ("leak", Kind::Leak, "cooling loop loses value (0.5) litres per minute"),
+    (
+        "pump_stopped",
+        Kind::PumpStopped,
+        "pump (or bank of fans, of a rack cooled by air) number value (1 or 2; both) of a cooling unit stops",
+    ),
+    ("pump_worn", Kind::PumpWorn, "pumps (or fans) deliver only value (0.75) of their flow"),
+    ("leak", Kind::Leak, "cooling loop loses value (0.5) litres per minute; none where air cools"),
     ("battery_weak", Kind::BatteryWeak, "UPS battery holds only value (0.5) of its capacity"),
     ("feed_lost", Kind::FeedLost, "utility of a feed is lost: the UPS goes on battery"),
     ("ups_lost", Kind::UpsLost, "a UPS fails: its feed is dead, the other feeds carry its racks"),
     (
         "supply_warms",
         Kind::SupplyWarms,
-        "facility water of a cooling unit warms by value (6) kelvin a minute, up to 60 degrees",
+        "facility water of a cooling unit warms by value (6) kelvin a minute, up to 60 degrees (chilled water for air: 32)",
     ),
     ("clear", Kind::Clear, "ends every fault of the target"),
 ];
@@ -111,6 +115,14 @@ pub enum FaultError {
     Mismatch {
         /// The kind.
         kind: &'static str,
+        /// As given.
+        given: String,
+        /// What would be right.
+        right: String,
+    },
+    /// Nothing in a rack cooled by air can leak.
+    #[error("leak does not apply to target {given:?}: its rack is cooled by air; give {right}")]
+    NoLoop {
         /// As given.
         given: String,
         /// What would be right.
@@ -217,6 +229,13 @@ impl Fault {
         if !kind.applies(parsed) {
             return Err(FaultError::Mismatch { kind: kind.word(), given: name, right: rights(kind, racks) });
         }
+        if let (Kind::Leak, Target::Cooling(r)) = (kind, parsed)
+            && racks[r].medium == Medium::Air
+        {
+            let liquid = racks.iter().find(|r| r.medium == Medium::Liquid).map(|r| format!("{}/cooling, or ", r.id));
+            let right = liquid.unwrap_or_default() + "pump_stopped, pump_worn or supply_warms";
+            return Err(FaultError::NoLoop { given: name, right });
+        }
         let (low, high) = kind.value_range();
         if let Some(value) = value.filter(|v| !(low..=high).contains(v)) {
             return Err(FaultError::Value { kind: kind.word(), value, low, high });
@@ -239,7 +258,7 @@ impl Fault {
             (Kind::FeedLost, Target::Feed(f) | Target::Ups(f)) => plant.feeds_mut()[f].utility = false,
             (Kind::UpsLost, Target::Ups(f)) => plant.feeds_mut()[f].ups.set_failed(true),
             (Kind::SupplyWarms, Target::Cooling(r)) => {
-                plant.racks_mut()[r].cooling.set_facility_drift(self.value.unwrap_or(6.0) / 60.0);
+                plant.racks_mut()[r].cooling.set_water_drift(self.value.unwrap_or(6.0) / 60.0);
             }
             (Kind::Clear, target) => self.clear(plant, target),
             _ => {}
@@ -258,7 +277,7 @@ impl Fault {
                 cooling.set_stopped(None, false);
                 cooling.set_wear(1.0);
                 cooling.set_leak(0.0);
-                cooling.set_facility_drift(0.0);
+                cooling.set_water_drift(0.0);
             }
             Target::Ups(f) => {
                 let feed = &mut plant.feeds_mut()[f];

@@ -5,9 +5,11 @@
 //! units hang on the breaker of their feed. A rack hangs on one feed or on two of up to four (2N,
 //! distributed redundant); with one of its feeds dead the other carries the whole rack.
 
+pub mod air;
 pub mod branch;
 pub mod breaker;
 pub mod chance;
+pub mod cooler;
 pub mod cooling;
 pub mod event;
 pub mod feed;
@@ -144,7 +146,7 @@ impl Plant {
             for rack in &self.racks {
                 let pdu = rack.cord_on(f).map(|cord| &rack.pdus[cord]);
                 let pdu_va = pdu.map_or([0.0; 3], |pdu| pdu.phase_va());
-                let cooling = if rack.cooling_feed() == f { rack.cooling.readout.power_watts / 3.0 } else { 0.0 };
+                let cooling = if rack.cooling_feed() == f { rack.cooling.power_watts() / 3.0 } else { 0.0 };
                 for p in 0..3 {
                     watts[p] += pdu.map_or(0.0, |pdu| pdu.phase_watts[p]) + cooling;
                     va[p] += pdu_va[p] + cooling / 0.98;
@@ -174,7 +176,7 @@ impl Plant {
                 let cords = &rack.spec().cords;
                 let alive = cords.iter().filter(|f| self.feeds[**f].energised() || **f == feed).count();
                 let share = if cords.contains(&feed) { 1.0 / alive as f64 } else { 0.0 };
-                let cooling = if rack.cooling_feed() == feed { rack.cooling.readout.power_watts } else { 0.0 };
+                let cooling = if rack.cooling_feed() == feed { rack.cooling.power_watts() } else { 0.0 };
                 rack.implied_watts() * share / (1.0 - self.spec.pdu_loss_ratio) + cooling
             })
             .sum();

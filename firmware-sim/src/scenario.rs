@@ -183,6 +183,7 @@ fn read_rack(s: &mut Section<'_, '_>) -> RackSpec {
     let overhead_watts = s.number("overhead_watts", (0.0, 20_000.0), Some(1700.0));
     let cooling_watts = s.number("cooling_watts", (0.0, 5_000.0), Some(250.0));
     let cooling_feed = s.word("cooling_feed", &FEEDS, Some("a"));
+    let medium = [Medium::Liquid, Medium::Air][s.word("cooling", &["liquid", "air"], Some("liquid"))];
     let workload = match s.word("workload", &["training", "inference", "batch", "idle"], None) {
         0 => WorkloadSpec::Training(TrainingSpec::typical()),
         1 => WorkloadSpec::Inference(InferenceSpec::typical()),
@@ -203,7 +204,8 @@ fn read_rack(s: &mut Section<'_, '_>) -> RackSpec {
     }
     let envelope = EnvelopeSpec { points, repeat_from_s };
     let cords = (0..FEEDS.len()).collect();
-    RackSpec { id, gpus: gpus as usize, overhead_watts, cooling_watts, cords, cooling_feed, workload, envelope }
+    let gpus = gpus as usize;
+    RackSpec { id, gpus, overhead_watts, cooling_watts, cords, cooling_feed, medium, workload, envelope }
 }
 
 /// What `value` means for a kind, for `--help`.
@@ -253,6 +255,23 @@ mod tests {
         assert_eq!(lines, [2, 4, 6, 8, 9, 10, 10, 14], "{mistakes:#?}");
         assert!(mistakes[1].text.contains("from 100 to 300"), "{}", mistakes[1].text);
         assert!(mistakes[4].text.contains("training, inference, batch, idle"));
+    }
+
+    #[test]
+    fn a_rack_may_be_cooled_by_air_and_then_nothing_leaks() {
+        let rack = "[[rack]]\nid = \"r1\"\nworkload = \"idle\"\nlevel = [[0, 0]]\ncooling = ";
+        let fault = "[[fault]]\nat_s = 3\nkind = \"leak\"\ntarget = \"r1/cooling\"\n";
+        let air = Scenario::parse("air.toml", &format!("{rack}\"air\"\n")).expect("valid");
+        assert_eq!(air.plant.racks[0].medium, Medium::Air);
+        for (medium, line, said) in [("air", 9, "pump_stopped, pump_worn"), ("steam", 5, "liquid, air")] {
+            let Err(ScenarioError::Mistakes { mistakes, .. }) =
+                Scenario::parse("air.toml", &format!("{rack}\"{medium}\"\n{fault}"))
+            else {
+                panic!("was accepted")
+            };
+            assert_eq!(mistakes.iter().map(|m| m.line).collect::<Vec<_>>(), [line], "{mistakes:?}");
+            assert!(mistakes[0].text.contains(said), "{mistakes:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod truth;
 use crate::fault::Target;
 use crate::firmware::{Device, Fitting};
 use crate::nvml_library;
-use crate::plant::spec::RackSpec;
+use crate::plant::spec::{Medium, RackSpec};
 use crate::plant::{FEEDS, Plant};
 use crate::scenario::Scenario;
 use crate::trace::STEP_S;
@@ -80,6 +80,14 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// No simulated device stands for a unit that cools with air.
+    #[error(
+        "{rack}: cooling = \"air\" has no device on the wire yet; give \"liquid\", or play it with `headroom scenarios`"
+    )]
+    Air {
+        /// Whose.
+        rack: String,
+    },
     /// The thread of the physics ended by itself.
     #[error("the physics stopped by itself")]
     PhysicsGone,
@@ -90,6 +98,9 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`] when something cannot be written, bound or kept running.
 pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<(), ServeError> {
+    if let Some(rack) = options.scenario.plant.racks.iter().find(|r| r.medium == Medium::Air) {
+        return Err(ServeError::Air { rack: rack.id.clone() });
+    }
     let dir = folder(&options.dir)?;
     let mut plant = Plant::new(&options.scenario.plant);
     // Before the first step no circuit has voltage; nobody shall see that.

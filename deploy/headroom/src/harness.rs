@@ -12,7 +12,7 @@ mod stage;
 mod telemetry;
 mod wiring;
 
-pub use controller::{Controller, Foresight, model_name, orders};
+pub use controller::{Controller, Foresight, INLET_LIMIT_CELSIUS, model_name, orders};
 pub use outcome::Outcome;
 pub use stage::{STEP_S, Stage};
 

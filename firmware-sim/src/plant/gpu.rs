@@ -30,7 +30,7 @@ const SHUTDOWN_CELSIUS: f64 = MAX_OPERATING_CELSIUS + 8.0;
 /// Die, lid and cold plate together: about 0.9 kg of copper at 385 J/(kg K).
 const HEAT_CAPACITY_J_PER_K: f64 = 350.0;
 /// Cold plate to coolant at nominal flow: 700 W give 31 K, the usual 0.04 to 0.05 K/W.
-const RESISTANCE_K_PER_W: f64 = 0.045;
+pub(super) const RESISTANCE_K_PER_W: f64 = 0.045;
 /// The memory stacks share the plate; they run warmer per watt and follow more slowly.
 const MEMORY_RESISTANCE_K_PER_W: f64 = 0.055;
 const MEMORY_TIME_S: f64 = 25.0;

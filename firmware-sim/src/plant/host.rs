@@ -22,6 +22,11 @@ impl Host {
         Self { overhead_watts, fan_ratio: FAN_IDLE_RATIO }
     }
 
+    /// Speed of its fans as a share of full speed.
+    pub fn fan_ratio(&self) -> f64 {
+        self.fan_ratio
+    }
+
     /// Advances by `dt`; both arguments are 0 to 1. Fan power goes with the cube of speed (fan
     /// laws). Gives the power drawn.
     pub fn step(&mut self, dt: f64, powered: bool, busy: f64, heat: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! One rack: GPUs with their workload, host, two PDUs, cooling unit.
 
 use super::chance::Chance;
-use super::cooling::Cooling;
+use super::cooler::{Cooler, Heat};
 use super::event::Event;
 use super::gpu::{Demand, Gpu};
 use super::host::Host;
@@ -26,15 +26,15 @@ pub struct Rack {
     /// PDU a and PDU b.
     pub pdus: [PduReadout; 2],
     /// Its cooling unit.
-    pub cooling: Cooling,
+    pub cooling: Cooler,
 }
 
 impl Rack {
     /// The `index`-th rack of a row.
     pub fn new(plant: &PlantSpec, spec: &RackSpec, index: usize) -> Self {
         let seed = plant.seed;
-        let cooling = Cooling::new(spec.gpus as f64 * plant.gpu.max_watts, spec.cooling_watts);
-        let coolant = cooling.coolant_celsius();
+        let cooling = Cooler::new(spec, spec.gpus as f64 * plant.gpu.max_watts);
+        let (coolant, _) = cooling.at_gpus();
         let gpu = |g: usize| Gpu::new(&plant.gpu, coolant, Chance::new(seed, &format!("{}/gpu-{g}", spec.id)));
         Self {
             turn: index,
@@ -94,7 +94,7 @@ impl Rack {
         }
         let level = self.spec.envelope.level(time_s);
         self.workload.step(dt, level, &self.speeds, &mut self.demands);
-        let (coolant, resistance) = (self.cooling.coolant_celsius(), self.cooling.resistance_factor());
+        let (coolant, resistance) = self.cooling.at_gpus();
         let mut gpu_watts = vec![0.0; self.gpus.len()];
         for (g, gpu) in self.gpus.iter_mut().enumerate() {
             gpu_watts[g] = gpu.step(dt, powered, &self.demands[g], coolant, resistance);
@@ -120,7 +120,8 @@ impl Rack {
             };
             self.pdus[f].step(dt, supply, output, weights);
         }
-        self.cooling.step(dt, cooled, heat);
+        let fan_ratio = self.host.fan_ratio();
+        self.cooling.step(dt, cooled, Heat { gpus_watts: heat, rack_watts: self.inlet_watts(), fan_ratio });
     }
 
     /// Power of host and GPUs if every GPU drew the lesser of its demand and its limit.
@@ -150,7 +151,8 @@ impl Rack {
             host_watts: self.host_watts,
             gpus: self.gpus.iter().map(|g| g.readout.clone()).collect(),
             pdus: self.pdus.clone(),
-            cooling: self.cooling.readout.clone(),
+            cooling: self.cooling.liquid().cloned().unwrap_or_default(),
+            air: self.cooling.air().cloned(),
         }
     }
 }

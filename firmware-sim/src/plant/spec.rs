@@ -105,10 +105,22 @@ pub struct RackSpec {
     pub cords: Vec<usize>,
     /// The feed its cooling unit hangs on: 0 is a, 1 is b.
     pub cooling_feed: usize,
+    /// What carries its heat away.
+    pub medium: Medium,
     /// What runs on it.
     pub workload: WorkloadSpec,
     /// How much of it runs when.
     pub envelope: EnvelopeSpec,
+}
+
+/// What carries the heat of a rack away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Medium {
+    /// Coolant through cold plates.
+    #[default]
+    Liquid,
+    /// Air through heat sinks.
+    Air,
 }
 
 /// The kinds of workload.

@@ -32,7 +32,7 @@ fn conserves(plant: &Plant) {
     for (f, feed) in plant.feeds().iter().enumerate() {
         let pdus: f64 = plant.racks().iter().map(|r| r.pdus[f].power_watts).sum();
         let cooling: f64 =
-            plant.racks().iter().filter(|r| r.cooling_feed() == f).map(|r| r.cooling.readout.power_watts).sum();
+            plant.racks().iter().filter(|r| r.cooling_feed() == f).map(|r| r.cooling.power_watts()).sum();
         let ups: f64 = feed.ups.readout.output_phase_watts.iter().sum();
         assert!((ups - pdus - cooling).abs() < 1e-6, "feed {f}: {ups} != {pdus} + {cooling}");
     }
@@ -43,7 +43,7 @@ fn power_and_energy_are_conserved_from_the_ups_to_the_chips() {
     let mut plant = Plant::new(&spec());
     run(&mut plant, 40.0);
     let racks: f64 = plant.racks().iter().flat_map(|r| &r.pdus).map(|p| p.energy_joules).sum();
-    let cooling: f64 = plant.racks().iter().map(|r| r.cooling.readout.energy_joules).sum();
+    let cooling: f64 = plant.racks().iter().map(|r| r.cooling.energy_joules()).sum();
     let ups = plant.tally().energy_joules;
     assert!(((racks + cooling) / ups - 1.0).abs() < 1e-9, "{racks} + {cooling} != {ups}");
 }

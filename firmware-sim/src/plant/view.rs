@@ -1,5 +1,6 @@
 //! An immutable picture of the plant at one step: what servers answer from.
 
+use super::air::AirReadout;
 use super::cooling::CoolingReadout;
 use super::feed::Feed;
 use super::gpu::GpuReadout;
@@ -20,8 +21,10 @@ pub struct RackView {
     pub gpus: Vec<GpuReadout>,
     /// PDU a and PDU b.
     pub pdus: [PduReadout; 2],
-    /// Its cooling unit.
+    /// The unit of its liquid loop; one without power where air cools.
     pub cooling: CoolingReadout,
+    /// Its unit for air, where air cools.
+    pub air: Option<AirReadout>,
 }
 
 /// One feed.

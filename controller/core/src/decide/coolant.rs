@@ -11,7 +11,10 @@
 //! A return sensor sits in the pipe: of coolant that stands still in the rack it knows nothing. While it is flushed too
 //! slowly, or not read, the equation above goes on from what was known, and the warmer is believed.
 //!
-//! Where a cooler tells no flow and the policy has a limit for the air at the inlets, its supply is that air.
+//! Where a cooler tells no flow and the policy has a limit for the air at the inlets, its supply is that air. Of it no
+//! heat balance is known, so power follows the temperature: air may warm no faster than leaves [`AIR_AHEAD_S`] until
+//! its limit, and each kelvin that it warms beyond that takes the share [`AIR_PER_K`] of the power, each one that it
+//! stays behind gives as much back. Power so comes to rest where what is removed holds the air, below the limit.
 
 use crate::fleet::RackBelief;
 use headroom_rack::Watts;
@@ -29,8 +32,17 @@ const RISE_S: f64 = 15.0;
 const LEAST_RISE: f64 = 0.008;
 /// What lies further ahead is not foretold, s.
 const FAR_S: f64 = 3600.0;
-/// Air that will be at its limit within this makes a rack give way, s: rooms and their chillers are slow.
+/// Air is kept so far from its limit, s: rooms and their chillers are slow.
 const AIR_AHEAD_S: f64 = 120.0;
+/// Share of the power that a kelvin too much takes, 1/K. A room in which full power is worth a kelvin in 5 to 30 s
+/// comes to rest with 15 to 100 s, no faster than [`RISE_S`] lets its warming be known.
+const AIR_PER_K: f64 = 0.3;
+/// A rack that has so much more than it draws is held no longer.
+const AIR_FREE: f64 = 1.25;
+/// What is given back begins no further below what is drawn than this share of it.
+const AIR_BACK: f64 = 0.8;
+/// What a rack draws counts as its mean over this, s: steps of training and checkpoints are no news to a room.
+const DRAWN_S: f64 = 30.0;
 /// Air this far below its limit again lets a rack go, K.
 const AIR_SPARE_K: f64 = 1.0;
 
@@ -58,6 +70,8 @@ pub(super) struct Loop {
     /// The most heat, as last known.
     most: Option<Watts>,
     left_s: Option<f64>,
+    /// Mean of what is drawn.
+    drawn: Option<Watts>,
 }
 
 impl Loop {
@@ -70,7 +84,7 @@ impl Loop {
         self.flow_w_per_k = belief.flow_lpm.map(|flow| flow.max(0.0) / 60.0 * J_PER_L_K).or(self.flow_w_per_k);
         match (self.flow_w_per_k, self.supply) {
             (Some(flow), Some(supply)) => self.liquid(flow, supply, belief, power.get(), dt_s, bounds),
-            (None, Some(supply)) => self.air(supply, power, bounds),
+            (None, Some(_)) => self.air(belief.supply_celsius, power, dt_s, bounds),
             _ => {}
         }
     }
@@ -111,18 +125,27 @@ impl Loop {
         self.left_s = by_heat.into_iter().chain(by_supply).reduce(f64::min).filter(|s| *s < FAR_S);
     }
 
-    fn air(&mut self, supply: f64, power: Watts, bounds: &Bounds) {
-        let Some(limit) = bounds.air_celsius else { return };
-        self.celsius = Some(supply);
-        let left = limit - supply;
-        let by_rise = (self.rise_k_per_s > LEAST_RISE).then(|| left / self.rise_k_per_s);
+    fn air(&mut self, told: Option<f64>, power: Watts, dt_s: f64, bounds: &Bounds) {
+        let (Some(limit), Some(known)) = (bounds.air_celsius, self.supply) else { return };
+        let warms = self.rise_k_per_s > LEAST_RISE;
+        // What falls silent while it warms goes on.
+        let celsius = told.unwrap_or(if warms { known + self.rise_k_per_s * dt_s } else { known });
+        (self.supply, self.celsius) = (Some(celsius), Some(celsius));
+        let drawn = self.drawn.map_or(power, |mean| mean + (power - mean) * super::follows(dt_s, DRAWN_S));
+        self.drawn = Some(drawn);
+        let left = limit - celsius;
+        let by_rise = warms.then(|| left / self.rise_k_per_s);
         self.left_s = if left <= 0.0 { Some(0.0) } else { by_rise.filter(|s| *s < FAR_S) };
-        let held = self.most.unwrap_or(power).min(power);
-        self.most = match self.left_s {
-            // No heat balance of the room is known: give way in step with the seconds that are left.
-            Some(left_s) if left_s < AIR_AHEAD_S => Some(held * (left_s / AIR_AHEAD_S)),
-            _ if left < AIR_SPARE_K => self.most,
-            _ => None,
+        let rise = if warms { self.rise_k_per_s } else { self.rise_k_per_s.min(0.0) };
+        let beyond_k = (rise - left / AIR_AHEAD_S) * dt_s;
+        let follow = (-AIR_PER_K * beyond_k).exp();
+        self.most = match self.most {
+            _ if left <= 0.0 => Some(Watts::ZERO),
+            held if beyond_k > 0.0 => Some(held.unwrap_or(drawn).min(drawn) * follow),
+            Some(held) if left >= AIR_SPARE_K && told.is_some() => {
+                Some(held.max(drawn * AIR_BACK) * follow).filter(|most| *most < drawn * AIR_FREE)
+            }
+            held => held,
         };
     }
 

@@ -87,8 +87,7 @@ impl Mind for Oracle {
         let wanted: Vec<Vec<(f64, f64)>> =
             (0..self.plant.racks.len()).map(|r| self.wanted(r, hour.now_ms as f64 / 1000.0)).collect();
         let racks = hour.plant.racks();
-        let fixed: Vec<f64> =
-            racks.iter().map(|r| r.host_watts() / passed_on + r.cooling.readout.power_watts).collect();
+        let fixed: Vec<f64> = racks.iter().map(|r| r.host_watts() / passed_on + r.cooling.power_watts()).collect();
         let all_fixed: f64 = fixed.iter().sum();
         let load = |s: usize| all_fixed + wanted.iter().map(|w| w[s].0).sum::<f64>() / passed_on;
         let loads: Vec<f64> = (0..AHEAD_S).map(load).collect();

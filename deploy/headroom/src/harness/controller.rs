@@ -11,7 +11,7 @@ use headroom_rack::{
 };
 use headroom_sim::plant::FEED_NAMES;
 use headroom_sim::plant::chance::Chance;
-use headroom_sim::plant::spec::PlantSpec;
+use headroom_sim::plant::spec::{Medium, PlantSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -22,6 +22,8 @@ const STEP_SHARE: f64 = 0.10;
 const LEASE_MS: u32 = 5000;
 /// A UPS on battery is to last ten minutes: the time a generator and a second try may take.
 const BATTERY_TARGET: Duration = Duration::from_secs(600);
+/// Air at the inlets where air cools: the most that ASHRAE TC 9.9 allows class A2.
+pub const INLET_LIMIT_CELSIUS: f64 = 35.0;
 /// When the simulated day begins, ms of Unix time.
 const EPOCH_MS: f64 = 1.7e12;
 
@@ -71,7 +73,9 @@ pub fn model_name() -> Result<String, String> {
 impl Controller {
     /// Under the policy that a site begins with.
     pub fn new(plant: &PlantSpec, epoch: u64, present: &[bool], foresight: Foresight) -> Self {
-        let policy = Policy { battery_target: BATTERY_TARGET, ..Policy::default() };
+        let air = plant.racks.iter().any(|r| r.medium == Medium::Air);
+        let inlet_limit_celsius = air.then_some(INLET_LIMIT_CELSIUS);
+        let policy = Policy { battery_target: BATTERY_TARGET, inlet_limit_celsius, ..Policy::default() };
         Self::under(policy, plant, epoch, present, foresight)
     }
 

@@ -1,40 +1,46 @@
-//! The seconds that the decision says are left until a rack's coolant is at its limit, against the plant's cooling
-//! unit, which knows nothing of them: two sides of a loop, an exchanger, pumps that run down.
+//! The seconds that the decision says are left until a rack's coolant, or the air at its inlets, is at its limit, against
+//! the plant's cooling units, which know nothing of them: two sides of a loop, an exchanger, pumps that run down;
+//! a room, the metal of servers, a coil, fans.
 
 use headroom_controller_core::{CoolantView, Decider, Fleet, Policy};
 use headroom_rack::{DeviceId, Generation, Mode, Mono, Reading, Signal, SignalPath, Snapshot, UnixMs};
+use headroom_sim::plant::air::AirUnit;
+use headroom_sim::plant::cooler::{Cooler, Heat};
 use headroom_sim::plant::cooling::Cooling;
 use std::collections::BTreeMap;
 
 const HEAT_WATTS: f64 = 5600.0;
+const RACK_WATTS: f64 = 7300.0;
 const LIMIT_CELSIUS: f64 = 60.0;
+const INLET_LIMIT_CELSIUS: f64 = 35.0;
+
+fn liquid() -> Cooler {
+    Cooler::Liquid(Cooling::new(HEAT_WATTS, 250.0))
+}
 
 /// A rack of 8 GPUs at full power, whatever is ordered, and its cooling unit.
 struct Row {
-    unit: Cooling,
+    unit: Cooler,
     decider: Decider,
     fleet: Fleet,
     second: u64,
 }
 
 impl Row {
-    fn new() -> Self {
+    fn new(unit: Cooler) -> Self {
         let scenario = headroom_sim::scenario::Scenario::parse("row", headroom_sim::scenario::DEFAULT).unwrap();
         let topology = super::wiring::topology(&scenario.plant, &[true, false, false, false]);
         let fleet = Fleet::new(&topology);
-        let mut row = Self {
-            unit: Cooling::new(HEAT_WATTS, 250.0),
-            decider: Decider::new(topology, Policy::default()),
-            fleet,
-            second: 0,
-        };
-        (0..400).for_each(|_| drop(row.pass(true)));
+        let policy = Policy { inlet_limit_celsius: Some(INLET_LIMIT_CELSIUS), ..Policy::default() };
+        let mut row = Self { unit, decider: Decider::new(topology, policy), fleet, second: 0 };
+        (0..900).for_each(|_| drop(row.pass(true)));
         row
     }
 
     /// One second in the plant, one Snapshot, one decision. `pipe`: the return sensor is read.
     fn pass(&mut self, pipe: bool) -> Option<CoolantView> {
-        (0..50).for_each(|_| self.unit.step(0.02, true, HEAT_WATTS));
+        let heat = Heat { gpus_watts: HEAT_WATTS, rack_watts: RACK_WATTS, fan_ratio: 1.0 };
+        (0..50).for_each(|_| self.unit.step(0.02, true, heat));
         self.second += 1;
         let at = UnixMs::new(self.second * 1000);
         let mut readings = headroom_rack::Readings::new();
@@ -42,11 +48,16 @@ impl Row {
             readings.insert(SignalPath::new(device, signal), Reading::new(value, at));
         };
         (0..8).for_each(|gpu| put(DeviceId::gpu(gpu), Signal::GpuPower, HEAT_WATTS / 8.0));
-        let (cooling, seen) = (DeviceId::new("cooling").unwrap(), &self.unit.readout);
-        put(cooling.clone(), Signal::CoolingFlow, seen.flow_lpm);
-        put(cooling.clone(), Signal::CoolingSupplyTemperature, seen.supply_celsius);
-        if pipe {
-            put(cooling, Signal::CoolingReturnTemperature, seen.return_celsius);
+        let cooling = DeviceId::new("cooling").unwrap();
+        if let Some(seen) = self.unit.liquid() {
+            put(cooling.clone(), Signal::CoolingFlow, seen.flow_lpm);
+            put(cooling.clone(), Signal::CoolingSupplyTemperature, seen.supply_celsius);
+            if pipe {
+                put(cooling.clone(), Signal::CoolingReturnTemperature, seen.return_celsius);
+            }
+        }
+        if let Some(seen) = self.unit.air() {
+            put(cooling, Signal::CoolingSupplyTemperature, (seen.inlet_celsius * 10.0).round() / 10.0);
         }
         ["pdu-a", "pdu-b"]
             .into_iter()
@@ -63,7 +74,11 @@ impl Row {
     /// What was told each second until the limit, with the seconds that it really took from there.
     fn until_the_limit(mut self, pipe: bool) -> Vec<(f64, f64)> {
         let mut told = Vec::new();
-        while self.unit.readout.return_celsius < LIMIT_CELSIUS && told.len() < 1000 {
+        let over = |unit: &Cooler| {
+            unit.liquid().is_some_and(|r| r.return_celsius >= LIMIT_CELSIUS)
+                || unit.air().is_some_and(|r| r.inlet_celsius >= INLET_LIMIT_CELSIUS)
+        };
+        while !over(&self.unit) && told.len() < 1000 {
             told.push(self.pass(pipe).map(|coolant| coolant.left_s));
         }
         let all = told.len();
@@ -74,7 +89,7 @@ impl Row {
 #[test]
 fn with_both_pumps_stopped_the_seconds_told_are_those_it_takes_with_and_without_a_sensor_in_the_pipe() {
     for pipe in [true, false] {
-        let mut row = Row::new();
+        let mut row = Row::new(liquid());
         assert_eq!(row.pass(pipe), None, "it carries its heat for ever");
         row.unit.set_stopped(None, true);
         let seconds = row.until_the_limit(pipe);
@@ -87,10 +102,10 @@ fn with_both_pumps_stopped_the_seconds_told_are_those_it_takes_with_and_without_
 
 #[test]
 fn with_little_flow_or_a_supply_that_warms_the_last_minute_is_foretold() {
-    let mut worn = Row::new();
+    let mut worn = Row::new(liquid());
     worn.unit.set_wear(0.1);
-    let mut warming = Row::new();
-    warming.unit.set_facility_drift(0.25);
+    let mut warming = Row::new(liquid());
+    warming.unit.set_water_drift(0.25);
     for (what, row) in [("worn", worn), ("warming", warming)] {
         let seconds = row.until_the_limit(true);
         let (first, took) = seconds[0];
@@ -98,6 +113,22 @@ fn with_little_flow_or_a_supply_that_warms_the_last_minute_is_foretold() {
         // Before that the valve still makes up for what comes.
         for (told, took) in seconds.iter().filter(|(_, took)| *took <= 60.0) {
             assert!(*told <= took * 1.1 + 4.0 && *told >= took * 0.5 - 4.0, "{what}: {told} {took} of {seconds:?}");
+        }
+    }
+}
+
+#[test]
+fn air_that_warms_is_foretold_sooner_rather_than_later_than_it_comes() {
+    let mut still = Row::new(Cooler::Air(AirUnit::new(RACK_WATTS, 250.0)));
+    still.unit.set_stopped(None, true);
+    let mut warming = Row::new(Cooler::Air(AirUnit::new(RACK_WATTS, 250.0)));
+    warming.unit.set_water_drift(0.1);
+    // The rise is smoothed over 15 s, and a coil makes up for warmer water for as long as it can.
+    for (what, row, ahead_s) in [("still", still, 38.0), ("warming", warming, 120.0)] {
+        let seconds = row.until_the_limit(true);
+        assert!(seconds[0].1 > ahead_s, "{what}: {seconds:?}");
+        for (told, took) in seconds.iter().filter(|(_, took)| *took <= ahead_s) {
+            assert!(*told <= took + 3.0 && *told >= took * 0.5 - 4.0, "{what}: {told} {took} of {seconds:?}");
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub inversion_s: f64,
     /// Seconds in the minute after a target's release with more than 2 % above what flowed before it.
     pub overshoot_s: f64,
+    /// The warmest air at the inlets of any rack; `None`: air cools none.
+    pub hottest_inlet_celsius: Option<f64>,
     /// The automation stopped itself and called a person.
     pub stopped: bool,
 }
@@ -88,6 +90,13 @@ impl Outcome {
         }
         self.inversion_s += if inverted(plant) { super::STEP_S } else { 0.0 };
         for (r, rack) in plant.racks().iter().enumerate() {
+            self.hottest_inlet_celsius = rack
+                .cooling
+                .air()
+                .map(|r| r.inlet_celsius)
+                .into_iter()
+                .chain(self.hottest_inlet_celsius)
+                .reduce(f64::max);
             self.shutdowns.extend(rack.gpus.iter().enumerate().filter(|(_, g)| g.overheated()).map(|(g, _)| (r, g)));
         }
     }

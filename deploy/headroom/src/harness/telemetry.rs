@@ -3,6 +3,9 @@
 use super::wiring::reader;
 use headroom_rack::{DeviceId, NoData, RackId, Reading, Signal, SignalPath, Snapshot, UnixMs};
 use headroom_sim::fault::{Kind, Target};
+use headroom_sim::plant::air::AirUnit;
+use headroom_sim::plant::cooler::Cooler;
+use headroom_sim::plant::cooling::Cooling;
 use headroom_sim::plant::gpu::MAX_OPERATING_CELSIUS;
 use headroom_sim::plant::pdu::PduReadout;
 use headroom_sim::plant::ups::UpsReadout;
@@ -117,10 +120,20 @@ impl Meters {
             }
         }
         if !self.wrong.iter().any(|w| w.1 == Target::Cooling(rack)) {
-            let (unit, r) = (id("cooling".to_owned()), &view.cooling.readout);
-            put(&unit, Signal::CoolingFlow, Ok(r.flow_lpm));
-            put(&unit, Signal::CoolingSupplyTemperature, Ok(r.supply_celsius));
-            put(&unit, Signal::CoolingReturnTemperature, Ok(r.return_celsius));
+            let unit = id("cooling".to_owned());
+            match &view.cooling {
+                Cooler::Liquid(Cooling { readout: r, .. }) => {
+                    put(&unit, Signal::CoolingFlow, Ok(r.flow_lpm));
+                    put(&unit, Signal::CoolingSupplyTemperature, Ok(r.supply_celsius));
+                    put(&unit, Signal::CoolingReturnTemperature, Ok(r.return_celsius));
+                }
+                // Tenths of degrees, of sensors at the inlets, and no flow: as Vertiv's and APC's in-row units do.
+                Cooler::Air(AirUnit { readout: r, .. }) if r.powered => {
+                    put(&unit, Signal::CoolingSupplyTemperature, Ok((r.inlet_celsius * 10.0).round() / 10.0));
+                    put(&unit, Signal::CoolingReturnTemperature, Ok((r.return_celsius * 10.0).round() / 10.0));
+                }
+                Cooler::Air(_) => put(&unit, Signal::CoolingSupplyTemperature, Err(NoData::Timeout)),
+            }
         }
         let rack = RackId::new(view.spec().id.clone()).expect("invariant: the scenario was checked");
         Snapshot { rack, boot: 1, seq, at, historical: false, readings, receipts: Vec::new() }

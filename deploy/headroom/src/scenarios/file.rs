@@ -2,7 +2,7 @@
 //! happens to the software, `[outcome]` for how it must end. Or `[random]`, a random case by its seed.
 
 use super::{Judged, random};
-use crate::harness::{Case, Event};
+use crate::harness::{Case, Event, INLET_LIMIT_CELSIUS};
 use anyhow::{Context, bail};
 use headroom_sim::scenario::Scenario;
 use std::path::Path;
@@ -30,6 +30,8 @@ pub struct Expected {
     pub unavoidable_shutdowns: usize,
     /// Nobody more important waits behind somebody less important for longer than a ramp takes.
     pub priorities_kept: bool,
+    /// No inlet of a rack cooled by air may get warmer; without this than the policy's limit.
+    pub hottest_inlet_celsius: Option<f64>,
     /// The automation must stop itself and call a person; without this it must not.
     pub automation_stops: bool,
 }
@@ -62,6 +64,10 @@ impl Expected {
                 "after the target's release more flowed than before it for {:.1} s",
                 outcome.overshoot_s
             ));
+        }
+        let limit = self.hottest_inlet_celsius.unwrap_or(INLET_LIMIT_CELSIUS);
+        if let Some(hottest) = outcome.hottest_inlet_celsius.filter(|c| *c > limit) {
+            wrong.push(format!("an inlet reached {hottest:.1} degrees, expected at most {limit}"));
         }
         if outcome.stopped != self.automation_stops {
             let did = if outcome.stopped { "stopped itself" } else { "did not stop itself" };

@@ -96,7 +96,13 @@ fn air_at_the_inlets_counts_where_the_policy_says_so_and_gives_way_before_its_li
     assert_eq!(see(24.0), (None, None));
     let warming: Vec<_> = (0..200).map(|s| see(24.0 + 0.05 * f64::from(s))).collect();
     assert!(warming[90].0.unwrap() > 120.0 && warming[90].1.is_none(), "{:?}", warming[90]);
-    assert!(warming[199].0.unwrap() < 60.0 && warming[199].1.unwrap() < POWER * 0.5, "{:?}", warming[199]);
+    // Since it was 6 K below the limit 0.05 K/s were 2.06 K more than a hundred-and-twentieth of what was left.
+    let follows = POWER * (-0.3_f64 * 2.06).exp();
+    assert!(
+        warming[199].0.unwrap() < 60.0 && (warming[199].1.unwrap() / follows - 1.0).abs() < 0.02,
+        "{:?}",
+        warming[199]
+    );
     assert_eq!(see(35.5).1, Some(Watts::ZERO));
     assert!((0..120).all(|_| see(35.5).0.is_some()));
     assert_eq!(see(34.5).1, Some(Watts::ZERO), "not let go within a kelvin");
@@ -105,6 +111,26 @@ fn air_at_the_inlets_counts_where_the_policy_says_so_and_gives_way_before_its_li
     let mut unasked = Loop::default();
     unasked.see(&heard(None, 50.0, None), POWER, 1.0, &BOUNDS);
     assert_eq!((unasked.left_s(), unasked.most()), (None, None));
+}
+
+#[test]
+fn air_that_falls_silent_while_it_warms_goes_on_and_silence_gives_nothing_back() {
+    let bounds = Bounds { air_celsius: Some(35.0), ..BOUNDS };
+    let mut coolant = Loop::default();
+    let mut see = |celsius: Option<f64>| {
+        coolant.see(&RackBelief { supply_celsius: celsius, ..heard(None, 0.0, None) }, POWER, 1.0, &bounds);
+        (coolant.celsius().unwrap(), coolant.most())
+    };
+    (0..100).for_each(|s| _ = see(Some(22.0 + 0.1 * f64::from(s))));
+    let (told, held) = see(None);
+    assert!((told - 32.0).abs() < 0.05 && held.unwrap() < POWER, "{told} {held:?}");
+    let (silent, least) = (0..20).map(|_| see(None)).last().unwrap();
+    assert!((silent - 34.0).abs() < 0.1 && least < held, "{silent} {least:?}");
+    // It is heard again, cooler, and falls silent once more.
+    (0..3).for_each(|_| _ = see(Some(33.0)));
+    let (_, before) = see(Some(30.0));
+    assert!(before.is_some());
+    assert!((0..120).all(|_| see(None).1 == before));
 }
 
 proptest! {

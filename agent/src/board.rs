@@ -6,7 +6,9 @@ use crate::store::Account;
 use headroom_agent_core::assemble::Latest;
 use headroom_agent_core::event::{Urgency, Watch};
 use headroom_agent_core::failsafe::Bounds;
-use headroom_rack::{Amperes, DeviceId, Mono, NoData, RackId, Reading, Receipt, Signal, SignalPath, Snapshot};
+use headroom_rack::{
+    Amperes, DeviceId, Mono, NoData, RackId, Reading, Readings, Receipt, Signal, SignalPath, Snapshot,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -52,10 +54,12 @@ pub struct Own {
 #[derive(Debug)]
 struct Inner {
     latest: Latest,
-    watch: Watch,
+    /// None: nobody is sent Snapshots, so nothing is news.
+    watch: Option<Watch>,
     gpus: BTreeMap<DeviceId, Bounds>,
     own: Own,
-    last: Option<(Arc<Snapshot>, Mono)>,
+    /// When the last Snapshot was made.
+    made: Option<Mono>,
     /// Devices that are asked and take longer to answer than they did of late.
     overdue: BTreeSet<DeviceId>,
 }
@@ -87,14 +91,19 @@ impl Board {
         let latest = Latest::new(rack, clock.wall().get());
         let inner = Inner {
             latest,
-            watch: Watch::default(),
+            watch: Some(Watch::default()),
             gpus: BTreeMap::new(),
             own: Own::default(),
-            last: None,
+            made: None,
             overdue: BTreeSet::new(),
         };
         let (bell, news, around) = (OnceLock::new(), Notify::new(), watch::Sender::default());
         Self { clock, guarded: AtomicBool::new(false), bell, news, around, inner: Mutex::new(inner) }
+    }
+
+    /// No Snapshots will be made: what is read is told on request alone.
+    pub fn send_nothing(&self) {
+        self.lock().watch = None;
     }
 
     /// What to call when a reading cannot wait for the guard's next period. Only the first call counts.
@@ -106,7 +115,7 @@ impl Board {
     /// until a Snapshot is made.
     pub async fn news(&self) {
         loop {
-            let due = self.lock().watch.due(self.clock.now());
+            let due = self.lock().watch.as_ref().and_then(|watch| watch.due(self.clock.now()));
             if let Some(wait) = due {
                 tokio::time::sleep(wait).await;
                 return;
@@ -128,7 +137,9 @@ impl Board {
     /// Tells the sources so, and the breaker behind each phase that the guard watches.
     pub fn set_guarded(&self, breaker: Option<Amperes>) {
         self.guarded.store(breaker.is_some(), Ordering::Relaxed);
-        self.lock().watch.set_breaker(breaker.map(Amperes::get));
+        if let Some(watch) = &mut self.lock().watch {
+            watch.set_breaker(breaker.map(Amperes::get));
+        }
     }
 
     /// The agent's clock.
@@ -150,7 +161,9 @@ impl Board {
     pub fn retire(&self, device: &DeviceId) {
         let mut inner = self.lock();
         inner.latest.retire(device);
-        inner.watch.retire(device);
+        if let Some(watch) = &mut inner.watch {
+            watch.retire(device);
+        }
         inner.gpus.remove(device);
         inner.overdue.remove(device);
         inner.own.devices.remove(device);
@@ -166,7 +179,9 @@ impl Board {
         let Inner { latest, watch, .. } = &mut *inner;
         let seen = readings.into_iter().inspect(|(signal, reading)| {
             spoke |= reading.value.is_ok();
-            urgency = urgency.or(watch.see(device, *signal, reading));
+            if let Some(watch) = watch {
+                urgency = urgency.or(watch.see(device, *signal, reading));
+            }
         });
         latest.put(device, seen, now);
         if spoke {
@@ -213,7 +228,9 @@ impl Board {
         let now = self.clock.now();
         let mut inner = self.lock();
         inner.latest.put(device, [(Signal::PduPower, reading)], now);
-        inner.watch.owe();
+        if let Some(watch) = &mut inner.watch {
+            watch.owe();
+        }
         drop(inner);
         self.news.notify_one();
     }
@@ -259,15 +276,23 @@ impl Board {
         let (now, at) = (self.clock.now(), self.clock.wall());
         let mut inner = self.lock();
         let snapshot = Arc::new(inner.latest.snapshot(now, at));
-        inner.watch.told(snapshot.readings.iter(), now);
-        inner.last = Some((snapshot.clone(), now));
+        if let Some(watch) = &mut inner.watch {
+            watch.told(snapshot.readings.iter(), now);
+        }
+        inner.made = Some(now);
         snapshot
     }
 
-    /// The last Snapshot with its age.
-    pub fn last(&self) -> Option<(Arc<Snapshot>, Duration)> {
+    /// How long ago the last Snapshot was made.
+    pub fn snapshot_age(&self) -> Option<Duration> {
         let now = self.clock.now();
-        self.lock().last.as_ref().map(|(snapshot, made)| (snapshot.clone(), now.since(*made)))
+        self.lock().made.map(|made| now.since(made))
+    }
+
+    /// What is known now, for those who are told on request; Snapshots go to the controller.
+    pub fn readings(&self) -> Readings {
+        let now = self.clock.now();
+        self.lock().latest.readings(now)
     }
 
     /// Changes the agent's own state.

@@ -117,7 +117,7 @@ async fn fits(
             guarded: None,
         };
         let answered = read_once(bus, &asked, &board).await;
-        let good = board.snapshot().readings.values().filter(|r| r.value.is_ok()).count();
+        let good = board.readings().values().filter(|r| r.value.is_ok()).count();
         let of = profile.points.len();
         match profile.probe.expect.is_empty() {
             false if answered => fits.push((profile.clone(), Fit::Identified)),

@@ -166,9 +166,9 @@ impl Speaker {
         }
         let live = self.guests.look(now);
         board.own(|own| own.integrations = live);
-        let Some((snapshot, _)) = board.last() else { return };
+        let readings = board.readings();
         for (point, said) in &mut self.points {
-            let Some(reading) = snapshot.readings.get(&point.path) else { continue };
+            let Some(reading) = readings.get(&point.path) else { continue };
             let message = point.value(reading);
             let content = json!([message["value"], message["quality"]]);
             if said.as_ref().is_none_or(|(former, at)| *former != content || now.since(*at) >= REPEAT) {

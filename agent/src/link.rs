@@ -20,6 +20,7 @@ const DISK_CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Runs until `stop` turns true; then says goodbye as Sparkplug demands. Another broker in `config`
 /// ends the session and begins one there; other devices are announced with a birth.
 pub async fn run(
+    broker: Broker,
     config: watch::Receiver<Arc<Config>>,
     board: Arc<Board>,
     inbox: Inbox,
@@ -29,7 +30,6 @@ pub async fn run(
 ) {
     let mut news = config;
     let config = news.borrow_and_update().clone();
-    let Some(broker) = config.broker.clone() else { return alone(&board, snapshots, stop).await };
     let client_id = format!("headroom-agent-{}-{}", config.site, config.rack);
     // Counted up from session to session; starting with the clock keeps the will of a killed
     // run from being taken for this run's.
@@ -51,16 +51,6 @@ pub async fn run(
     link.until_stopped(&client_id, bd_seq, &mut stop).await;
     if !link.store.close(DISK_CLOSE_WITHIN).await {
         tracing::warn!("the disk of the spool is slow; the last Snapshots may be lost");
-    }
-}
-
-/// Without an uplink a Snapshot is on the board and goes nowhere else.
-async fn alone(board: &Board, mut snapshots: mpsc::Receiver<Arc<Snapshot>>, mut stop: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            Some(snapshot) = snapshots.recv() => board.own(|own| own.made = snapshot.seq),
-            () = stopped(&mut stop) => return,
-        }
     }
 }
 

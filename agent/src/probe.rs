@@ -103,14 +103,15 @@ impl Found {
 
     /// A line for each signal, and what else there is to say.
     pub fn table(&self) -> String {
-        let mut out = show::table(&self.snapshot);
+        let mut out = show::table(&self.snapshot.readings);
         self.notes.iter().for_each(|note| out.push_str(&format!("{note}\n")));
         out
     }
 
     /// The same for programs; no value is `null`, and quality says why.
     pub fn json(&self) -> Value {
-        let mut json = show::json(&self.snapshot, |device| json!({"answered": !self.silent.contains(device)}));
+        let Snapshot { rack, at, readings, .. } = &*self.snapshot;
+        let mut json = show::json(rack, *at, readings, |device| json!({"answered": !self.silent.contains(device)}));
         json["notes"] = json!(self.notes);
         json
     }

@@ -65,7 +65,14 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     let store = Store::open(&config).context("no thread for the spool")?;
     let (config, news) = watch::channel(config);
     let publishing = tokio::spawn(gateway::run(news.clone(), board.clone()));
-    let link = tokio::spawn(link::run(news, board.clone(), inbox, to_link, store, stopping));
+    let broker = news.borrow().broker.clone();
+    let uplink = broker.is_some();
+    if uplink {
+        board.own(|own| own.link_up = Some(false));
+    } else {
+        board.send_nothing();
+    }
+    let link = broker.map(|b| tokio::spawn(link::run(b, news, board.clone(), inbox, to_link, store, stopping)));
     let parts =
         Parts { config: config.clone(), board: board.clone(), modbus, mqtt, control: running.changes(), server };
     let reloading = tokio::spawn(parts.keep_following(path, hangup));
@@ -75,9 +82,9 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            _ = tick.tick() => {
+            _ = tick.tick(), if uplink => {
                 // What was said just now need not be said again.
-                if board.last().is_some_and(|(_, age)| age < APART) {
+                if board.snapshot_age().is_some_and(|age| age < APART) {
                     continue;
                 }
                 // The link drains this queue even while disconnected; full means it hangs.
@@ -104,9 +111,11 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
     reloading.abort();
     publishing.abort();
     let safe = tokio::task::spawn_blocking(move || running.stop()).await.context("stopping panicked")?;
-    let _ = snapshots.try_send(board.snapshot());
-    let _ = stop.send(true);
-    let _ = link.await;
+    if let Some(link) = link {
+        let _ = snapshots.try_send(board.snapshot());
+        let _ = stop.send(true);
+        let _ = link.await;
+    }
     stop_sources.store(true, Ordering::Relaxed);
     if let Err(late) = safe {
         let names: Vec<_> = late.iter().map(ToString::to_string).collect();

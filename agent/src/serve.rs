@@ -107,22 +107,18 @@ async fn livez(State(Shared { board, .. }): State<Shared>) -> impl IntoResponse 
     if health::hangs(&board) { (StatusCode::SERVICE_UNAVAILABLE, "hung\n") } else { (StatusCode::OK, "alive\n") }
 }
 
-async fn readings(State(Shared { board, .. }): State<Shared>) -> impl IntoResponse {
+async fn readings(State(Shared { rack, board }): State<Shared>) -> impl IntoResponse {
     let own = board.own_now();
-    let Some((snapshot, _)) = board.last() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({"error": "nothing was read yet"})));
-    };
     let about = |device: &_| serde_json::json!({"state": health::state(own.devices.get(device).copied().flatten())});
-    (StatusCode::OK, Json(show::json(&snapshot, about)))
+    Json(show::json(&rack, board.clock().wall(), &board.readings(), about))
 }
 
 fn text(rack: &RackId, board: &Board) -> String {
-    let last = board.last();
-    let readings = last.iter().flat_map(|(snapshot, _)| &snapshot.readings);
-    let mut out = String::with_capacity(LINE * readings.clone().count());
+    let readings = board.readings();
+    let mut out = String::with_capacity(LINE * readings.len());
     let mut without = Vec::new();
     let mut samples = Vec::new();
-    for (SignalPath { device, signal }, reading) in readings {
+    for (SignalPath { device, signal }, reading) in &readings {
         match reading.value {
             Ok(value) => samples.push((signal, device, value)),
             Err(why) => {
@@ -226,7 +222,6 @@ mod tests {
                 (Signal::PduFrequency, Reading::none(NoData::Timeout, UnixMs::new(1))),
             ],
         );
-        board.snapshot();
         let text = text(&rack, &board);
         assert!(text.contains("headroom_pdu_power_watts{rack=\"rack-1\",device=\"pdu-a\"} 1234.5\n"), "{text}");
         assert!(!text.contains("headroom_pdu_frequency"));

@@ -12,6 +12,7 @@ use crate::source::modbus::Buses;
 use crate::{show, source};
 use anyhow::Context;
 use crossterm::{cursor, execute, terminal};
+use headroom_rack::RackId;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -61,7 +62,7 @@ pub async fn run(config: Config, args: &Watch) -> anyhow::Result<()> {
 enum From {
     Agent(String),
     /// Reading ends with the buses.
-    Devices(Arc<Board>, #[allow(dead_code, reason = "kept for as long as it reads")] Buses),
+    Devices(RackId, Arc<Board>, #[allow(dead_code, reason = "kept for as long as it reads")] Buses),
 }
 
 impl From {
@@ -75,11 +76,10 @@ impl From {
     async fn readings(&self) -> anyhow::Result<Value> {
         match self {
             Self::Agent(place) => ask(place).await,
-            Self::Devices(board, _) => {
-                let snapshot = board.snapshot();
+            Self::Devices(rack, board, _) => {
                 let own = board.own_now();
                 let state = |device: &_| crate::serve::state(own.devices.get(device).copied().flatten());
-                Ok(show::json(&snapshot, |device| json!({"state": state(device)})))
+                Ok(show::json(rack, board.clock().wall(), &board.readings(), |device| json!({"state": state(device)})))
             }
         }
     }
@@ -95,7 +95,7 @@ async fn read_here(config: &Config) -> anyhow::Result<From> {
         let never = Arc::new(AtomicBool::new(false));
         source::nvml::start(&config.nvml, board.clone(), never, Library::default()).context("no thread for NVML")?;
     }
-    Ok(From::Devices(board, buses))
+    Ok(From::Devices(config.rack.clone(), board, buses))
 }
 
 /// `GET /readings`.

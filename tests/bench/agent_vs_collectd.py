@@ -3,6 +3,7 @@ units, into MQTT QoS 1 (Mosquitto) or into Prometheus format (scraped once a sec
 program that sends and receives the ungrouped requests and does nothing else. Prints one JSON line. Started by tests/bench/agent-vs-collectd, which sees to the programs."""
 
 import argparse
+import http.client
 import json
 import os
 import signal
@@ -12,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
 UNITS, SIGNALS = 20, 10
 NAMES = [
@@ -109,6 +109,8 @@ def collectd_config(folder, modbus, sink, broker, serve):
 
 def measure(name, command, seconds, scrape, log):
     process = subprocess.Popen(command, stdout=log, stderr=log)
+    # Prometheus keeps its connection from scrape to scrape.
+    scraper = http.client.HTTPConnection("127.0.0.1", scrape, timeout=5)
     try:
         if scrape:
             wait_for(scrape, name)
@@ -117,7 +119,8 @@ def measure(name, command, seconds, scrape, log):
         size = 0
         while time.monotonic() - began < seconds:
             if scrape:
-                page = urllib.request.urlopen(f"http://127.0.0.1:{scrape}/metrics", timeout=5).read().decode()
+                scraper.request("GET", "/metrics")
+                page = scraper.getresponse().read().decode()
                 size = sum(line.startswith(("collectd_modbus", "headroom_pdu")) for line in page.splitlines())
             time.sleep(1)
         used, took = cpu_seconds(process.pid) - before, time.monotonic() - began
@@ -127,9 +130,9 @@ def measure(name, command, seconds, scrape, log):
             sys.exit(f"{name} ended by itself with {process.returncode}: see its log")
         return {"cpu_percent": round(100 * used / took, 3), "rss_mib": round(rss_mib(process.pid), 2)}
     finally:
+        scraper.close()
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-
 
 
 def main():
@@ -138,7 +141,9 @@ def main():
     args.add_argument("--floor", required=True, help="the floor's program")
     args.add_argument("--seconds", type=int, default=30, help="how long each run is measured")
     args.add_argument("--rounds", type=int, default=3)
+    args.add_argument("--sink", choices=["mqtt", "prometheus"], help="only into this one")
     args = args.parse_args()
+    sinks = [args.sink] if args.sink else ["mqtt", "prometheus"]
     folder = tempfile.mkdtemp(prefix="agent-vs-collectd-")
     log = open(os.path.join(folder, "log"), "w")
     modbus, broker = free_port(), free_port()
@@ -151,7 +156,7 @@ def main():
         wait_for(modbus, "pymodbus")
         wait_for(broker, "mosquitto")
         for number in range(args.rounds):
-            for sink in ["mqtt", "prometheus"]:
+            for sink in sinks:
                 # Into MQTT both with QoS 1; with 0 as well, which is what the agent does of itself.
                 extra = ["agent_ungrouped_qos0", "agent_grouped_qos0"] if sink == "mqtt" else []
                 for who in ["collectd", "floor", "agent_ungrouped", "agent_grouped", *extra]:
@@ -175,13 +180,13 @@ def main():
         return statistics.median(run[what] for run in runs[key])
 
     result = {"registers": UNITS * SIGNALS, "interval_s": 1, "rounds": args.rounds, "seconds": args.seconds}
-    for sink in ["mqtt", "prometheus"]:
+    for sink in sinks:
         for how in ["ungrouped", "grouped"] + (["ungrouped_qos0", "grouped_qos0"] if sink == "mqtt" else []):
             ratio = median(f"agent_{how}/{sink}", "cpu_percent") / median(f"collectd/{sink}", "cpu_percent")
             result[f"cpu_ratio_{how}_{sink}"] = round(ratio, 3)
     ratios = [value for key, value in result.items() if key.startswith("cpu_ratio_")]
     result["cpu_ratio"] = max(ratios)
-    for sink in ["mqtt", "prometheus"]:
+    for sink in sinks:
         floor = median(f"floor/{sink}", "cpu_percent")
         result[f"floor_ratio_{sink}"] = round(floor / median(f"collectd/{sink}", "cpu_percent"), 3)
     result["rss_mib"] = max(run["rss_mib"] for key, all_ in runs.items() if key.startswith("agent") for run in all_)

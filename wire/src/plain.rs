@@ -1,8 +1,8 @@
 //! Reads an NDATA as agents send it straight from its bytes, without making a [`Payload`](crate::sparkplug::Payload) of
 //! it first: a large site's are tens of thousands a second. Whatever is not as plain as that (names, groups, what is
-//! there twice, what is wrong) is for the general way, which also says what is wrong.
+//! there twice, what is wrong) is for the general way, which also says what is wrong and comes here by [`Plain::of`].
 
-use crate::sparkplug::PropertySet;
+use crate::sparkplug::{Metric, Payload, PropertySet, Value};
 use prost::Message;
 use std::str;
 
@@ -32,11 +32,39 @@ pub(crate) enum PlainValue<'b> {
     Long(u64),
     Float(f32),
     Double(f64),
-    Boolean,
+    /// One that no metric of an agent has.
+    Other,
     Text(&'b str),
 }
 
+impl<'b> Plain<'b> {
+    /// A message that was read the general way.
+    pub fn of(payload: &'b Payload) -> Self {
+        let metrics = payload.metrics.iter().map(PlainMetric::of).collect();
+        Self { timestamp: payload.timestamp, seq: payload.seq, metrics }
+    }
+}
+
 impl<'b> PlainMetric<'b> {
+    pub fn of(metric: &'b Metric) -> Self {
+        let value = metric.value.as_ref().map(|value| match value {
+            Value::Int(v) => PlainValue::Int(*v),
+            Value::Long(v) => PlainValue::Long(*v),
+            Value::Float(v) => PlainValue::Float(*v),
+            Value::Double(v) => PlainValue::Double(*v),
+            Value::Text(v) => PlainValue::Text(v),
+            _ => PlainValue::Other,
+        });
+        Self {
+            alias: metric.alias,
+            timestamp: metric.timestamp,
+            is_historical: metric.is_historical,
+            is_null: metric.is_null,
+            properties: metric.properties.clone(),
+            value,
+        }
+    }
+
     fn read(mut bytes: &'b [u8]) -> Option<Self> {
         let mut metric = Self::default();
         while !bytes.is_empty() {
@@ -64,7 +92,7 @@ impl<'b> PlainMetric<'b> {
                 }
                 key if key == key_of(14, VARINT) => {
                     varint(&mut bytes)?;
-                    metric.value = Some(PlainValue::Boolean);
+                    metric.value = Some(PlainValue::Other);
                 }
                 key if key == key_of(15, LENGTH) => {
                     metric.value = Some(PlainValue::Text(str::from_utf8(counted(&mut bytes)?).ok()?));

@@ -195,7 +195,7 @@ impl UplinkDecoder {
         let number =
             |name: &str| by_name(name).and_then(Metric::unsigned).ok_or_else(|| WireError::Metric(name.to_owned()));
         let (bd_seq, boot, seq) = (number(BD_SEQ)?, number(BOOT)?, number(SNAPSHOT)?);
-        let receipts = by_name(RECEIPTS).map(receipts_of).transpose()?.unwrap_or_default();
+        let receipts = by_name(RECEIPTS).map(|metric| receipts_in(metric.text())).transpose()?.unwrap_or_default();
         let mut snapshot = self.empty(payload.timestamp, boot, seq);
         snapshot.receipts = receipts;
         let mut names = BTreeMap::new();
@@ -205,7 +205,8 @@ impl UplinkDecoder {
             if let (Some(path), Some(alias)) = (path, metric.alias) {
                 // A signal of an earlier run is named for its back-fill and says nothing about now.
                 if metric.is_historical != Some(true) {
-                    snapshot.readings.insert(path.clone(), reading_of(metric, &path, snapshot.at));
+                    let reading = reading_of(&PlainMetric::of(metric), &path, snapshot.at);
+                    snapshot.readings.insert(path.clone(), reading);
                 }
                 names.insert(alias, path);
             }
@@ -227,14 +228,12 @@ impl UplinkDecoder {
             return Err(WireError::NeedsRebirth(format!("data of {} came before its birth", self.rack)));
         }
         match plain::read(bytes) {
-            // Another's birth may name a signal by one of the aliases that mean something else here.
-            Some(plain) if self.names.keys().next().is_none_or(|a| *a >= FIRST_SIGNAL_ALIAS) => self.plain_data(&plain),
-            _ => self.any_data(bytes),
+            Some(plain) => self.metrics(&plain),
+            None => self.metrics(&Plain::of(&parse(bytes)?)),
         }
     }
 
-    /// An NDATA as agents send it.
-    fn plain_data(&mut self, plain: &Plain<'_>) -> Result<Uplinked, WireError> {
+    fn metrics(&mut self, plain: &Plain<'_>) -> Result<Uplinked, WireError> {
         let by_alias = |alias: u64| plain.metrics.iter().find(|m| m.alias == Some(alias));
         let number = |alias, name: &str| {
             by_alias(alias).and_then(PlainMetric::unsigned).ok_or_else(|| WireError::Metric(name.to_owned()))
@@ -247,7 +246,7 @@ impl UplinkDecoder {
         snapshot.readings = match &self.shape {
             Some((aliases, paths)) if of_readings(plain).map(|(alias, _)| alias).eq(aliases.iter().copied()) => {
                 let found = of_readings(plain).zip(paths.iter());
-                let values = found.map(|((_, metric), path)| plain_reading(metric, path, snapshot.at)).collect();
+                let values = found.map(|((_, metric), path)| reading_of(metric, path, snapshot.at)).collect();
                 Readings::alike(paths, values).expect("a shape has a path for each alias")
             }
             _ => {
@@ -255,7 +254,7 @@ impl UplinkDecoder {
                 let mut aliases = Vec::with_capacity(plain.metrics.len());
                 let each = named.map(|(alias, metric, path)| {
                     aliases.push(alias);
-                    (path.clone(), plain_reading(metric, path, snapshot.at))
+                    (path.clone(), reading_of(metric, path, snapshot.at))
                 });
                 let readings: Readings = each.collect();
                 // In the order of their paths, each once, and all of them known: the next message may be the same.
@@ -265,28 +264,7 @@ impl UplinkDecoder {
                 readings
             }
         };
-        self.counted(plain.seq, snapshot)
-    }
-
-    /// Any NDATA.
-    fn any_data(&mut self, bytes: &[u8]) -> Result<Uplinked, WireError> {
-        let payload = parse(bytes)?;
-        let by_alias = |alias: u64| payload.metrics.iter().find(|m| m.alias == Some(alias));
-        let number = |alias, name: &str| {
-            by_alias(alias).and_then(Metric::unsigned).ok_or_else(|| WireError::Metric(name.to_owned()))
-        };
-        let mut snapshot = self.empty(payload.timestamp, number(BOOT_ALIAS, BOOT)?, number(SNAPSHOT_ALIAS, SNAPSHOT)?);
-        snapshot.receipts = by_alias(RECEIPTS_ALIAS).map(receipts_of).transpose()?.unwrap_or_default();
-        snapshot.historical = payload.metrics.iter().any(|m| m.is_historical == Some(true));
-        // Ours come in the order of their names, of which a map is made at once.
-        let named = payload.metrics.iter().filter_map(|m| Some((m, self.names.get(&m.alias?)?)));
-        snapshot.readings = named.map(|(m, path)| (path.clone(), reading_of(m, path, snapshot.at))).collect();
-        self.counted(payload.seq, snapshot)
-    }
-
-    /// Looks whether a message is the next one.
-    fn counted(&mut self, seq: Option<u64>, snapshot: Snapshot) -> Result<Uplinked, WireError> {
-        let seq = seq.and_then(|s| u8::try_from(s).ok()).ok_or_else(|| WireError::Metric("seq".into()))?;
+        let seq = plain.seq.and_then(|s| u8::try_from(s).ok()).ok_or_else(|| WireError::Metric("seq".into()))?;
         let gap = seq != self.last_seq.wrapping_add(1);
         self.last_seq = seq;
         Ok(Uplinked::Data { snapshot, gap })
@@ -326,27 +304,12 @@ fn parse(bytes: &[u8]) -> Result<Payload, WireError> {
 
 /// The metrics that may be Readings, with their aliases.
 fn of_readings<'p, 'b>(plain: &'p Plain<'b>) -> impl Iterator<Item = (u64, &'p PlainMetric<'b>)> {
-    plain.metrics.iter().filter_map(|m| Some((m.alias.filter(|alias| *alias >= FIRST_SIGNAL_ALIAS)?, m)))
-}
-
-fn receipts_of(metric: &Metric) -> Result<Vec<Receipt>, WireError> {
-    receipts_in(metric.text())
+    plain.metrics.iter().filter_map(|m| Some((m.alias.filter(|alias| *alias > RECEIPTS_ALIAS)?, m)))
 }
 
 fn receipts_in(text: Option<&str>) -> Result<Vec<Receipt>, WireError> {
     let receipts = text.and_then(|text| serde_json::from_str(text).ok());
     receipts.ok_or_else(|| WireError::Metric(RECEIPTS.to_owned()))
-}
-
-fn reading_of(metric: &Metric, path: &SignalPath, fallback: UnixMs) -> Reading {
-    let reason = || reason_in(metric.properties.as_ref());
-    read(metric.timestamp, metric.is_null, reason, || metric.float(), path, fallback)
-}
-
-/// As [`reading_of`].
-fn plain_reading(metric: &PlainMetric<'_>, path: &SignalPath, fallback: UnixMs) -> Reading {
-    let reason = || reason_in(metric.properties.as_ref());
-    read(metric.timestamp, metric.is_null, reason, || metric.float(), path, fallback)
 }
 
 fn reason_in(properties: Option<&PropertySet>) -> NoData {
@@ -356,19 +319,12 @@ fn reason_in(properties: Option<&PropertySet>) -> NoData {
     }
 }
 
-fn read(
-    timestamp: Option<u64>,
-    is_null: Option<bool>,
-    reason: impl FnOnce() -> NoData,
-    value: impl FnOnce() -> Option<f64>,
-    path: &SignalPath,
-    fallback: UnixMs,
-) -> Reading {
-    let at = timestamp.map_or(fallback, UnixMs::new);
-    if is_null == Some(true) {
-        return Reading::none(reason(), at);
+fn reading_of(metric: &PlainMetric<'_>, path: &SignalPath, fallback: UnixMs) -> Reading {
+    let at = metric.timestamp.map_or(fallback, UnixMs::new);
+    if metric.is_null == Some(true) {
+        return Reading::none(reason_in(metric.properties.as_ref()), at);
     }
-    match value() {
+    match metric.float() {
         Some(value) if path.signal.is_plausible(value) => Reading::new(value, at),
         Some(_) => Reading::none(NoData::OutOfRange, at),
         None => Reading::none(NoData::Malformed, at),

@@ -79,9 +79,8 @@ impl Latest {
         entry.reading.ok().map(|value| (value, age))
     }
 
-    /// The next Snapshot of this run.
-    pub fn snapshot(&mut self, now: Mono, at: UnixMs) -> Snapshot {
-        self.seq += 1;
+    /// What is known now of every signal.
+    pub fn readings(&mut self, now: Mono) -> Readings {
         let alike =
             |paths| Readings::alike(paths, self.entries.values().flatten().map(|(_, e)| aged(e, now)).collect());
         let readings = self.paths.as_ref().and_then(alike).unwrap_or_else(|| {
@@ -89,13 +88,19 @@ impl Latest {
             all.map(|(d, (signal, entry))| (SignalPath::new(d.clone(), *signal), aged(entry, now))).collect()
         });
         self.paths = Some(readings.paths());
+        readings
+    }
+
+    /// The next Snapshot of this run.
+    pub fn snapshot(&mut self, now: Mono, at: UnixMs) -> Snapshot {
+        self.seq += 1;
         Snapshot {
             rack: self.rack.clone(),
             boot: self.boot,
             seq: self.seq,
             at,
             historical: false,
-            readings,
+            readings: self.readings(now),
             receipts: self.receipts.drain(..).collect(),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Without a Snapshot, or without a turn of the control loop, for this long the agent is hung.
+/// Without a Snapshot where they are to be sent, or without a turn of the control loop, for this long the agent is hung.
 const HUNG_AFTER: Duration = Duration::from_secs(5);
 
 /// The whole, worst first.
@@ -26,8 +26,9 @@ pub enum Health {
 /// Whether a restart would help.
 pub fn hangs(board: &Board) -> bool {
     let now = board.clock().now();
-    let snapshot = board.last().is_none_or(|(_, age)| age >= HUNG_AFTER);
-    snapshot || board.own_now().beat.is_none_or(|beat| now.since(beat) >= HUNG_AFTER)
+    let own = board.own_now();
+    let snapshot = own.link_up.is_some() && board.snapshot_age().is_none_or(|age| age >= HUNG_AFTER);
+    snapshot || own.beat.is_none_or(|beat| now.since(beat) >= HUNG_AFTER)
 }
 
 /// `up`, `down` or `unknown`.
@@ -55,10 +56,8 @@ impl Health {
         if !own.devices.values().any(up) {
             return Self::Unknown;
         }
-        let lacks = |(snapshot, _): (std::sync::Arc<headroom_rack::Snapshot>, _)| {
-            snapshot.readings.values().any(|r| r.value.is_err_and(is_missing))
-        };
-        let missing = !own.devices.values().all(up) || board.last().is_none_or(lacks);
+        let lacks = || board.readings().values().any(|r| r.value.is_err_and(is_missing));
+        let missing = !own.devices.values().all(up) || lacks();
         if missing || own.config_refused || own.link_up == Some(false) { Self::Degraded } else { Self::Healthy }
     }
 
@@ -79,13 +78,12 @@ impl Health {
     /// The same with what it rests on.
     pub fn json(self, rack: &RackId, board: &Board) -> Value {
         let own = board.own_now();
-        let last = board.last();
+        let readings = board.readings();
         let mut devices = Map::new();
         for (device, polled) in &own.devices {
             let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
             let mut good = 0;
-            let of_device = last.iter().flat_map(|(s, _)| &s.readings).filter(|(path, _)| path.device == *device);
-            for (path, reading) in of_device {
+            for (path, reading) in readings.iter().filter(|(path, _)| path.device == *device) {
                 match reading.value {
                     Ok(_) => good += 1,
                     Err(why) => missing.entry(why.code()).or_default().push(path.signal.name()),
@@ -100,7 +98,7 @@ impl Health {
         json!({
             "rack": rack,
             "health": self.name(),
-            "snapshot_age_ms": last.map(|(_, age)| age.as_millis() as u64),
+            "snapshot_age_ms": board.snapshot_age().map(|age| age.as_millis() as u64),
             "link_up": own.link_up,
             "guard_active": own.guard_active,
             "lease_left_ms": own.lease_left.as_millis() as u64,
@@ -119,11 +117,15 @@ mod tests {
     #[test]
     fn unknown_is_not_healthy_and_a_device_that_is_down_is_no_reason_to_restart() {
         let board = Board::new(RackId::new("rack-1").unwrap(), Clock::start());
+        let beat = || board.own(|own| own.beat = Some(board.clock().now()));
+        beat();
+        assert_eq!(Health::of(&board), Health::Unknown, "no Snapshot is to be sent, and nothing was read yet");
+        board.own(|own| own.link_up = Some(true));
         assert_eq!(Health::of(&board), Health::Hung, "no Snapshot was made");
         let pdu = DeviceId::new("pdu-a").unwrap();
         board.declare(&pdu, [Signal::PduPower, Signal::PduFrequency], HUNG_AFTER);
         let tick = || {
-            board.own(|own| (own.beat, own.link_up) = (Some(board.clock().now()), Some(true)));
+            beat();
             board.snapshot();
             Health::of(&board)
         };

@@ -12,6 +12,7 @@ use headroom_tests::parts::{Start, content, until};
 use headroom_wire::{Downlink, Kind, Topic, Uplink, topic};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, PublishOptions, QoS};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -77,11 +78,11 @@ fn main() {
     let between = (after.0 - before.0).as_secs_f64();
     let worst = http::json(&console, "/api/state")["loop"]["worst_lateness_s"].clone();
     let page = http::get(&console, "/metrics").unwrap_or_default();
-    let dropped: f64 = page
+    let dropped: BTreeMap<&str, &str> = page
         .lines()
         .filter(|l| l.starts_with("headroom_frames_dropped_total") || l.starts_with("headroom_record_dropped_total"))
-        .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum();
+        .filter_map(|l| l.rsplit_once(' ').filter(|(_, count)| *count != "0"))
+        .collect();
     let line = json!({
         "racks": racks, "gpus": racks * GPUS as usize, "readings_in_a_snapshot": READINGS, "seconds": took,
         "snapshots_sent_per_s": (to.0 - from.0) as f64 / took, "snapshots_heard_per_s": (after.1 - before.1) / between,

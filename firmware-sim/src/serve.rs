@@ -203,3 +203,19 @@ fn address_of(what: &str, listener: &TcpListener) -> Result<SocketAddr, ServeErr
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     listener.local_addr().map_err(|source| ServeError::Listen { what: what.to_owned(), address: unknown, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rack_on_air_is_refused_by_its_name_before_anything_is_written() {
+        let mut scenario = Scenario::load(None).expect("valid");
+        scenario.plant.racks[2].medium = Medium::Air;
+        let dir = std::env::temp_dir().join(format!("headroom-air-{}", std::process::id()));
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = Options { scenario, dir: dir.clone(), broker: None, listen, lines: BTreeMap::new() };
+        let error = run(options, watch::channel(false).1).await.expect_err("refused").to_string();
+        assert!(error.contains("rack-3") && error.contains("liquid") && !dir.exists(), "{error}");
+    }
+}

@@ -139,6 +139,26 @@ fn utility_lost_puts_the_ups_on_battery_and_the_racks_do_not_notice() {
 }
 
 #[test]
+fn a_rack_on_air_runs_at_full_power_below_any_slowdown_and_changes_nothing_at_the_others() {
+    let mut spec = spec();
+    spec.breaker.rating_amperes = 63.0;
+    spec.racks.iter_mut().for_each(|r| r.envelope.points = vec![(0.0, 1.0)]);
+    let mut liquid = Plant::new(&spec);
+    spec.racks[0].medium = super::spec::Medium::Air;
+    let mut plant = Plant::new(&spec);
+    run(&mut plant, 300.0);
+    run(&mut liquid, 300.0);
+    let air = plant.racks()[0].cooling.air().expect("an air unit").inlet_celsius;
+    assert!((21.0..24.0).contains(&air), "{air}");
+    for gpu in &plant.racks()[0].gpus {
+        let r = &gpu.readout;
+        // 22 degrees and up to 700 W over 0.065 K/W.
+        assert!((60.0..70.0).contains(&r.temperature_celsius) && r.sw_thermal_s == 0.0, "{r:?}");
+    }
+    assert_eq!(plant.racks()[1].gpus[3].readout, liquid.racks()[1].gpus[3].readout);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let (mut one, mut two) = (Plant::new(&spec()), Plant::new(&spec()));
     run(&mut one, 20.0);

@@ -64,7 +64,10 @@ fn of_nodes_and_racks(config: &Config, picture: &Picture, now: Mono) -> Vec<Fami
     });
     let budgets =
         caps.iter().map(|c| (vec![("rack", c.rack.to_string()), ("bound_by", c.bound_by.to_string())], c.budget.get()));
-    let ages = picture.latest.iter().map(|(id, l)| (rack(id), now.since(l.arrived).as_secs_f64()));
+    let ages = config
+        .racks
+        .iter()
+        .filter_map(|r| Some((rack(&r.id), now.since(picture.latest.get(&r.id)?.arrived).as_secs_f64())));
     let batteries = picture.batteries.iter().filter_map(|b| Some((vec![("node", b.node.to_string())], b.runtime_s?)));
     let coolants = picture.coolants.iter().map(|c| (rack(&c.rack), c.left_s));
     vec![
@@ -176,7 +179,7 @@ pub fn page(config: &Config, picture: &Picture, now: Mono) -> String {
             .expect("invariant: only families of the catalogue are exported");
         write_family(&mut text, family.name, kind, help, &family.samples);
     }
-    for (signal, samples) in signals(picture, now) {
+    for (signal, samples) in signals(config, picture, now) {
         let name = format!("headroom_{}", signal.name());
         write_family(&mut text, &name, "gauge", &format!("{} of a device.", signal.name()), &samples);
     }
@@ -184,9 +187,10 @@ pub fn page(config: &Config, picture: &Picture, now: Mono) -> String {
     text
 }
 
-fn signals(picture: &Picture, now: Mono) -> BTreeMap<Signal, Vec<(Vec<Label>, f64)>> {
+fn signals(config: &Config, picture: &Picture, now: Mono) -> BTreeMap<Signal, Vec<(Vec<Label>, f64)>> {
     let mut families: BTreeMap<Signal, Vec<_>> = BTreeMap::new();
-    for (rack, latest) in picture.latest.iter().filter(|(_, l)| !l.gone && now.since(l.arrived) <= STALE) {
+    let latest = config.racks.iter().filter_map(|rack| Some((&rack.id, picture.latest.get(&rack.id)?)));
+    for (rack, latest) in latest.filter(|(_, l)| !l.gone && now.since(l.arrived) <= STALE) {
         for (path, reading) in &latest.snapshot.readings {
             if let Some(value) = reading.ok() {
                 let labels = vec![("rack", rack.to_string()), ("device", path.device.to_string())];

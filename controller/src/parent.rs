@@ -16,7 +16,7 @@ use headroom_rack::{
 use headroom_wire::{Downlink, Kind, Uplink, topic};
 use rumqttc::{AsyncClient, ConnectionError, LastWill, Publish, PublishOptions, QoS};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -216,7 +216,7 @@ impl Parent {
     }
 
     /// After a decision: tells the parent what there is. `fresh`: how old what a rack said may be.
-    pub fn tell(&mut self, plan: &Plan, latest: &BTreeMap<RackId, Latest>, fresh: Duration, now: Mono, at: UnixMs) {
+    pub fn tell(&mut self, plan: &Plan, latest: &HashMap<RackId, Latest>, fresh: Duration, now: Mono, at: UnixMs) {
         let mut readings = Readings::new();
         let mut power = Some(0.0);
         for feed in &self.config.feeds {

@@ -6,7 +6,7 @@ use crate::events::Events;
 use crate::history::History;
 use crate::{alert, influx, learning, record};
 use headroom_rack::{Finding, Forecast, Mono, Plan, RackId, Score, Snapshot, Watts};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The newest Snapshot of a rack and when it arrived.
@@ -39,7 +39,7 @@ pub struct Picture {
     /// The last decision.
     pub plan: Option<Arc<Plan>>,
     /// What each rack said last.
-    pub latest: BTreeMap<RackId, Latest>,
+    pub latest: HashMap<RackId, Latest>,
     /// What is expected of each rack.
     pub forecasts: Arc<BTreeMap<RackId, Forecast>>,
     /// Open matters.

@@ -27,6 +27,7 @@ use crate::view;
 use anyhow::Context;
 use control::Control;
 use headroom_rack::Mono;
+use hear::Haste;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,6 +38,9 @@ use tokio::sync::mpsc;
 
 /// A model's answer is waited for at most this long, and at most a quarter of the period.
 const FORECAST_DEADLINE: Duration = Duration::from_millis(200);
+
+/// What is there already is heard without a look at everything else for each, but for not much longer than a millisecond.
+const AT_ONCE: u32 = 64;
 
 /// Files that the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -199,8 +203,16 @@ async fn circle(
             }
             Some(asked) = asked.recv() => control.obey(asked, parts),
             Some(event) = events.recv() => {
-                let haste = control.hear(event, parts);
-                urgent = urgent.into_iter().chain(control.due(haste)).min();
+                let mut next = Some(event);
+                let mut more = AT_ONCE;
+                while let Some(event) = next.take() {
+                    let haste = control.hear(event, parts);
+                    urgent = urgent.into_iter().chain(control.due(haste)).min();
+                    more -= 1;
+                    if haste == Haste::Calm && more > 0 {
+                        next = events.try_recv().ok();
+                    }
+                }
             }
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Control {
     pub(super) health: Health,
     story: Story,
     pub(super) histories: BTreeMap<RackId, Arc<History>>,
-    pub(super) latest: BTreeMap<RackId, Latest>,
+    pub(super) latest: HashMap<RackId, Latest>,
     pub(super) urgency: Urgency,
     pub(super) decided_at: Option<Mono>,
     /// When a loss was, or will be, answered before others were heard.
@@ -127,7 +127,7 @@ impl Control {
             story: Story::new(topology),
             decider,
             histories,
-            latest: BTreeMap::new(),
+            latest: HashMap::new(),
             urgency: Urgency::new(topology),
             decided_at: None,
             rushed_at: None,

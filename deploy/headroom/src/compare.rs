@@ -211,9 +211,13 @@ fn hosts(setup: &Setup, traces: &[Trace], policy: Policy) -> usize {
             figures.trips == 0 && figures.shutdowns == 0 && figures.lost_share() <= setup.bound
         })
     };
-    let most = (setup.nameplate_racks as f64 * MOST_RACKS) as usize;
+    largest(setup.nameplate_racks, (setup.nameplate_racks as f64 * MOST_RACKS) as usize, fits)
+}
+
+/// The largest number up to `most` that fits, 0 if not even 1 does; what is more never fits where less does not.
+fn largest(first: usize, most: usize, fits: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, most + 1);
-    let mut next = setup.nameplate_racks;
+    let mut next = first;
     while high - low > 1 {
         if fits(next) {
             low = next
@@ -221,7 +225,7 @@ fn hosts(setup: &Setup, traces: &[Trace], policy: Policy) -> usize {
             high = next
         }
         // What is hosted lies near above the nameplate more often than far.
-        next = if high > most { (low * 5).div_ceil(4).clamp(low + 1, high - 1) } else { (low + high) / 2 };
+        next = if high > most { (low * 5).div_ceil(4).min(most) } else { (low + high) / 2 };
     }
     low
 }

@@ -58,3 +58,14 @@ fn the_report_has_every_policy_and_plots_that_are_svg() {
         assert!(!text.contains("NaN"), "{name}");
     }
 }
+
+#[test]
+fn the_most_racks_are_found_wherever_they_lie() {
+    for first in 1..=12 {
+        let most = 3 * first;
+        for right in 0..=most {
+            assert_eq!(largest(first, most, |racks| racks <= right), right, "{first} {most}");
+        }
+        assert_eq!(largest(first, most, |_| true), most, "no more is tried");
+    }
+}

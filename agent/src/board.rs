@@ -54,8 +54,9 @@ pub struct Own {
 #[derive(Debug)]
 struct Inner {
     latest: Latest,
-    /// None: nobody is sent Snapshots, so nothing is news.
-    watch: Option<Watch>,
+    watch: Watch,
+    /// Somebody is sent Snapshots: what changes is news.
+    sends: bool,
     gpus: BTreeMap<DeviceId, Bounds>,
     own: Own,
     /// When the last Snapshot was made.
@@ -91,7 +92,8 @@ impl Board {
         let latest = Latest::new(rack, clock.wall().get());
         let inner = Inner {
             latest,
-            watch: Some(Watch::default()),
+            watch: Watch::default(),
+            sends: true,
             gpus: BTreeMap::new(),
             own: Own::default(),
             made: None,
@@ -103,7 +105,7 @@ impl Board {
 
     /// No Snapshots will be made: what is read is told on request alone.
     pub fn send_nothing(&self) {
-        self.lock().watch = None;
+        self.lock().sends = false;
     }
 
     /// What to call when a reading cannot wait for the guard's next period. Only the first call counts.
@@ -115,7 +117,7 @@ impl Board {
     /// until a Snapshot is made.
     pub async fn news(&self) {
         loop {
-            let due = self.lock().watch.as_ref().and_then(|watch| watch.due(self.clock.now()));
+            let due = self.lock().watch.due(self.clock.now());
             if let Some(wait) = due {
                 tokio::time::sleep(wait).await;
                 return;
@@ -137,9 +139,7 @@ impl Board {
     /// Tells the sources so, and the breaker behind each phase that the guard watches.
     pub fn set_guarded(&self, breaker: Option<Amperes>) {
         self.guarded.store(breaker.is_some(), Ordering::Relaxed);
-        if let Some(watch) = &mut self.lock().watch {
-            watch.set_breaker(breaker.map(Amperes::get));
-        }
+        self.lock().watch.set_breaker(breaker.map(Amperes::get));
     }
 
     /// The agent's clock.
@@ -161,9 +161,7 @@ impl Board {
     pub fn retire(&self, device: &DeviceId) {
         let mut inner = self.lock();
         inner.latest.retire(device);
-        if let Some(watch) = &mut inner.watch {
-            watch.retire(device);
-        }
+        inner.watch.retire(device);
         inner.gpus.remove(device);
         inner.overdue.remove(device);
         inner.own.devices.remove(device);
@@ -176,10 +174,10 @@ impl Board {
         let mut urgency = Urgency::default();
         let mut inner = self.lock();
         let mut spoke = false;
-        let Inner { latest, watch, .. } = &mut *inner;
+        let Inner { latest, watch, sends, .. } = &mut *inner;
         let seen = readings.into_iter().inspect(|(signal, reading)| {
             spoke |= reading.value.is_ok();
-            if let Some(watch) = watch {
+            if *sends {
                 urgency = urgency.or(watch.see(device, *signal, reading));
             }
         });
@@ -228,9 +226,7 @@ impl Board {
         let now = self.clock.now();
         let mut inner = self.lock();
         inner.latest.put(device, [(Signal::PduPower, reading)], now);
-        if let Some(watch) = &mut inner.watch {
-            watch.owe();
-        }
+        inner.watch.owe();
         drop(inner);
         self.news.notify_one();
     }
@@ -276,9 +272,7 @@ impl Board {
         let (now, at) = (self.clock.now(), self.clock.wall());
         let mut inner = self.lock();
         let snapshot = Arc::new(inner.latest.snapshot(now, at));
-        if let Some(watch) = &mut inner.watch {
-            watch.told(snapshot.readings.iter(), now);
-        }
+        inner.watch.told(snapshot.readings.iter(), now);
         inner.made = Some(now);
         snapshot
     }

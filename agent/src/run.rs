@@ -92,7 +92,7 @@ pub async fn run(config: Config, path: PathBuf, port_file: Option<PathBuf>) -> a
                     tracing::error!("the link does not take Snapshots");
                 }
             }
-            () = board.news() => {
+            () = board.news(), if uplink => {
                 // What does not fit is said by the next one.
                 let _ = snapshots.try_send(board.snapshot());
             }

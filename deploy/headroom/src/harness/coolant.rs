@@ -2,6 +2,7 @@
 //! the plant's cooling units, which know nothing of them: two sides of a loop, an exchanger, pumps that run down;
 //! a room, the metal of servers, a coil, fans.
 
+use super::INLET_LIMIT_CELSIUS;
 use headroom_controller_core::{CoolantView, Decider, Fleet, Policy};
 use headroom_rack::{DeviceId, Generation, Mode, Mono, Reading, Signal, SignalPath, Snapshot, UnixMs};
 use headroom_sim::plant::air::AirUnit;
@@ -12,7 +13,6 @@ use std::collections::BTreeMap;
 const HEAT_WATTS: f64 = 5600.0;
 const RACK_WATTS: f64 = 7300.0;
 const LIMIT_CELSIUS: f64 = 60.0;
-const INLET_LIMIT_CELSIUS: f64 = 35.0;
 
 fn liquid() -> Cooler {
     Cooler::Liquid(Cooling::new(HEAT_WATTS, 250.0))

@@ -287,6 +287,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         policy = read_policy(path, Some(&tree)).map_err(|mistakes| m.adopt(mistakes)).ok()?;
     }
     policy.rules.base.lease = Duration::from_millis(lease_ms as u64);
+    policy.rules.base.period = Duration::from_millis(period_ms as u64);
     Some(Config {
         site: site?,
         host: host?,

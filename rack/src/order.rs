@@ -54,6 +54,8 @@ pub enum Condition {
     InletDead(DeviceId),
     /// A UPS lives on its battery.
     OnBattery(DeviceId),
+    /// No Order arrived for so many milliseconds: whoever gave the last one may be gone.
+    NoOrders(u32),
 }
 
 /// An Order that lies ready: in force only while its condition holds, and only ever lowering. Generation

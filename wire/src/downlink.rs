@@ -16,11 +16,13 @@ const STORED_SEQ: &str = "Stored/seq";
 /// Not announced in births: the bytes of a birth are frozen, and an agent that does not know it
 /// passes over it.
 const STORED_HELD: &str = "Stored/held";
-/// `Answer/<condition>/<device it is about>/<device to set>/<setting>`. Not announced in births either: an
+/// `Answer/<condition>/<device or time it is about>/<device to set>/<setting>`. Not announced in births either: an
 /// agent that knows no answers passes over them and falls back on its lease.
 const ANSWER: &str = "Answer/";
 const INLET_DEAD: &str = "inlet_dead";
 const ON_BATTERY: &str = "on_battery";
+/// What it is about is a time in milliseconds.
+const NO_ORDERS: &str = "no_orders";
 const POWER_LIMIT: &str = "power_limit_watts";
 const CLOCK_CEILING: &str = "clock_ceiling_mhz";
 
@@ -104,11 +106,16 @@ impl Downlink {
     pub fn encode_preparing<'a>(&self, answers: impl Iterator<Item = (&'a Condition, &'a DeviceId, Watts)>) -> Vec<u8> {
         let mut named = self.named();
         for (when, device, watts) in answers {
+            let time;
             let (word, about) = match when {
-                Condition::InletDead(about) => (INLET_DEAD, about),
-                Condition::OnBattery(about) => (ON_BATTERY, about),
+                Condition::InletDead(about) => (INLET_DEAD, about.as_str()),
+                Condition::OnBattery(about) => (ON_BATTERY, about.as_str()),
+                Condition::NoOrders(ms) => {
+                    time = ms.to_string();
+                    (NO_ORDERS, time.as_str())
+                }
             };
-            let name = [ANSWER, word, "/", about.as_str(), "/", device.as_str(), "/", POWER_LIMIT];
+            let name = [ANSWER, word, "/", about, "/", device.as_str(), "/", POWER_LIMIT];
             named.add(&name, &Value::Double(watts.get()));
         }
         named.into_bytes()
@@ -164,6 +171,7 @@ impl Downlink {
             let when = match word {
                 INLET_DEAD => Condition::InletDead(about),
                 ON_BATTERY => Condition::OnBattery(about),
+                NO_ORDERS => Condition::NoOrders(about.as_str().parse().map_err(|_| wrong())?),
                 _ => continue,
             };
             let setting = Setting::PowerLimit(Watts::new(watts));

@@ -48,6 +48,20 @@ fn answers_are_read_back_and_their_bytes_never_change() {
 }
 
 #[test]
+fn what_holds_when_orders_stay_away_is_named_by_its_time() {
+    let when = Condition::NoOrders(2000);
+    let bytes = downlink().encode_preparing([(&when, &DeviceId::gpu(0), Watts::new(450.0))].into_iter());
+    let name = b"Answer/no_orders/2000/gpu-0/power_limit_watts";
+    let at = bytes.windows(name.len()).position(|part| part == name).expect("the name is frozen");
+    let answers = Downlink::decode(&bytes).and_then(|read| read.answers(&bytes)).expect("answers");
+    assert_eq!(answers.iter().map(|a| &a.when).collect::<Vec<_>>(), [&when]);
+    let read = Downlink::decode(&bytes).expect("a message");
+    let mut wrong = bytes;
+    wrong[at..at + name.len()].copy_from_slice(b"Answer/no_orders/soon/gpu-0/power_limit_watts");
+    assert!(matches!(read.answers(&wrong), Err(WireError::Metric(_))));
+}
+
+#[test]
 fn answers_without_a_lease_are_refused() {
     let mut read = Downlink::decode(&bytes()).expect("a message");
     read.lease_ms = 0;

@@ -66,7 +66,7 @@ impl Conditions {
         let pdus = || {
             asked.clone().filter_map(|condition| match condition {
                 Condition::InletDead(pdu) => Some(pdu),
-                Condition::OnBattery(_) => None,
+                Condition::OnBattery(_) | Condition::NoOrders(_) => None,
             })
         };
         for condition in asked.clone() {
@@ -75,6 +75,8 @@ impl Conditions {
                     self.is_dead(pdu, pdus().filter(|other| *other != pdu), &value, overdue(pdu), now)
                 }
                 Condition::OnBattery(ups) => value(ups, Signal::UpsOnBattery).is_some_and(|(flag, _)| flag > 0.5),
+                // No signal tells of it.
+                Condition::NoOrders(_) => false,
             };
             if holds {
                 self.seen.insert(condition.clone(), now);

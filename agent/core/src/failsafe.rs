@@ -4,7 +4,7 @@
 //! Safe (start) -- Order --> Held -- lease runs out --> Safe -- Order --> Held ... -- stop --> Safe
 //!
 //! An answer lies ready beside what is held: while its condition holds and its lease runs, nothing above it
-//! is in force.
+//! is in force. One of them is for Orders that stay away: it comes before the lease runs out.
 //!
 //! In Safe every GPU is at the safe share with its clock released. The lease runs by the agent's
 //! own monotonic clock from the moment the Order arrived. Knows no driver: bounds are arguments.
@@ -65,6 +65,8 @@ pub struct Failsafe {
     enabled: bool,
     stopped: bool,
     seen: Generation,
+    /// When the last Order that was taken arrived.
+    heard: Mono,
     held: BTreeMap<DeviceId, Held>,
     ready: BTreeMap<Condition, BTreeMap<DeviceId, Ready>>,
     conditions: Conditions,
@@ -86,6 +88,7 @@ impl Failsafe {
             enabled,
             stopped: false,
             seen: Generation::default(),
+            heard: Mono::default(),
             held: BTreeMap::new(),
             ready: BTreeMap::new(),
             conditions: Conditions::default(),
@@ -134,16 +137,25 @@ impl Failsafe {
 
     /// The conditions that hold now and have a live answer.
     pub fn answering(&self, now: Mono) -> Vec<&Condition> {
-        let live = |ready: &BTreeMap<DeviceId, Ready>| ready.values().any(|r| now < r.until);
-        let holding = self.ready.iter().filter(|(when, ready)| live(ready) && self.conditions.holds(when, now));
+        let holding = self.ready.iter().filter(|(when, ready)| ready.values().any(|r| self.holds(when, r, now)));
         holding.map(|(when, _)| when).collect()
     }
 
     /// The least that an answer in force allows a device.
     fn answered(&self, device: &DeviceId, now: Mono) -> Option<Watts> {
-        let holding = self.ready.iter().filter(|(when, _)| self.conditions.holds(when, now));
-        let live = holding.filter_map(|(_, ready)| ready.get(device).filter(|r| now < r.until));
-        live.map(|r| r.limit).reduce(Watts::min)
+        let ready = self.ready.iter().filter_map(|(when, ready)| Some((when, ready.get(device)?)));
+        ready.filter(|(when, r)| self.holds(when, r, now)).map(|(_, r)| r.limit).reduce(Watts::min)
+    }
+
+    fn holds(&self, when: &Condition, ready: &Ready, now: Mono) -> bool {
+        let holds = match when {
+            // What came with an older Plan says nothing of the newest.
+            Condition::NoOrders(ms) => {
+                ready.generation == self.seen && now.since(self.heard) >= Duration::from_millis((*ms).into())
+            }
+            other => self.conditions.holds(other, now),
+        };
+        holds && now < ready.until
     }
 
     fn admit(&self, order: &Order, known: &BTreeMap<DeviceId, Bounds>) -> Result<(), Refusal> {
@@ -171,7 +183,7 @@ impl Failsafe {
     pub fn accept(&mut self, order: &Order, known: &BTreeMap<DeviceId, Bounds>, now: Mono) -> Result<(), Refused> {
         let refused = |why| Refused { device: order.device.clone(), generation: order.generation, why };
         self.admit(order, known).map_err(refused)?;
-        self.seen = order.generation;
+        (self.seen, self.heard) = (order.generation, now);
         let until = now.after(Duration::from_millis(order.lease_ms.into()).min(LONGEST_LEASE));
         let fresh = Held { limit: None, clock_ceiling_mhz: None, generation: order.generation, until };
         let held = self.held.entry(order.device.clone()).or_insert(fresh);
@@ -378,6 +390,24 @@ mod tests {
         assert_eq!(limit(&f, 5), Watts::new(450.0));
         f.look(dead("pdu-a"), |_| false, Mono::from_ms(4000));
         assert_eq!(limit(&f, 5004), SAFE, "no lease runs any more");
+    }
+
+    #[test]
+    fn without_newer_orders_what_was_lent_is_over_before_the_lease_is() {
+        let mut f = Failsafe::new(SAFE, true);
+        let without =
+            |watts, counter| Answer { when: Condition::NoOrders(2000), order: order(0, watts, counter, 5000) };
+        f.accept(&order(0, 700.0, 1, 5000), &known(), Mono::from_ms(0)).unwrap();
+        f.prepare(&without(450.0, 1), &known(), Mono::from_ms(0)).unwrap();
+        assert_eq!(limit(&f, 1999), Watts::new(700.0));
+        let e = f.effective(&DeviceId::gpu(0), BOUNDS, None, Mono::from_ms(2000));
+        assert_eq!((e.limit, e.clamp), (Watts::new(450.0), Some(Clamp::Answer)));
+        assert_eq!(f.answering(Mono::from_ms(2000)), [&Condition::NoOrders(2000)]);
+        // The next Order ends it; one that says nothing of it has none.
+        f.accept(&order(0, 650.0, 2, 5000), &known(), Mono::from_ms(2500)).unwrap();
+        assert_eq!((limit(&f, 2500), limit(&f, 4600)), (Watts::new(650.0), Watts::new(650.0)));
+        assert!(f.answering(Mono::from_ms(4600)).is_empty());
+        assert_eq!(limit(&f, 7500), SAFE);
     }
 
     #[test]

@@ -19,6 +19,9 @@ const LEASE_MS: u32 = 2000;
 /// What each controller sends, in its order: above the safe share, then below it.
 const SENDS: [f64; 2] = [700.0, 300.0];
 const ANSWER: f64 = 250.0;
+/// What is left when no Order arrived for so long.
+const UNHEARD_MS: u32 = 1000;
+const UNHEARD: f64 = 550.0;
 const AT_ONCE: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,8 +59,10 @@ impl Subject for Failsafe {
     fn deliver(&mut self, message: Message, now: Mono) {
         let known: BTreeMap<_, _> = [(gpu(), BOUNDS)].into();
         let _ = self.accept(&order(f64::from(message.watts), message.generation, LEASE_MS), &known, now);
-        let answer = Answer { when: inlet(), order: order(ANSWER, message.generation, LEASE_MS) };
-        let _ = self.prepare(&answer, &known, now);
+        for (when, watts) in [(inlet(), ANSWER), (Condition::NoOrders(UNHEARD_MS), UNHEARD)] {
+            let answer = Answer { when, order: order(watts, message.generation, LEASE_MS) };
+            let _ = self.prepare(&answer, &known, now);
+        }
     }
 
     fn look(&mut self, dead: bool, now: Mono) {
@@ -128,7 +133,9 @@ struct Truth {
 impl Truth {
     fn live(&self, step: u64) -> Option<u32> {
         let (_, watts, at) = self.newest?;
-        ((step - at) * STEP_MS < u64::from(LEASE_MS)).then_some(watts)
+        let age_ms = (step - at) * STEP_MS;
+        let left = if age_ms < u64::from(UNHEARD_MS) { watts } else { watts.min(UNHEARD as u32) };
+        (age_ms < u64::from(LEASE_MS)).then_some(left)
     }
 }
 
@@ -222,7 +229,7 @@ impl<S: Subject> World<S> {
             return Some(format!("{limit} is above the safe share without a live lease"));
         }
         if limit > allowed {
-            return Some(format!("{limit} is more than the newest Order that holds, {allowed}"));
+            return Some(format!("{limit} is more than what holds of the newest Order, {allowed}"));
         }
         if live.is_some() && self.dead && limit > Watts::new(ANSWER) {
             return Some(format!("{limit} in spite of a prepared answer"));
@@ -268,8 +275,8 @@ fn no_interleaving_leaves_a_gpu_above_the_safe_share_without_a_live_lease() {
 #[test]
 fn the_search_finds_an_agent_without_generations_and_one_without_leases() {
     let forgetful = explore::<Forgetful>().unwrap_err();
-    assert!(forgetful.contains("more than the newest Order"), "{forgetful}");
+    assert!(forgetful.contains("more than what holds of the newest Order"), "{forgetful}");
     let undying = explore::<Undying>().unwrap_err();
-    let words = ["without a live lease", "prepared answer", "though 400 W is ordered"];
+    let words = ["without a live lease", "prepared answer", "what holds of the newest", "though 400 W is ordered"];
     assert!(words.iter().any(|w| undying.contains(w)), "{undying}");
 }

@@ -12,7 +12,7 @@
 //!   together a target from outside.
 //! * **allocate**: floors, then bands, then weighted fair share ([`crate::allocate`]). What nobody
 //!   demands is lent out as room to ramp, but only as far as a ramp of everybody to the lent caps
-//!   at once would still leave twice the response time before any trip.
+//!   at once would trip nothing before it is taken back, whoever dies meanwhile ([`lend`]).
 //! * **shape**: tighten at once, release slowly, ignore trifles ([`stand`]); what a rack may draw goes to the
 //!   GPUs that want it ([`spread`]).
 //!   GPUs on their way to overheat are kept from it, each by itself ([`heat`]).
@@ -28,6 +28,7 @@ mod coolant;
 mod cords;
 mod hands;
 mod heat;
+mod lend;
 mod limit;
 mod outside;
 mod price;
@@ -57,8 +58,6 @@ use std::time::Duration;
 /// A rack that was just kept below its demand is lent nothing more for this long: demand that hovers
 /// around what fits would otherwise be lent and taken back each second.
 const LEND_AFTER: Duration = Duration::from_secs(10);
-/// So much of what may flow until Orders run out is not lent: limits need not follow each second's change of it.
-const SPARE: f64 = 0.03;
 /// Kept below its demand is who draws what was granted or nearly so; to one that draws less, the rest of a
 /// demand held from its last peak is no loss.
 const NEAR: f64 = 1.05;
@@ -100,6 +99,8 @@ pub struct Decider {
     /// When a limit from outside last held.
     targeted: Option<Mono>,
     wiring: Arc<Wiring>,
+    /// How much more than its safe share one rack below each node can draw, over the node's rating.
+    one: Arc<Vec<f64>>,
     /// By whose meter each node is known.
     metered_by: Arc<Vec<Option<usize>>>,
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
@@ -159,6 +160,8 @@ struct RackMemory {
     demand: Option<Watts>,
     /// What it was granted last.
     granted: Watts,
+    /// What it falls back on without Orders, W.
+    falls_to: f64,
     /// Limit of its GPUs, on average.
     gpu_limit: Option<Watts>,
     spread: spread::Spread,
@@ -195,6 +198,7 @@ impl Decider {
             eased: vec![1.0; count],
             battery: battery::states(&topology),
             wiring: Arc::new(Wiring::new(&topology)),
+            one: Arc::new(lend::one(&topology)),
             metered_by: Arc::new(limit::metered_by(&topology)),
             losses: Arc::new(answer::losses(&topology)),
             uneven: vec![1.0; count],
@@ -309,8 +313,10 @@ impl Decider {
             }
         }
         let ramp = room(|n| n.ramp, |h| h.ramp);
-        let spare: Vec<f64> = ramp.iter().map(|r| r * (1.0 - SPARE)).collect();
-        let lent = self.lend(&racks, &given, &asks, &spare, now);
+        let below = lend::Below::new(&asks, &given, ramp.len());
+        let holds = room(|n| n.holds, |h| h.holds);
+        let lent = self.lend(&racks, (&asks, &given), &below, (&ramp, &holds), now);
+        self.fall_back(&asks, &given, &below, &room(|n| n.limit, |h| h.lasts));
         let lent = self.stand(
             &racks,
             &given,
@@ -385,25 +391,6 @@ impl Decider {
     /// A rack was kept below its demand just now.
     fn is_bound(&self, index: usize, now: Mono) -> bool {
         self.racks[index].bound.is_some_and(|at| now.since(at) < LEND_AFTER)
-    }
-
-    /// What is left over becomes room to ramp, most important bands first, up to what a sudden ramp
-    /// of all would leave twice the response time for.
-    fn lend(&self, racks: &[RackNow], grants: &[Grant], asks: &[Ask<'_>], ramp: &[f64], now: Mono) -> Vec<f64> {
-        let more: Vec<Ask<'_>> = asks
-            .iter()
-            .zip(grants)
-            .enumerate()
-            .map(|(i, (ask, grant))| {
-                let (spec, rack) = (&self.topology.racks()[i], &racks[i]);
-                let full = self.racks[i].wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
-                let top = rack.cooling.map_or(full, |c| full.min(c)).get();
-                let stands = self.is_bound(i, now) || self.racks[i].over.pin.is_some() || self.racks[i].over.advised;
-                let demand = if stands { grant.watts } else { top.max(grant.watts) };
-                Ask { floor: grant.watts, demand, ..ask.clone() }
-            })
-            .collect();
-        allocate(ramp, &more).iter().map(|g| g.watts).collect()
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Policy {
     /// How fast the budget of one rack may grow, W/s. What may be granted at all does not depend on it; a rack of
     /// eight H100 is back from its floor within 4 s by default.
     pub release_watts_per_s: f64,
+    /// How often Orders are repeated.
+    pub period: Duration,
     /// Lease of an Order.
     pub lease: Duration,
     /// Highest coolant return temperature, degrees Celsius (ASHRAE W45 supply plus a usual rise).
@@ -75,6 +77,7 @@ impl Default for Policy {
             response: Duration::from_secs(3),
             derate: 0.95,
             release_watts_per_s: 1000.0,
+            period: Duration::from_secs(1),
             lease: Duration::from_secs(5),
             coolant_limit_celsius: 60.0,
             inlet_limit_celsius: None,
@@ -89,6 +92,12 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Without an Order for so long an agent takes back what was only lent: two periods, so that nothing
+    /// happens when a message is late.
+    pub fn unheard(&self) -> Duration {
+        self.period * 2
+    }
+
     /// Rank of a band, 0 first.
     pub fn rank(&self, band: &str) -> usize {
         self.bands.iter().position(|b| b == band).unwrap_or(self.bands.len())

@@ -59,6 +59,11 @@ impl Protection {
     pub fn allowed(&self, hold_s: f64) -> f64 {
         self.curve.allowed(self.heat, hold_s)
     }
+
+    /// The same if the ratio `then` is to be held for `then_s` seconds after that; at least 1.
+    pub fn allowed_before(&self, hold_s: f64, then: f64, then_s: f64) -> f64 {
+        self.curve.allowed_before(self.heat, hold_s, then, then_s)
+    }
 }
 
 impl NodeKind {

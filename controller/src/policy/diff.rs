@@ -27,6 +27,7 @@ fn words(rules: &Rules) -> BTreeMap<String, String> {
         release_watts_per_s,
         // The lease is the config's.
         lease: _,
+        period: _,
         coolant_limit_celsius,
         inlet_limit_celsius,
         battery_target,

@@ -52,7 +52,8 @@ impl Control {
                 orders,
                 rebirth: false,
             };
-            let ready = self.answers[place].iter().filter(|_| !silent);
+            let unheard = self.decider.unheard(place).map(|prepared| (prepared.when, prepared.gpu));
+            let ready = self.answers[place].iter().chain(&unheard).filter(|_| !silent);
             let ready = ready.flat_map(|(when, watts)| cap.gpus.iter().map(move |(gpu, _)| (when, gpu, *watts)));
             if parts.link.send_bytes(&cap.rack, message.encode_preparing(ready)) {
                 self.counts.orders += message.orders.len() as u64;

@@ -16,7 +16,7 @@ pub use controller::{Controller, Foresight, INLET_LIMIT_CELSIUS, model_name, ord
 pub use outcome::Outcome;
 pub use stage::{STEP_S, Stage};
 
-use headroom_rack::{Order, Snapshot, Watts};
+use headroom_rack::{Answer, Order, Snapshot, Watts};
 use headroom_sim::plant::Plant;
 use headroom_sim::plant::spec::PlantSpec;
 use headroom_sim::scenario::ScheduledFault;
@@ -28,12 +28,21 @@ pub const FLOOR_WATTS: f64 = 200.0;
 /// A load that swings is compared with the most it drew in so long, s: a few training steps.
 const LATELY_S: f64 = 10.0;
 
+/// What goes to one rack at a time.
+#[derive(Debug, Clone, Default)]
+pub struct Message {
+    /// What is to be set.
+    pub orders: Vec<Order>,
+    /// What lies ready.
+    pub answers: Vec<Answer>,
+}
+
 /// Whoever decides: hears Snapshots, and gives Orders when it wants to.
 pub trait Mind {
     /// A Snapshot arrives.
     fn hear(&mut self, snapshot: &Snapshot, now_ms: u64);
     /// The Orders per rack of the plant, if it is time or something cannot wait.
-    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Vec<Order>>>;
+    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Message>>;
     /// It has stopped itself and called a person.
     fn has_stopped(&self) -> bool {
         false

@@ -18,6 +18,13 @@ pub(super) struct Kept {
     rooms: Vec<f64>,
 }
 
+impl Kept {
+    /// What of a rack's power no limit moved.
+    pub(super) fn overhead(&self, rack: usize) -> Option<Watts> {
+        self.racks.get(rack).map(|r| r.overhead)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct KeptRack {
     floor: f64,

@@ -3,7 +3,7 @@
 use super::believe::RackNow;
 use super::cords::Live;
 use super::{Decider, OTHER_S};
-use crate::fleet::{Fleet, METER_TOLERANCE, SILENT};
+use crate::fleet::{Fleet, METER_TOLERANCE};
 use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec, Topology};
 use headroom_rack::{LimitKind, Mono, NodeId, Quality, Watts};
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ pub(super) struct NodeNow {
     /// Drawn there by something no rack accounts for: losses, cooling.
     pub other: Watts,
     pub expected: Watts,
+    /// What it carries for ever without a trip.
+    pub holds: Watts,
     pub limit: Watts,
     pub kind: LimitKind,
     /// What may be granted in all: racks do not draw all they are granted at once.
@@ -56,6 +58,10 @@ pub(super) struct Hold {
     /// The limit if no loss had to be survived, W.
     pub alone: f64,
     pub ramp: f64,
+    /// The limit without what is allowed because peaks seldom meet, W.
+    pub lasts: f64,
+    /// What is carried for ever without a trip, W.
+    pub holds: f64,
     pub kind: LimitKind,
     /// What flows of it now, W.
     pub power: f64,
@@ -135,7 +141,8 @@ impl Decider {
         self.other[i] += (seen - self.other[i]) * super::follows(dt_s, OTHER_S);
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
-        let hot = rating * self.protection[i].allowed(self.alone().as_secs_f64());
+        let hot = rating * self.hot(i);
+        let holds = rating * self.protection[i].curve().holds();
         let peaks = self.peaks(i, spec, ratio, now, dt_s);
         let lasts = continuous * peaks;
         // The mean may be met by a mean: only what trips has to hold against all that was granted at once.
@@ -174,7 +181,7 @@ impl Decider {
         let empty_s = if spec.kind == NodeKind::Ups { self.empty_s(i) } else { None };
         let drops_s = trips_s.into_iter().chain(empty_s).reduce(f64::min);
         let expected = below.expected + other;
-        NodeNow { power, quality, other, expected, limit, kind, room, by, alone, ramp, drops_s }
+        NodeNow { power, quality, other, expected, holds, limit, kind, room, by, alone, ramp, drops_s }
     }
 
     /// What may be granted at a node over its rating, as it is or as it was if it is nearly that.
@@ -229,30 +236,23 @@ impl Decider {
             }
         }
         let response = self.policy.response.as_secs_f64();
+        let same =
+            |limit, alone, kind, power| Hold { limit, alone, ramp: limit, lasts: limit, holds: limit, kind, power };
         let hold = |(constraint, power): (&Constraint, f64)| match constraint {
             Constraint::Phase(node, _) => {
                 let node = &nodes[*node];
                 let third = |limit: Watts| (limit - node.other).get() / 3.0;
-                Hold { limit: third(node.room), alone: third(node.alone), ramp: third(node.ramp), kind: node.by, power }
+                let [limit, alone, ramp] = [node.room, node.alone, node.ramp].map(third);
+                let [lasts, holds] = [node.limit, node.holds].map(third);
+                Hold { limit, alone, ramp, lasts, holds, kind: node.by, power }
             }
             Constraint::Standby(node) => {
                 let limit = self.topology.nodes()[*node].rating * self.protection[*node].allowed(response);
-                let limit = (limit - nodes[*node].other).get();
-                Hold { limit, alone: f64::INFINITY, ramp: limit, kind: LimitKind::Redundancy, power }
+                same((limit - nodes[*node].other).get(), f64::INFINITY, LimitKind::Redundancy, power)
             }
-            Constraint::Cooling { left, whole, .. } => {
-                Hold { limit: left.get(), alone: whole.get(), ramp: left.get(), kind: LimitKind::Cooling, power }
-            }
+            Constraint::Cooling { left, whole, .. } => same(left.get(), whole.get(), LimitKind::Cooling, power),
         };
         self.topology.constraints().iter().zip(power).map(hold).collect()
-    }
-
-    /// How long a peak that is allowed now may last: twice the response time, or the lease of an Order and the
-    /// response, if whoever gave it dies the moment after, or the time until an agent that hangs counts as silent
-    /// and the others have made room for it.
-    fn alone(&self) -> Duration {
-        let response = self.policy.response;
-        (response * 2).max(self.policy.lease + response).max(SILENT + response)
     }
 
     /// By how much a node may exceed its derated rating now, or how far it must stay below, so that what lasts is at it. A

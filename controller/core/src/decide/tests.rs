@@ -1,6 +1,7 @@
 //! The decision against a toy plant: GPUs that follow limit and workload at once, on two breakers.
 
 mod feeds;
+mod lend;
 mod thermal;
 
 use super::*;

@@ -123,8 +123,33 @@ impl Curve {
     /// A ratio that can be held for `hold_s` seconds from now without a trip: the highest, or a little
     /// less where image and table share the work. At least 1, which is what the rating means.
     pub fn allowed(&self, heat: f64, hold_s: f64) -> f64 {
+        self.allowed_up_to(heat, hold_s, self.trip_heat())
+    }
+
+    /// The same if `then` (a ratio) is to be held for `then_s` seconds after that. At least 1, also where `then`
+    /// cannot be held.
+    pub fn allowed_before(&self, heat: f64, hold_s: f64, then: f64, then_s: f64) -> f64 {
+        self.allowed_up_to(heat, hold_s, self.bears(then, then_s))
+    }
+
+    /// The highest heat from which `ratio` can be held for `hold_s` seconds without a trip, or less; 0 if none can.
+    fn bears(&self, ratio: f64, hold_s: f64) -> f64 {
         let trip = self.trip_heat();
-        let left = 1.0 - heat / trip;
+        match (self.kind, self.table_rate(ratio)) {
+            // Both would work at once.
+            (Kind::Image { .. }, Some(_)) => 0.0,
+            (Kind::Image { tau_s, .. }, None) => {
+                let target = ratio * ratio;
+                (target + (trip - target) * (hold_s / tau_s).exp()).clamp(0.0, trip)
+            }
+            (Kind::Table { .. }, Some(rate)) => (trip - rate * hold_s).max(0.0),
+            (Kind::Table { .. }, None) => trip,
+        }
+    }
+
+    /// A ratio with which the heat is at most `most` after `hold_s` seconds.
+    fn allowed_up_to(&self, heat: f64, hold_s: f64, most: f64) -> f64 {
+        let left = (most - heat) / self.trip_heat();
         if left <= 0.0 {
             return 1.0;
         }
@@ -132,7 +157,7 @@ impl Curve {
         match self.kind {
             Kind::Image { holds, tau_s } => {
                 let grown = (hold_s / tau_s).exp();
-                let by_image = ((grown * trip - heat) / (grown - 1.0)).max(1.0).sqrt().max(holds.min(1.0));
+                let by_image = ((grown * most - heat) / (grown - 1.0)).max(1.0).sqrt().max(holds.min(1.0));
                 // Above the table's first ratio both work; that ratio itself belongs to the image.
                 self.table.first().map_or(by_image, |first| by_image.min(first.0))
             }

@@ -185,6 +185,22 @@ proptest! {
     }
 
     #[test]
+    fn what_is_allowed_before_something_leaves_room_for_it(
+        family in 0_usize..64, used in 0.0_f64..1.0, hold in 0.5_f64..30.0, then in 0.5_f64..2.5, then_s in 0.5_f64..30.0
+    ) {
+        let (family, curve) = device(family);
+        let mut state = Protection::with_used(curve, used);
+        let before = state.allowed_before(hold, then, then_s);
+        prop_assert!(before >= 1.0 && before <= state.allowed(hold) * (1.0 + 1e-9), "{}: {before}", family.name);
+        let is_held = |state: &Protection| state.time_to_trip_s(then).is_none_or(|t| t >= then_s * 0.99);
+        // 1 is what is said where nothing more can be.
+        if before > 1.0 {
+            state.advance(before * 0.9999, hold);
+            prop_assert!(is_held(&state), "{} allows {before}, then {:?}", family.name, state.time_to_trip_s(then));
+        }
+    }
+
+    #[test]
     fn of_the_usual_ones_hardly_more_than_allowed_can_be_held(used in 0.0_f64..0.98, hold in 3.0_f64..60.0, ups in any::<bool>()) {
         let kind = if ups { NodeKind::Ups } else { NodeKind::Breaker };
         let state = Protection::with_used(kind.curve(), used);

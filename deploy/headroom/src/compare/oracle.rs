@@ -2,9 +2,9 @@
 //! second it allows the highest total at which the breaker stays closed over all that is to come in
 //! the next minute, and splits it by priority. Nobody can know that much: it is the mark nobody passes.
 
-use crate::harness::{FLOOR_WATTS, Hour, Mind, orders};
+use crate::harness::{FLOOR_WATTS, Hour, Message, Mind, orders};
 use headroom_controller_core::allocate::{Ask, allocate};
-use headroom_rack::{Amperes, Generation, Order, Watts};
+use headroom_rack::{Amperes, Generation, Watts};
 use headroom_sim::plant::Plant;
 use headroom_sim::plant::spec::{PlantSpec, WorkloadSpec};
 
@@ -77,7 +77,7 @@ impl Oracle {
 impl Mind for Oracle {
     fn hear(&mut self, _: &headroom_rack::Snapshot, _: u64) {}
 
-    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Vec<Order>>> {
+    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Message>> {
         if hour.now_ms < self.next_ms {
             return None;
         }

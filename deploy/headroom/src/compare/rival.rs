@@ -2,8 +2,8 @@
 //! same agents, once a second; they differ in what they decide.
 
 use super::BANDS;
-use crate::harness::{FLOOR_WATTS, Hour, Mind, orders};
-use headroom_rack::{Generation, Order, Signal, Snapshot, Watts};
+use crate::harness::{FLOOR_WATTS, Hour, Message, Mind, orders};
+use headroom_rack::{Generation, Signal, Snapshot, Watts};
 use headroom_sim::plant::spec::PlantSpec;
 
 const PERIOD_MS: u64 = 1000;
@@ -176,7 +176,7 @@ impl Mind for Rival {
         }
     }
 
-    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Vec<Order>>> {
+    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Message>> {
         if hour.now_ms < self.next_ms {
             return None;
         }

@@ -2,10 +2,10 @@
 
 use super::telemetry::Meters;
 use super::wiring::{guarded, name, safe_share};
-use super::{FLOOR_WATTS, Outcome};
+use super::{FLOOR_WATTS, Message, Outcome};
 use headroom_agent_core::failsafe::{Bounds, Failsafe};
 use headroom_agent_core::guard::{GpuInput, Guard, PduInput};
-use headroom_rack::{Amperes, DeviceId, Mono, Order, Snapshot, Volts, Watts};
+use headroom_rack::{Amperes, DeviceId, Mono, Snapshot, Volts, Watts};
 use headroom_sim::plant::gpu::Requests;
 use headroom_sim::plant::spec::PlantSpec;
 use headroom_sim::plant::{FEED_NAMES, Plant};
@@ -62,12 +62,12 @@ impl Agent {
         self.bmc.insert(gpu, watts);
     }
 
-    pub(super) fn take(&mut self, orders: &[Order], now_ms: u64) {
+    pub(super) fn take(&mut self, message: &Message, now_ms: u64) {
         if self.alive && !self.hung {
-            for order in orders {
-                // A refusal would ride home as a Receipt; nobody waits for it here.
-                let _ = self.failsafe.accept(order, &self.known, Mono::from_ms(now_ms));
-            }
+            let now = Mono::from_ms(now_ms);
+            // A refusal would ride home as a Receipt; nobody waits for it here.
+            message.orders.iter().for_each(|order| drop(self.failsafe.accept(order, &self.known, now)));
+            message.answers.iter().for_each(|answer| drop(self.failsafe.prepare(answer, &self.known, now)));
         }
     }
 

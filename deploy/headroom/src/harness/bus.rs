@@ -1,6 +1,7 @@
 //! The bus between agents and controller: messages take time, and may be lost, repeated and reordered.
 
-use headroom_rack::{Order, Snapshot};
+use super::Message;
+use headroom_rack::Snapshot;
 use headroom_sim::plant::chance::Chance;
 
 /// What the bus takes when nothing is wrong with it, s.
@@ -10,7 +11,7 @@ const BUS_S: f64 = 0.02;
 pub(super) struct Bus {
     chance: Chance,
     up: Vec<(f64, Snapshot)>,
-    down: Vec<(f64, usize, Vec<Order>)>,
+    down: Vec<(f64, usize, Message)>,
 }
 
 impl Bus {
@@ -35,10 +36,10 @@ impl Bus {
     }
 
     /// One message to each rack, by number.
-    pub(super) fn send_down(&mut self, t: f64, late: Option<f64>, orders: &[Vec<Order>]) {
-        for (rack, orders) in orders.iter().enumerate().filter(|(_, orders)| !orders.is_empty()) {
+    pub(super) fn send_down(&mut self, t: f64, late: Option<f64>, messages: &[Message]) {
+        for (rack, message) in messages.iter().enumerate().filter(|(_, message)| !message.orders.is_empty()) {
             let arrivals = self.arrivals(t, late);
-            self.down.extend(arrivals.into_iter().map(|at| (at, rack, orders.clone())));
+            self.down.extend(arrivals.into_iter().map(|at| (at, rack, message.clone())));
         }
     }
 
@@ -47,7 +48,7 @@ impl Bus {
     }
 
     /// What arrives now; with the bus `cut` it is lost.
-    pub(super) fn arrived_down(&mut self, t: f64, cut: bool) -> Vec<(usize, Vec<Order>)> {
+    pub(super) fn arrived_down(&mut self, t: f64, cut: bool) -> Vec<(usize, Message)> {
         let arrived = self.down.extract_if(.., |m| m.0 <= t).map(|m| (m.1, m.2));
         arrived.filter(|_| !cut).collect()
     }

@@ -2,12 +2,13 @@
 //! once, orders.
 
 use super::wiring::topology;
-use super::{Hour, Mind};
+use super::{Hour, Message, Mind};
 use headroom_controller_core::automation::{Stops, Tolerance};
-use headroom_controller_core::{Automation, Decider, Fleet, Hands, Policy};
+use headroom_controller_core::{Automation, Decider, Fleet, Hands, Policy, Prepared};
 use headroom_predict::{History, Mixtures, Predictor, Sample};
 use headroom_rack::{
-    DeviceId, Forecast, Generation, Mode, Mono, Order, Plan, RackId, Setting, Signal, Snapshot, Source, UnixMs, Watts,
+    Answer, Cap, DeviceId, Forecast, Generation, Mode, Mono, Order, Plan, RackId, Setting, Signal, Snapshot, Source,
+    UnixMs, Watts,
 };
 use headroom_sim::plant::FEED_NAMES;
 use headroom_sim::plant::chance::Chance;
@@ -143,7 +144,7 @@ impl Controller {
     }
 
     /// What a controller of the epoch before would send: everything at its maximum.
-    pub(super) fn mad_orders(&self, plant: &PlantSpec) -> Vec<Vec<Order>> {
+    pub(super) fn mad_orders(&self, plant: &PlantSpec) -> Vec<Message> {
         let generation = Generation { epoch: self.generation.epoch.saturating_sub(1), counter: u64::MAX };
         let most = Watts::new(plant.gpu.max_watts);
         plant.racks.iter().map(|r| orders(r.gpus, most, generation)).collect()
@@ -178,7 +179,7 @@ impl Mind for Controller {
         }
     }
 
-    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Vec<Order>>> {
+    fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Message>> {
         if !self.urgent && hour.now_ms < self.next_ms {
             return None;
         }
@@ -199,19 +200,17 @@ impl Mind for Controller {
             self.decider.set_hands(&Hands { safe, ..Hands::default() });
         }
         self.decided_at = self.heard.iter().map(|(rack, (power, _))| (rack.clone(), *power)).collect();
-        let mut all = vec![Vec::new(); hour.plant.racks().len()];
-        for (cap, rack) in plan.caps.iter().zip(&self.racks) {
-            let order = |(device, watts): &(DeviceId, Watts)| Order {
-                device: device.clone(),
-                setting: Setting::PowerLimit(*watts),
-                generation: self.generation,
-                lease_ms: LEASE_MS,
-            };
+        let mut all = vec![Message::default(); hour.plant.racks().len()];
+        for (place, (cap, rack)) in plan.caps.iter().zip(&self.racks).enumerate() {
+            let generation = self.generation;
+            let order = |(device, watts): &(DeviceId, Watts)| order(device.clone(), *watts, generation);
             // As in the shell: between periods only what must come down is sent.
             let sent = self.sent.entry(cap.rack.clone()).or_default();
             let falls = sent.len() != cap.gpus.len() || cap.gpus.iter().zip(&*sent).any(|((_, new), old)| new < old);
             if falls || !between {
-                all[*rack] = cap.gpus.iter().map(order).collect();
+                all[*rack].orders = cap.gpus.iter().map(order).collect();
+                let unheard = self.decider.unheard(place).into_iter();
+                all[*rack].answers = unheard.flat_map(|ready| answers(&ready, cap, generation)).collect();
                 *sent = cap.gpus.iter().map(|(_, watts)| *watts).collect();
             }
         }
@@ -226,14 +225,20 @@ impl Mind for Controller {
 }
 
 /// One limit for every GPU of a rack.
-pub fn orders(gpus: usize, watts: Watts, generation: Generation) -> Vec<Order> {
-    let order = |g: usize| Order {
-        device: DeviceId::gpu(u32::try_from(g).unwrap_or(u32::MAX)),
-        setting: Setting::PowerLimit(watts),
-        generation,
-        lease_ms: LEASE_MS,
-    };
-    (0..gpus).map(order).collect()
+pub fn orders(gpus: usize, watts: Watts, generation: Generation) -> Message {
+    let gpu = |g: usize| DeviceId::gpu(u32::try_from(g).unwrap_or(u32::MAX));
+    Message { orders: (0..gpus).map(|g| order(gpu(g), watts, generation)).collect(), answers: Vec::new() }
+}
+
+fn order(device: DeviceId, watts: Watts, generation: Generation) -> Order {
+    Order { device, setting: Setting::PowerLimit(watts), generation, lease_ms: LEASE_MS }
+}
+
+/// What lies ready for each GPU of a rack.
+fn answers(ready: &Prepared, cap: &Cap, generation: Generation) -> Vec<Answer> {
+    let answer =
+        |device: &DeviceId| Answer { when: ready.when.clone(), order: order(device.clone(), ready.gpu, generation) };
+    cap.gpus.iter().map(|(device, _)| answer(device)).collect()
 }
 
 /// What the shell's histories keep of a Snapshot: the sum of the PDUs, of the limits, the mean use.

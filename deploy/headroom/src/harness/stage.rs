@@ -4,8 +4,7 @@
 use super::agent::Agent;
 use super::bus::Bus;
 use super::wiring::reader;
-use super::{FLOOR_WATTS, Hour, Mind, Outcome};
-use headroom_rack::Order;
+use super::{FLOOR_WATTS, Hour, Message, Mind, Outcome};
 use headroom_sim::fault::{Fault, Kind, Target};
 use headroom_sim::plant::Plant;
 use headroom_sim::plant::gpu::Requests;
@@ -135,23 +134,23 @@ impl Stage {
         for snapshot in self.bus.arrived_up(t) {
             mind.hear(&snapshot, now_ms);
         }
-        if let Some(orders) = mind.step(Hour { now_ms, clock_jump_s, rubbish, plant: &self.plant })
+        if let Some(messages) = mind.step(Hour { now_ms, clock_jump_s, rubbish, plant: &self.plant })
             && !self.deaf
         {
-            self.send(&orders);
+            self.send(&messages);
         }
     }
 
     /// Orders per rack go on their way.
-    pub fn send(&mut self, orders: &[Vec<Order>]) {
-        self.bus.send_down(self.time_s(), self.late, orders);
+    pub fn send(&mut self, messages: &[Message]) {
+        self.bus.send_down(self.time_s(), self.late, messages);
     }
 
     /// Orders arrive; the step is over.
     pub fn deliver(&mut self) {
         let (t, now_ms) = (self.time_s(), self.now_ms());
-        for (rack, orders) in self.bus.arrived_down(t, self.cut) {
-            self.agents[rack].take(&orders, now_ms);
+        for (rack, message) in self.bus.arrived_down(t, self.cut) {
+            self.agents[rack].take(&message, now_ms);
         }
         self.step += 1;
     }

@@ -1,0 +1,119 @@
+//! Room to ramp: what racks may draw beyond what lasts, and how it is taken back.
+//!
+//! A rack that rises faster than Orders come would wait at its limit, so limits are higher than what lasts as long as
+//! a rise of everybody at once is safe: Orders say otherwise within the response time, and with each Order goes
+//! the answer to none, so that a rack that hears nothing more is back at its part of what lasts long before its lease is
+//! over. More than what lasts loads a breaker for that short time only.
+
+use super::believe::RackNow;
+use super::shape::whole;
+use super::{Decider, Prepared};
+use crate::allocate::{Ask, Grant, allocate};
+use crate::fleet::SILENT;
+use crate::topology::Topology;
+use headroom_rack::{Condition, Mono, Watts};
+
+/// So much of what may flow until it is taken back is not lent: limits need not follow each second's change of it.
+const SPARE: f64 = 0.03;
+
+/// What the racks below each place add up to, W.
+pub(super) struct Below {
+    floors: Vec<f64>,
+    /// Granted beyond the floors, above 0.
+    more: Vec<f64>,
+}
+
+impl Below {
+    pub(super) fn new(asks: &[Ask<'_>], grants: &[Grant], places: usize) -> Self {
+        let mut below = Self { floors: vec![0.0; places], more: vec![1e-9; places] };
+        for (ask, grant) in asks.iter().zip(grants) {
+            for (place, share) in ask.shares {
+                below.floors[*place] += ask.floor * share;
+                below.more[*place] += (grant.watts - ask.floor) * share;
+            }
+        }
+        below
+    }
+}
+
+/// How much more than its safe share one rack below each node can draw, over the node's rating.
+pub(super) fn one(topology: &Topology) -> Vec<f64> {
+    let mut most = vec![0.0_f64; topology.nodes().len()];
+    for (i, rack) in topology.racks().iter().enumerate() {
+        let more = (rack.nameplate() - rack.at(rack.safe_gpu)).max(Watts::ZERO);
+        for (node, share) in topology.shares(i) {
+            most[*node] = most[*node].max(more * *share / topology.nodes()[*node].rating);
+        }
+    }
+    most
+}
+
+impl Decider {
+    /// The load, over its rating, that a node bears if everybody rises at once to all that was given. More than
+    /// what lasts flows until Orders say otherwise, one of which or of the Snapshots before them may be lost, or until
+    /// agents that hear none have fallen back. Then what lasts flows, and one rack whose agent hangs draws its most, until
+    /// the safe shares are in force or the others have made room for it.
+    pub(super) fn hot(&self, node: usize) -> f64 {
+        let (response, period) = (self.policy.response, self.policy.period);
+        let first = (response + period).max(self.policy.unheard() + response.saturating_sub(period)).as_secs_f64();
+        let all = (self.policy.lease.max(SILENT) + response).as_secs_f64().max(first);
+        let then = self.policy.derate + self.one[node] * self.uneven[node].max(1.0);
+        let image = &self.protection[node];
+        image.allowed_before(first, then, all - first).max(image.allowed(all))
+    }
+
+    /// What is left over becomes room to ramp: up to what a sudden ramp of all leaves time for, and no rack more than
+    /// the others could make room for by going to their floors where `holds` flows without a trip, W, should its agent
+    /// hang; where the floors alone are too much for that, nobody can promise it. All bands share by weight: who comes
+    /// first has what it demands within a second in any case, and room that the first band leaves unused is what the last
+    /// one is cut for at each rise.
+    pub(super) fn lend(
+        &self,
+        racks: &[RackNow],
+        (asks, grants): (&[Ask<'_>], &[Grant]),
+        below: &Below,
+        (ramp, holds): (&[f64], &[f64]),
+        now: Mono,
+    ) -> Vec<f64> {
+        let spare: Vec<f64> = ramp.iter().map(|r| r * (1.0 - SPARE)).collect();
+        let left = |(holds, floors): (&f64, &f64)| if holds >= floors { holds - floors } else { f64::INFINITY };
+        let left: Vec<f64> = holds.iter().zip(&below.floors).map(left).collect();
+        let more: Vec<Ask<'_>> = asks
+            .iter()
+            .zip(grants)
+            .enumerate()
+            .map(|(i, (ask, grant))| {
+                let (spec, rack, memory) = (&self.topology.racks()[i], &racks[i], &self.racks[i]);
+                let full = memory.wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
+                let full = rack.cooling.map_or(full, |c| full.min(c)).get();
+                let shared = ask.shares.iter().filter(|(_, share)| *share > 0.0);
+                let top = shared.map(|(place, share)| ask.floor + left[*place] / share).fold(full, f64::min);
+                let stands = self.is_bound(i, now) || memory.over.pin.is_some() || memory.over.advised;
+                let demand = if stands { grant.watts } else { top.max(grant.watts) };
+                Ask { floor: grant.watts, demand, band: 0, ..ask.clone() }
+            })
+            .collect();
+        allocate(&spare, &more).iter().map(|g| g.watts).collect()
+    }
+
+    /// What each rack falls back on without Orders: so much of what it was granted beyond its floor that every place it
+    /// hangs on is at what `lasts` there, W, or below.
+    pub(super) fn fall_back(&mut self, asks: &[Ask<'_>], grants: &[Grant], below: &Below, lasts: &[f64]) {
+        let part = |(place, lasts): (usize, &f64)| ((lasts - below.floors[place]) / below.more[place]).clamp(0.0, 1.0);
+        let parts: Vec<f64> = lasts.iter().enumerate().map(part).collect();
+        for ((memory, ask), grant) in self.racks.iter_mut().zip(asks).zip(grants) {
+            let part = ask.shares.iter().map(|(place, _)| parts[*place]).fold(1.0, f64::min);
+            memory.falls_to = ask.floor + (grant.watts - ask.floor) * part;
+        }
+    }
+
+    /// The limit of the GPUs of a rack when Orders stay away; none where their limits are no higher.
+    pub fn unheard(&self, rack: usize) -> Option<Prepared> {
+        let (spec, memory) = (self.topology.racks().get(rack)?, &self.racks[rack]);
+        let per_gpu = (Watts::new(memory.falls_to) - self.kept.overhead(rack)?) / f64::from(spec.gpus);
+        let gpu = whole(per_gpu).clamp(memory.wanted.floor_gpu, memory.wanted.ceiling_gpu);
+        let after_ms = u32::try_from(self.policy.unheard().as_millis()).unwrap_or(u32::MAX);
+        let prepared = Prepared { rack: spec.id.clone(), when: Condition::NoOrders(after_ms), gpu };
+        memory.gpu_limit.is_some_and(|limit| gpu < limit).then_some(prepared)
+    }
+}

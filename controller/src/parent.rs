@@ -10,8 +10,8 @@ use crate::stop::Stop;
 use headroom_controller_core::Decider;
 use headroom_controller_core::budget::{Bound, Budget};
 use headroom_rack::{
-    DeviceId, Finding, Mode, Mono, NoData, Order, Outcome, Plan, Quality, RackId, Reading, Readings, Receipt, Refusal,
-    Severity, Signal, SignalPath, Snapshot, UnixMs, Watts,
+    Answer, DeviceId, Finding, Mode, Mono, NoData, Order, Outcome, Plan, Quality, RackId, Reading, Readings, Receipt,
+    Refusal, Severity, Signal, SignalPath, Snapshot, UnixMs, Watts,
 };
 use headroom_wire::{Downlink, Kind, Uplink, topic};
 use rumqttc::{AsyncClient, ConnectionError, LastWill, Publish, PublishOptions, QoS};
@@ -39,8 +39,8 @@ const SIGNALS: [Signal; 3] = [Signal::GpuPower, Signal::GpuLimitEnforced, Signal
 pub enum Heard {
     /// There is a connection: a birth is due.
     Connected,
-    /// A message of the parent.
-    Command(Box<Downlink>),
+    /// A message of the parent, with the answers that lie ready.
+    Command(Box<(Downlink, Vec<Answer>)>),
 }
 
 /// How things stand, for `/api/state`.
@@ -142,19 +142,20 @@ impl Parent {
 
     /// Takes it. True: the bound fell, a decision is due at once.
     pub fn hear(&mut self, heard: Heard, mode: Mode, now: Mono, at: UnixMs) -> bool {
-        let command = match heard {
+        let (command, answers) = match heard {
             Heard::Connected => {
                 self.birth_due = true;
                 return false;
             }
-            Heard::Command(command) => command,
+            Heard::Command(command) => *command,
         };
         self.birth_due |= command.rebirth;
         let orders: Vec<Order> = command.orders().collect();
         if orders.is_empty() {
             return false;
         }
-        let taken = if mode == Mode::Automatic { self.budget.take(&orders, now) } else { Err(Refusal::MonitorOnly) };
+        let taken =
+            if mode == Mode::Automatic { self.budget.take(&orders, &answers, now) } else { Err(Refusal::MonitorOnly) };
         let outcome = match taken {
             Ok(_) => {
                 self.refused = None;
@@ -357,7 +358,8 @@ impl Listener for Ear {
     }
 
     fn heard(&mut self, topic: &str, message: &Publish) {
-        match Downlink::decode(&message.payload) {
+        let read = Downlink::decode(&message.payload);
+        match read.and_then(|d| d.answers(&message.payload).map(|answers| (d, answers))) {
             Ok(command) => self.tell(Heard::Command(Box::new(command))),
             Err(why) => tracing::warn!(topic, %why, "a command that cannot be read is dropped"),
         }

@@ -2,8 +2,11 @@
 //! all of its GPUs: what it orders for them adds up, and what is not a GPU comes on top.
 //!
 //! Safe (start) -- budget --> Held -- lease runs out --> Safe -- budget --> Held ...
+//!
+//! With a budget comes what is left of it when none follows: that holds before the lease runs out.
 
-use headroom_rack::{Generation, Mono, Order, Refusal, Setting, Watts};
+use headroom_rack::{Answer, Condition, Generation, Mono, Order, Refusal, Setting, Watts};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// No lease is longer, as at an agent: a parent that asks for more has lost its mind.
@@ -23,6 +26,8 @@ struct Held {
     gpus: Watts,
     generation: Generation,
     until: Mono,
+    /// From then on no more than this.
+    unheard: Option<(Mono, Watts)>,
 }
 
 /// The parent's lease on the site.
@@ -40,11 +45,12 @@ impl Budget {
         Self { gpus, safe, seen: Generation::default(), held: None }
     }
 
-    /// Takes the Orders of one Plan, one for each GPU, and gives what they add up to.
+    /// Takes the Orders of one Plan, one for each GPU, with the answers that lie ready, and gives what they add up
+    /// to. Of the answers the one to Orders that stay away is kept; a site sees nothing else that the parent does not.
     ///
     /// # Errors
     /// Why not; what was held stays. [`Refusal::UnknownDevice`]: the parent does not count the same GPUs.
-    pub fn take(&mut self, orders: &[Order], now: Mono) -> Result<Watts, Refusal> {
+    pub fn take(&mut self, orders: &[Order], answers: &[Answer], now: Mono) -> Result<Watts, Refusal> {
         let Some(first) = orders.first() else { return Err(Refusal::Nonsense) };
         let (generation, lease_ms) = (first.generation, first.lease_ms);
         if generation < self.seen {
@@ -67,25 +73,55 @@ impl Budget {
         }
         self.seen = generation;
         let until = now.after(Duration::from_millis(lease_ms.into()).min(LONGEST_LEASE));
-        self.held = Some(Held { gpus, generation, until });
+        let unheard = unheard(orders, answers).map(|(after, watts)| (now.after(after), watts));
+        self.held = Some(Held { gpus, generation, until, unheard });
         Ok(gpus)
     }
 
     /// What the whole site may draw, with `overhead` for what is not a GPU, and by whom.
     pub fn limit(&self, overhead: Watts, now: Mono) -> (Watts, Bound) {
         match self.live(now) {
-            Some(held) => (held.gpus + overhead, Bound::Held(held.generation)),
+            Some(held) => {
+                let left = held.unheard.filter(|(from, _)| now >= *from).map_or(held.gpus, |(_, watts)| watts);
+                (left + overhead, Bound::Held(held.generation))
+            }
             None => (self.safe, Bound::Safe),
         }
     }
 
-    /// When the lease that lives now runs out.
+    /// When what holds now ends by itself: with its lease, or before that because no Orders came.
     pub fn runs_out(&self, now: Mono) -> Option<Mono> {
-        self.live(now).map(|held| held.until)
+        let held = self.live(now)?;
+        Some(held.unheard.map(|(from, _)| from).filter(|from| now < *from).unwrap_or(held.until))
     }
 
     fn live(&self, now: Mono) -> Option<Held> {
         self.held.filter(|held| now < held.until)
+    }
+}
+
+/// What is left for the GPUs when no Orders come for so long.
+fn unheard(orders: &[Order], answers: &[Answer]) -> Option<(Duration, Watts)> {
+    let after_ms = answers.iter().find_map(|answer| match answer.when {
+        Condition::NoOrders(ms) => Some(ms),
+        _ => None,
+    })?;
+    let ready: BTreeMap<_, _> = answers
+        .iter()
+        .filter(|answer| answer.when == Condition::NoOrders(after_ms))
+        .filter_map(|answer| Some((&answer.order.device, watts(&answer.order)?)))
+        .collect();
+    let left = |order: &Order| {
+        let ordered = watts(order).unwrap_or(Watts::ZERO);
+        ready.get(&order.device).map_or(ordered, |ready| ready.min(ordered))
+    };
+    Some((Duration::from_millis(after_ms.into()), orders.iter().map(left).sum()))
+}
+
+fn watts(order: &Order) -> Option<Watts> {
+    match order.setting {
+        Setting::PowerLimit(watts) if watts.is_finite() => Some(watts),
+        _ => None,
     }
 }
 
@@ -111,7 +147,7 @@ mod tests {
         let overhead = Watts::new(500.0);
         let at = |budget: &Budget, ms| budget.limit(overhead, Mono::from_ms(ms));
         assert_eq!(at(&budget, 0), (Watts::new(2000.0), Bound::Safe));
-        assert_eq!(budget.take(&orders(4, 600.0, 7, 5000), Mono::from_ms(1000)), Ok(Watts::new(2400.0)));
+        assert_eq!(budget.take(&orders(4, 600.0, 7, 5000), &[], Mono::from_ms(1000)), Ok(Watts::new(2400.0)));
         let generation = Generation { epoch: 1, counter: 7 };
         assert_eq!(at(&budget, 5999), (Watts::new(2900.0), Bound::Held(generation)));
         assert_eq!(budget.runs_out(Mono::from_ms(5999)), Some(Mono::from_ms(6000)));
@@ -122,7 +158,7 @@ mod tests {
     fn a_plan_that_is_old_or_for_other_gpus_or_makes_no_sense_changes_nothing() {
         let mut budget = budget();
         let now = Mono::from_ms(0);
-        budget.take(&orders(4, 600.0, 7, 5000), now).unwrap();
+        budget.take(&orders(4, 600.0, 7, 5000), &[], now).unwrap();
         let before = budget.clone();
         let mut twice = orders(4, 500.0, 8, 5000);
         twice[3] = twice[2].clone();
@@ -141,9 +177,24 @@ mod tests {
             (orders(4, 500.0, 8, 0), Refusal::Nonsense),
             (vec![], Refusal::Nonsense),
         ] {
-            assert_eq!(budget.take(&wrong, now), Err(why));
+            assert_eq!(budget.take(&wrong, &[], now), Err(why));
             assert_eq!(budget, before);
         }
+    }
+
+    #[test]
+    fn what_was_lent_is_over_before_the_lease_when_no_orders_come() {
+        let mut budget = budget();
+        let ready = orders(4, 450.0, 7, 5000).into_iter();
+        let answers: Vec<Answer> = ready.map(|order| Answer { when: Condition::NoOrders(2000), order }).collect();
+        budget.take(&orders(4, 600.0, 7, 5000), &answers, Mono::from_ms(0)).unwrap();
+        let at = |budget: &Budget, ms| budget.limit(Watts::new(500.0), Mono::from_ms(ms)).0;
+        let runs_out = |budget: &Budget, ms| budget.runs_out(Mono::from_ms(ms)).map(Mono::as_ms);
+        assert_eq!((at(&budget, 1999), runs_out(&budget, 1999)), (Watts::new(2900.0), Some(2000)));
+        assert_eq!((at(&budget, 2000), runs_out(&budget, 2000)), (Watts::new(2300.0), Some(5000)));
+        assert_eq!(at(&budget, 5000), Watts::new(2000.0));
+        budget.take(&orders(4, 400.0, 8, 5000), &answers, Mono::from_ms(2500)).unwrap();
+        assert_eq!(at(&budget, 4600), Watts::new(2100.0), "it never raises");
     }
 
     proptest! {
@@ -156,7 +207,7 @@ mod tests {
             let (mut now, mut until) = (0, 0);
             for (counter, (wait, lease, watts)) in plans.into_iter().enumerate() {
                 now += wait;
-                budget.take(&orders(4, watts, counter as u64, lease), Mono::from_ms(now)).unwrap();
+                budget.take(&orders(4, watts, counter as u64, lease), &[], Mono::from_ms(now)).unwrap();
                 until = now + u64::from(lease.min(60_000));
             }
             let (limit, bound) = budget.limit(Watts::ZERO, Mono::from_ms(now + at));

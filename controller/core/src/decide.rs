@@ -6,7 +6,7 @@
 //!   A rack that has lost a cord loads the others with all it draws ([`cords`]).
 //! * **expect**: the forecast's 99 % quantile over the response time, never below what is drawn.
 //! * **limit**, per node: the least of continuous rating times derating (of the fullest phase; short peaks pass a
-//!   device with a thermal image, see `peaks`), what the trip image still allows over twice the response time,
+//!   device with a thermal image, see `peaks`), what the trip image still allows until it is taken back ([`lend`]),
 //!   what must be left so that the loss of any other feed is
 //!   survived for one response time, what a battery gives over the time it is to last ([`battery`]); for all
 //!   together a target from outside.
@@ -181,7 +181,7 @@ struct RackMemory {
 impl Decider {
     /// A decider that knows no history: breakers are taken for warm, as if at their continuous limit.
     pub fn new(topology: Topology, policy: Policy) -> Self {
-        let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate);
+        let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate).by_power();
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
         let count = protection.len();
         let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
@@ -247,7 +247,7 @@ impl Decider {
             if let (Some(left), Some(state)) = (seen.battery, self.battery.get_mut(&place)) {
                 state.restore(left, node.battery.as_deref(), seen.power, gap.as_secs_f64());
             }
-            let mut image = Protection::with_used(Arc::clone(&node.curve), seen.trip_used);
+            let mut image = Protection::with_used(Arc::clone(&node.curve), seen.trip_used).by_power();
             let derate = self.policy.derate;
             image.advance((seen.power / node.rating).max(derate), leased.as_secs_f64());
             image.advance(derate, (gap - leased).as_secs_f64());
@@ -316,7 +316,6 @@ impl Decider {
         let below = lend::Below::new(&asks, &given, ramp.len());
         let holds = room(|n| n.holds, |h| h.holds);
         let lent = self.lend(&racks, (&asks, &given), &below, (&ramp, &holds), now);
-        self.fall_back(&asks, &given, &below, &room(|n| n.limit, |h| h.lasts));
         let lent = self.stand(
             &racks,
             &given,
@@ -325,6 +324,7 @@ impl Decider {
             now,
             dt_s,
         );
+        self.fall_back((&asks, &given), &lent, &below, &room(|n| n.limit, |h| h.lasts));
         self.keep(&racks, &asks, rooms);
         let caps = racks
             .iter()

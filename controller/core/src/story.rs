@@ -172,7 +172,8 @@ impl Story {
         }
         for ((spec, node), wanted) in self.topology.nodes().iter().zip(&plan.nodes).zip(wants) {
             let load = wanted.max(node.power);
-            let seconds = Protection::with_used(spec.curve.clone(), node.trip_used).time_to_trip_s(load / node.rating);
+            let seconds =
+                Protection::with_used(spec.curve.clone(), node.trip_used).by_power().time_to_trip_s(load / node.rating);
             let (id, percent) = (&spec.id, load / node.rating * 100.0);
             match seconds {
                 Some(seconds) if !self.at_risk.contains(id) => {

@@ -14,25 +14,39 @@ pub use family::{Confidence, Family, FamilyError, Settings, families, family};
 use crate::topology::NodeKind;
 use std::sync::{Arc, LazyLock};
 
+/// What trips is a current, and what is measured is a power: at load the power factor of servers' supplies is 0.99. So much more is
+/// the current of a breaker over its rating than the power over its rating.
+const CURRENT: f64 = 1.01;
+
 /// One protected node: its curve and how warm it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Protection {
     curve: Arc<Curve>,
     heat: f64,
+    /// Current over rating for a power over rating of 1.
+    current: f64,
 }
 
 impl Protection {
     /// A device that has carried `ratio` of its rating for long.
     pub fn at(curve: Arc<Curve>, ratio: f64) -> Self {
         let heat = curve.steady(ratio);
-        Self { curve, heat }
+        Self { curve, heat, current: 1.0 }
+    }
+
+    /// The same where ratios are of powers, and the current may be a little more. What has no thermal image, a UPS above
+    /// all, is rated for power.
+    #[must_use]
+    pub fn by_power(self) -> Self {
+        let current = if self.curve.is_thermal() { CURRENT } else { 1.0 };
+        Self { current, ..self }
     }
 
     /// A device of which `used`, 0 to 1, is used up; unknown counts as all of it.
     pub fn with_used(curve: Arc<Curve>, used: f64) -> Self {
         let used = if used.is_finite() { used.clamp(0.0, 1.0) } else { 1.0 };
         let heat = used * curve.trip_heat();
-        Self { curve, heat }
+        Self { curve, heat, current: 1.0 }
     }
 
     /// Used share, 0 to 1.
@@ -47,22 +61,27 @@ impl Protection {
 
     /// Goes on by `dt_s` seconds at `ratio` of the rating.
     pub fn advance(&mut self, ratio: f64, dt_s: f64) {
-        self.heat = self.curve.after(self.heat, ratio, dt_s);
+        self.heat = self.curve.after(self.heat, ratio * self.current, dt_s);
     }
 
     /// Seconds until it trips if `ratio` stays; `None`: never.
     pub fn time_to_trip_s(&self, ratio: f64) -> Option<f64> {
-        self.curve.time_to_trip_s(self.heat, ratio)
+        self.curve.time_to_trip_s(self.heat, ratio * self.current)
     }
 
-    /// A ratio that can be held for `hold_s` seconds from now without a trip; at least 1.
+    /// A ratio that can be held for `hold_s` seconds from now without a trip; at least the rating's current.
     pub fn allowed(&self, hold_s: f64) -> f64 {
-        self.curve.allowed(self.heat, hold_s)
+        self.curve.allowed(self.heat, hold_s) / self.current
     }
 
-    /// The same if the ratio `then` is to be held for `then_s` seconds after that; at least 1.
+    /// The same if the ratio `then` is to be held for `then_s` seconds after that.
     pub fn allowed_before(&self, hold_s: f64, then: f64, then_s: f64) -> f64 {
-        self.curve.allowed_before(self.heat, hold_s, then, then_s)
+        self.curve.allowed_before(self.heat, hold_s, then * self.current, then_s) / self.current
+    }
+
+    /// The ratio that is carried for ever.
+    pub fn holds(&self) -> f64 {
+        self.curve.holds() / self.current
     }
 }
 

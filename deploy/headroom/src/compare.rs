@@ -9,7 +9,7 @@ mod report;
 mod rival;
 mod trace;
 
-use play::{Figures, Policy, nameplate_watts, play};
+use play::{Figures, Policy, nameplate_watts, play, worst};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -110,6 +110,9 @@ pub struct Results {
     racks: usize,
     /// Side by side, by policy and trace. Static nameplate hosts fewer.
     runs: BTreeMap<(Policy, usize), Figures>,
+    /// With as many racks: how much of the earliest trip is used up when all rise at once, and when whoever decides
+    /// dies then too.
+    worst: BTreeMap<Policy, [f64; 2]>,
 }
 
 impl Results {
@@ -191,7 +194,7 @@ fn compare(setup: Setup, traces: Vec<Trace>) -> Results {
     let ours = hosted[&Policy::OursForecast].max(hosted[&Policy::OursReactive]);
     let theirs = hosted[&Policy::ThreeBand].max(hosted[&Policy::ThreeBandLowFirst]);
     let racks = ours.min(theirs).max(least);
-    let mut results = Results { setup, traces, hosted, racks, runs: BTreeMap::new() };
+    let mut results = Results { setup, traces, hosted, racks, runs: BTreeMap::new(), worst: BTreeMap::new() };
     let todo: Vec<(Policy, usize)> =
         Policy::ALL.iter().flat_map(|p| (0..results.traces.len()).map(move |t| (*p, t))).collect();
     let figures = parallel(todo.len(), |i| {
@@ -199,6 +202,8 @@ fn compare(setup: Setup, traces: Vec<Trace>) -> Results {
         play(&results.setup, &results.traces[t], policy, results.racks(policy))
     });
     results.runs = todo.into_iter().zip(figures).collect();
+    let fates = parallel(Policy::ALL.len(), |i| worst(&results.setup, Policy::ALL[i], results.racks(Policy::ALL[i])));
+    results.worst = Policy::ALL.into_iter().zip(fates).collect();
     results
 }
 

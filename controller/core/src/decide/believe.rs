@@ -102,6 +102,8 @@ impl Decider {
                 air_celsius: policy.inlet_limit_celsius,
                 response_s: policy.response.as_secs_f64(),
                 liters: spec.coolant_liters(),
+                dark: (policy.inlet_limit_celsius.is_some() && belief.lost_cords(spec).contains(&true))
+                    .then(|| spec.nameplate()),
             };
             memory.heat.see(belief, power, &bounds);
         }

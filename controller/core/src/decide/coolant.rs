@@ -15,6 +15,8 @@
 //! heat balance is known, so power follows the temperature: air may warm no faster than leaves [`AIR_AHEAD_S`] until
 //! its limit, and each kelvin that it warms beyond that takes the share [`AIR_PER_K`] of the power, each one that it
 //! stays behind gives as much back. Power so comes to rest where what is removed holds the air, below the limit.
+//! A cooler that falls silent together with a cord of its rack may have lost its power with it: what the rack draws
+//! then warms its air and its metal, until it is heard again.
 
 use crate::fleet::RackBelief;
 use headroom_rack::Watts;
@@ -43,6 +45,9 @@ const AIR_FREE: f64 = 1.25;
 const AIR_BACK: f64 = 0.8;
 /// What a rack draws counts as its mean over this, s: steps of training and checkpoints are no news to a room.
 const DRAWN_S: f64 = 30.0;
+/// Heat that metal and air around a rack take up, J/K for each watt of its nameplate: a server of 10.2 kW weighs 130 kg (NVIDIA DGX
+/// H100), its metals take up 0.47 kJ/(kg K); the air of 15 m3 of room adds a quarter, which is left out.
+const STILL_J_PER_K_PER_W: f64 = 6.0;
 /// Air this far below its limit again lets a rack go, K.
 const AIR_SPARE_K: f64 = 1.0;
 
@@ -57,6 +62,8 @@ pub(super) struct Bounds {
     pub response_s: f64,
     /// Coolant in the loop, l.
     pub liters: f64,
+    /// The nameplate of the rack if its cooler may be without power.
+    pub dark: Option<Watts>,
 }
 
 /// What is known of one loop.
@@ -127,6 +134,9 @@ impl Loop {
 
     fn air(&mut self, told: Option<f64>, power: Watts, dt_s: f64, bounds: &Bounds) {
         let (Some(limit), Some(known)) = (bounds.air_celsius, self.supply) else { return };
+        if let Some(nameplate) = bounds.dark.filter(|_| told.is_none()) {
+            self.rise_k_per_s = self.rise_k_per_s.max(power / (nameplate * STILL_J_PER_K_PER_W));
+        }
         let warms = self.rise_k_per_s > LEAST_RISE;
         // What falls silent while it warms goes on.
         let celsius = told.unwrap_or(if warms { known + self.rise_k_per_s * dt_s } else { known });

@@ -96,14 +96,32 @@ impl Decider {
         allocate(&spare, &more).iter().map(|g| g.watts).collect()
     }
 
-    /// What each rack falls back on without Orders: so much of what it was granted beyond its floor that every place it
-    /// hangs on is at what `lasts` there, W, or below.
-    pub(super) fn fall_back(&mut self, asks: &[Ask<'_>], grants: &[Grant], below: &Below, lasts: &[f64]) {
-        let part = |(place, lasts): (usize, &f64)| ((lasts - below.floors[place]) / below.more[place]).clamp(0.0, 1.0);
-        let parts: Vec<f64> = lasts.iter().enumerate().map(part).collect();
-        for ((memory, ask), grant) in self.racks.iter_mut().zip(asks).zip(grants) {
-            let part = ask.shares.iter().map(|(place, _)| parts[*place]).fold(1.0, f64::min);
-            memory.falls_to = ask.floor + (grant.watts - ask.floor) * part;
+    /// What each rack falls back on without Orders, so that every place it hangs on is at what `lasts` there, W, or
+    /// below: what it was granted and a part of what it was `lent` beyond; or a part of what it was granted beyond its floor.
+    pub(super) fn fall_back(
+        &mut self,
+        (asks, grants): (&[Ask<'_>], &[Grant]),
+        lent: &[f64],
+        below: &Below,
+        lasts: &[f64],
+    ) {
+        let mut ramps = vec![1e-9; lasts.len()];
+        for ((ask, grant), lent) in asks.iter().zip(grants).zip(lent) {
+            ask.shares.iter().for_each(|(place, share)| ramps[*place] += (lent - grant.watts) * share);
+        }
+        let parts =
+            lasts.iter().zip(&below.floors).zip(&below.more).zip(&ramps).map(|(((lasts, floors), more), ramps)| {
+                let left = lasts - floors;
+                ((left / more).clamp(0.0, 1.0), ((left - more) / ramps).clamp(0.0, 1.0))
+            });
+        let parts: Vec<(f64, f64)> = parts.collect();
+        for (((memory, ask), grant), lent) in self.racks.iter_mut().zip(asks).zip(grants).zip(lent) {
+            let least = |least: (f64, f64), (place, _): &(usize, f64)| {
+                let part = parts[*place];
+                (least.0.min(part.0), least.1.min(part.1))
+            };
+            let (granted, ramp) = ask.shares.iter().fold((1.0, 1.0), least);
+            memory.falls_to = ask.floor + (grant.watts - ask.floor) * granted + (lent - grant.watts) * ramp;
         }
     }
 

@@ -142,7 +142,7 @@ impl Decider {
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
         let hot = rating * self.hot(i);
-        let holds = rating * self.protection[i].curve().holds();
+        let holds = rating * self.protection[i].holds();
         let peaks = self.peaks(i, spec, ratio, now, dt_s);
         let lasts = continuous * peaks;
         // The mean may be met by a mean: only what trips has to hold against all that was granted at once.

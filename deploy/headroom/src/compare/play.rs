@@ -6,7 +6,8 @@ use super::rival::{Rival, Rule};
 use super::trace::{STEP_S as TRACE_STEP_S, Trace};
 use super::{BANDS, Setup};
 use crate::harness::{Controller, Foresight, Mind, Outcome, STEP_S, Stage};
-use headroom_controller_core::Policy as Site;
+use headroom_controller_core::trip::Protection;
+use headroom_controller_core::{NodeKind, Policy as Site};
 use headroom_sim::plant::chance::Chance;
 use headroom_sim::plant::spec::{EnvelopeSpec, PlantSpec, RackSpec, ReplaySpec, WorkloadSpec};
 use headroom_sim::scenario::Scenario;
@@ -135,8 +136,17 @@ pub fn nameplate_watts(setup: &Setup) -> f64 {
     (rack.gpus as f64 * base.gpu.max_watts + rack.overhead_watts) / (1.0 - base.pdu_loss_ratio) + rack.cooling_watts
 }
 
+/// Where in its trace each rack begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// Somewhere of its own.
+    Apart,
+    /// All at its beginning.
+    Together,
+}
+
 /// The row: one feed, one breaker, `racks` racks.
-fn plant(setup: &Setup, trace: &Trace, racks: usize) -> PlantSpec {
+fn plant(setup: &Setup, trace: &Trace, racks: usize, begin: Begin) -> PlantSpec {
     let mut plant = Scenario::load(None).expect("invariant: the embedded scenario is valid").plant;
     plant.seed = setup.seed;
     let rating_watts = setup.rating_watts();
@@ -144,7 +154,8 @@ fn plant(setup: &Setup, trace: &Trace, racks: usize) -> PlantSpec {
     // The UPS is not what is compared.
     plant.ups.rating_watts = rating_watts * 2.0;
     let one = |i: usize| {
-        let start_s = Chance::new(setup.seed, &format!("{}/start-{i}", trace.name)).between(0.0, trace.seconds());
+        let mut chance = Chance::new(setup.seed, &format!("{}/start-{i}", trace.name));
+        let start_s = if begin == Begin::Apart { chance.between(0.0, trace.seconds()) } else { 0.0 };
         let workload = WorkloadSpec::Replay(ReplaySpec {
             word: BANDS[i % BANDS.len()],
             watts: Arc::clone(&trace.watts),
@@ -161,7 +172,7 @@ fn plant(setup: &Setup, trace: &Trace, racks: usize) -> PlantSpec {
 
 /// Plays a trace with `racks` racks under a policy.
 pub fn play(setup: &Setup, trace: &Trace, policy: Policy, racks: usize) -> Figures {
-    let plant = plant(setup, trace, racks);
+    let plant = plant(setup, trace, racks, Begin::Apart);
     let mut mind = policy.mind(&plant, setup.derate);
     let mut stage = Stage::new(&plant);
     let mut outcome = Outcome::default();
@@ -193,6 +204,43 @@ pub fn play(setup: &Setup, trace: &Trace, policy: Policy, racks: usize) -> Figur
     figures.gpu_hours = (racks * setup.gpus) as f64 * (seconds - WARM_UP_S) / 3600.0;
     figures.to_cap_ms = stage.plant().tally().overload_to_cap_ms[before.1..].to_vec();
     figures
+}
+
+/// How long racks idle before they all rise at once, and how long they want everything then, s.
+const IDLE_S: f64 = 60.0;
+const FULL_S: f64 = 90.0;
+
+/// How much of the earliest trip that the standard allows the breaker's kind is used up (1: all of it) when every rack
+/// wants everything from one moment to the next, and when whoever decides dies in that moment as well. The plant's own
+/// breaker is one of many: another of the same type trips sooner.
+pub fn worst(setup: &Setup, policy: Policy, racks: usize) -> [f64; 2] {
+    let gpu = Scenario::load(None).expect("invariant: the embedded scenario is valid").plant.gpu;
+    let row = |i: usize| vec![if i as f64 * TRACE_STEP_S < IDLE_S { gpu.idle_watts } else { gpu.max_watts } as f32];
+    let trace = Trace {
+        name: "all rise at once".to_owned(),
+        kind: "made up",
+        clock_sensitivity: 0.9,
+        watts: Arc::new((0..((IDLE_S + FULL_S) / TRACE_STEP_S) as usize).map(row).collect()),
+        notes: Vec::new(),
+    };
+    [false, true].map(|dies| {
+        let plant = plant(setup, &trace, racks, Begin::Together);
+        let mut mind = policy.mind(&plant, setup.derate);
+        let mut stage = Stage::new(&plant);
+        let mut outcome = Outcome::default();
+        let mut image = Protection::at(NodeKind::Breaker.curve(), 0.0);
+        let mut used = 0.0_f64;
+        while stage.time_s() < IDLE_S + FULL_S - 1.0 {
+            stage.physics(false, &mut outcome);
+            if !dies || stage.time_s() < IDLE_S {
+                stage.decide(mind.as_mut(), 0.0, false);
+            }
+            stage.deliver();
+            image.advance(stage.plant().feeds()[0].load_ratio(), STEP_S);
+            used = used.max(image.used());
+        }
+        used
+    })
 }
 
 /// What was counted so far.

@@ -45,6 +45,7 @@ fn claims(results: &Results) -> Vec<Claim> {
         },
         half(results),
         forecast(results),
+        worst(results),
         Claim {
             key: "automation_never_stopped",
             reached: stopped == 0,
@@ -76,6 +77,25 @@ fn half(results: &Results) -> Claim {
             results.racks
         ),
     }
+}
+
+/// Whether ours survives what no trace held.
+fn worst(results: &Results) -> Claim {
+    let trips = |policy: &Policy| results.worst[policy].iter().any(|used| *used >= 1.0);
+    let ours = [Policy::OursAlike, Policy::OursReactive, Policy::OursForecast].iter().any(trips);
+    let names: Vec<String> = Policy::ALL.iter().filter(|p| trips(p)).map(|p| p.word().replace('_', " ")).collect();
+    let who = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+    let mut text = format!(
+        "a breaker that trips as early as its standard allows may trip when all {} racks rise from idle to full at once, with or \
+         without whoever decides dying then, under: {who}",
+        results.racks
+    );
+    if ours && trips(&Policy::Oracle) {
+        text.push_str(
+            ". The oracle is among them: with every GPU at its floor so many racks draw more than the breaker carries",
+        );
+    }
+    Claim { key: "no_trip_if_all_rise_at_once", reached: !ours, text }
 }
 
 /// Whether the forecast helped, trace by trace, and if not, why.
@@ -143,7 +163,9 @@ pub fn markdown(results: &Results) -> String {
         "*Racks hosted*: the most with which, on every trace, nothing trips and at most {:.0} % of the wanted work is lost (not tried beyond \
          {}); nameplate's is by its own rule. All other figures are with {} racks, the most that ours and three-band both host but at least 30 % above nameplate (nameplate: {}), all traces together. *Lost*: share of \
          wanted work left undone, by the curve below. The three-band and ours come twice, because who protects the important costs the others more: \
-         *reactive three band* and *ours all alike* know no priorities, *low first* and the other two of ours do. *To cap*: from an overload of the breaker to limits that end it.\n",
+         *reactive three band* and *ours all alike* know no priorities, *low first* and the other two of ours do. *To cap*: from an overload of the breaker to limits that end it. *If all rise*: what of the earliest trip that IEC 60898 allows a breaker of type C (2.55 times its rating for 1 s, 2.0 for 10 s) is used up when \
+         every rack, after a minute of idling, wants everything from one moment to the next; *and it dies*: when, in that moment, whoever decides dies as well and \
+         agents are left to their leases. At 100 % such a breaker may have tripped; the plant's own is a later one. A policy that survives only what its traces held has lost nothing for the rest.\n",
         setup.bound * 100.0,
         (setup.nameplate_racks as f64 * super::MOST_RACKS) as usize,
         results.racks,
@@ -178,18 +200,21 @@ fn yes(reached: bool) -> &'static str {
 
 fn table(out: &mut String, results: &Results) {
     out.push_str(
-        "| policy | trips | s over rating | racks hosted | lost, % | training | inference | batch | cap changes per GPU-hour | to cap p50 / p99 / max, ms |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|---|\n",
+        "| policy | trips | if all rise / and it dies: earliest trip used, % | s over rating | racks hosted | lost, % | training | inference | batch | cap changes per GPU-hour | to cap p50 / p99 / max, ms |\n\
+         |---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|\n",
     );
     for policy in Policy::ALL {
         let sum = results.sum(policy);
+        let [risen, dead] = results.worst[&policy];
         let by_band = |b: usize| if sum.wanted[b] > 0.0 { 100.0 * sum.lost[b] / sum.wanted[b] } else { 0.0 };
         let to_cap = |share| percentile(&sum.to_cap_ms, share).map_or("-".to_owned(), |ms| format!("{ms:.0}"));
         let _ = writeln!(
             out,
-            "| {} | {} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {} / {} / {} |",
+            "| {} | {} | {:.0} / {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {} / {} / {} |",
             policy.word().replace('_', " "),
             sum.trips,
+            risen * 100.0,
+            dead * 100.0,
             sum.seconds_over_rating,
             results.hosted[&policy],
             sum.lost_share() * 100.0,
@@ -229,6 +254,9 @@ pub fn json(results: &Results) -> Value {
             let mut all = figures(&results.sum(*policy));
             all["racks_hosted"] = results.hosted[policy].into();
             all["racks"] = results.racks(*policy).into();
+            let [risen, dead] = results.worst[policy];
+            all["earliest_trip_used_if_all_rise_at_once"] = risen.into();
+            all["earliest_trip_used_if_all_rise_as_it_dies"] = dead.into();
             all["traces"] = Value::Object(traces);
             (policy.word().to_owned(), all)
         })

@@ -34,6 +34,19 @@ fn ours_never_trips_and_the_oracle_loses_least() {
 }
 
 #[test]
+fn ours_survives_that_all_rise_at_once_as_it_dies_and_others_do_not() {
+    let most = |policy, racks| worst(&setup(), policy, racks).into_iter().fold(0.0, f64::max);
+    // 2.3 times what nameplate allows; their floors fit.
+    for policy in [Policy::OursAlike, Policy::OursReactive, Policy::OursForecast] {
+        assert!(most(policy, 7) < 1.0, "{policy:?}: {}", most(policy, 7));
+    }
+    assert!(most(Policy::StaticNameplate, 3) < 1.0);
+    for policy in [Policy::StaticNameplate, Policy::ThreeBand] {
+        assert_eq!(most(policy, 7), 1.0, "{policy:?}");
+    }
+}
+
+#[test]
 fn a_run_repeats_to_the_last_digit() {
     let once = || format!("{:?}", play(&setup(), &trace(), Policy::OursForecast, 4));
     assert_eq!(once(), once());

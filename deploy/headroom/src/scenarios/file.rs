@@ -30,8 +30,6 @@ pub struct Expected {
     pub unavoidable_shutdowns: usize,
     /// Nobody more important waits behind somebody less important for longer than a ramp takes.
     pub priorities_kept: bool,
-    /// No inlet of a rack cooled by air may get warmer; without this than the policy's limit.
-    pub hottest_inlet_celsius: Option<f64>,
     /// The automation must stop itself and call a person; without this it must not.
     pub automation_stops: bool,
 }
@@ -65,9 +63,8 @@ impl Expected {
                 outcome.overshoot_s
             ));
         }
-        let limit = self.hottest_inlet_celsius.unwrap_or(INLET_LIMIT_CELSIUS);
-        if let Some(hottest) = outcome.hottest_inlet_celsius.filter(|c| *c > limit) {
-            wrong.push(format!("an inlet reached {hottest:.1} degrees, expected at most {limit}"));
+        if let Some(hottest) = outcome.hottest_inlet_celsius.filter(|c| *c > INLET_LIMIT_CELSIUS) {
+            wrong.push(format!("an inlet reached {hottest:.1} degrees, expected at most {INLET_LIMIT_CELSIUS}"));
         }
         if outcome.stopped != self.automation_stops {
             let did = if outcome.stopped { "stopped itself" } else { "did not stop itself" };

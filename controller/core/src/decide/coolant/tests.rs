@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// 2.5 l, half of it on the return side: 5200 J/K.
-const BOUNDS: Bounds = Bounds { limit_celsius: 60.0, air_celsius: None, response_s: 3.0, liters: 2.5 };
+const BOUNDS: Bounds = Bounds { limit_celsius: 60.0, air_celsius: None, response_s: 3.0, liters: 2.5, dark: None };
 const POWER: Watts = Watts::new(5200.0);
 
 fn heard(flow_lpm: Option<f64>, supply: f64, returns: Option<f64>) -> RackBelief {
@@ -131,6 +131,28 @@ fn air_that_falls_silent_while_it_warms_goes_on_and_silence_gives_nothing_back()
     let (_, before) = see(Some(30.0));
     assert!(before.is_some());
     assert!((0..120).all(|_| see(None).1 == before));
+}
+
+#[test]
+fn a_cooler_that_falls_silent_with_a_cord_of_its_rack_counts_as_stopped() {
+    let bounds = Bounds { air_celsius: Some(35.0), ..BOUNDS };
+    let mut coolant = Loop::default();
+    let mut see = |celsius: Option<f64>, power: f64, bounds: &Bounds| {
+        let belief = RackBelief { supply_celsius: celsius, ..heard(None, 0.0, None) };
+        coolant.see(&belief, Watts::new(power), 1.0, bounds);
+        (coolant.celsius().unwrap(), coolant.most())
+    };
+    (0..60).for_each(|_| _ = see(Some(22.0), 9000.0, &bounds));
+    assert_eq!((0..60).map(|_| see(None, 9000.0, &bounds)).last(), Some((22.0, None)), "a lost answer is no lost fan");
+    let dark = Bounds { dark: Some(Watts::new(10_000.0)), ..bounds };
+    let (celsius, most) = (0..20).map(|_| see(None, 9000.0, &dark)).last().unwrap();
+    // 9 kW into 60 kJ/K.
+    assert!((celsius - 25.0).abs() < 0.1 && most.unwrap() < Watts::new(9000.0), "{celsius} {most:?}");
+    let (later, least) = (0..120).map(|_| see(None, 4000.0, &dark)).last().unwrap();
+    assert!(later > celsius && least < most, "{later} {least:?}");
+    // Heard again it is what it says.
+    assert_eq!(see(Some(24.0), 4000.0, &dark).0, 24.0);
+    assert!((0..120).any(|_| see(Some(22.0), 4000.0, &bounds).1.is_none()));
 }
 
 proptest! {

@@ -32,6 +32,8 @@ fn without_orders_racks_fall_back_on_what_lasts() {
     assert!(falls.iter().all(|p| p.when == Condition::NoOrders(2000)), "{falls:?}");
     let left = per_feed((0..4).map(|r| decider.unheard(r).map_or(gpu(&plan, r), |p| p.gpu.get())));
     assert!(left <= node.limit.get() + 1.0, "{left} W of {}", node.limit);
+    // Down to whole 5 W for each of 32 GPUs.
+    assert!(left > node.limit.get() - 100.0, "{left} W of {} that would last", node.limit);
     assert!(decider.unheard(4).is_none(), "no such rack");
 }
 

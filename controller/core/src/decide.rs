@@ -324,7 +324,7 @@ impl Decider {
             now,
             dt_s,
         );
-        self.fall_back((&asks, &given), &lent, &below, &room(|n| n.limit, |h| h.lasts));
+        self.fall_back((&asks, &given), &lent, &below, &room(|n| n.lasts, |h| h.lasts));
         self.keep(&racks, &asks, rooms);
         let caps = racks
             .iter()

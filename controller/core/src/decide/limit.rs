@@ -39,6 +39,8 @@ pub(super) struct NodeNow {
     /// What it carries for ever without a trip.
     pub holds: Watts,
     pub limit: Watts,
+    /// The limit without what passes as a short peak.
+    pub lasts: Watts,
     pub kind: LimitKind,
     /// What may be granted in all: racks do not draw all they are granted at once.
     pub room: Watts,
@@ -58,7 +60,7 @@ pub(super) struct Hold {
     /// The limit if no loss had to be survived, W.
     pub alone: f64,
     pub ramp: f64,
-    /// The limit without what is allowed because peaks seldom meet, W.
+    /// The limit without what passes as a short peak or because peaks seldom meet, W.
     pub lasts: f64,
     /// What is carried for ever without a trip, W.
     pub holds: f64,
@@ -181,7 +183,21 @@ impl Decider {
         let empty_s = if spec.kind == NodeKind::Ups { self.empty_s(i) } else { None };
         let drops_s = trips_s.into_iter().chain(empty_s).reduce(f64::min);
         let expected = below.expected + other;
-        NodeNow { power, quality, other, expected, holds, limit, kind, room, by, alone, ramp, drops_s }
+        NodeNow {
+            power,
+            quality,
+            other,
+            expected,
+            holds,
+            limit,
+            lasts: limit.min(continuous),
+            kind,
+            room,
+            by,
+            alone,
+            ramp,
+            drops_s,
+        }
     }
 
     /// What may be granted at a node over its rating, as it is or as it was if it is nearly that.
@@ -243,7 +259,7 @@ impl Decider {
                 let node = &nodes[*node];
                 let third = |limit: Watts| (limit - node.other).get() / 3.0;
                 let [limit, alone, ramp] = [node.room, node.alone, node.ramp].map(third);
-                let [lasts, holds] = [node.limit, node.holds].map(third);
+                let [lasts, holds] = [node.lasts, node.holds].map(third);
                 Hold { limit, alone, ramp, lasts, holds, kind: node.by, power }
             }
             Constraint::Standby(node) => {

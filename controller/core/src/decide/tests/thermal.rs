@@ -83,7 +83,8 @@ fn heated(seconds: u64, seen: impl Fn(u64) -> Snapshot) -> (Vec<f64>, Plan) {
     let mut decider = Decider::new(row(), Policy::default());
     let plans = (1..=seconds).map(|second| {
         let now = Mono::from_ms(second * 1000);
-        let mut fleet = fleet_at(&[500.0; 4], &[700.0; 4], now);
+        // The others leave the first so much that nothing but heat holds it.
+        let mut fleet = fleet_at(&[500.0, 400.0, 400.0, 400.0], &[700.0; 4], now);
         fleet.fold(&seen(second), now);
         decide(&mut decider, &fleet, now)
     });
@@ -107,7 +108,7 @@ fn a_gpu_that_warms_towards_its_limit_is_held_before_it_and_the_others_are_not()
     let (at_limit, _) = heated(40, one_warms);
     assert_eq!(at_limit[3], 200.0, "never under the floor");
     let (steady, _) = heated(40, |_| warm([8.0; 8], None));
-    assert!(steady.iter().all(|limit| *limit > 450.0), "warm, but no warmer: {steady:?}");
+    assert!(steady.iter().all(|limit| *limit > 500.0), "warm, but no warmer: {steady:?}");
 }
 
 #[test]
@@ -116,5 +117,5 @@ fn a_loop_that_falls_silent_keeps_its_last_limit() {
     assert_eq!(limits, [200.0; 8]);
     assert_eq!(plan.caps[0].kind, LimitKind::Cooling);
     let (limits, _) = heated(30, |second| warm([30.0; 8], (second < 10).then_some(16.0)));
-    assert!(limits[0] > 450.0, "{limits:?}");
+    assert!(limits[0] > 500.0, "{limits:?}");
 }

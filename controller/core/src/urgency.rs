@@ -41,6 +41,8 @@ struct Rack {
     /// Power at the last decision, and by the newest Snapshot.
     decided: Option<Watts>,
     power: Option<Watts>,
+    /// It rose at once since the last decision.
+    rose: bool,
     states: BTreeMap<(DeviceId, Signal), bool>,
     flow: BTreeMap<DeviceId, f64>,
 }
@@ -68,11 +70,16 @@ impl Urgency {
 
     /// A decision was made with all that has been seen so far.
     pub fn decided(&mut self, plan: &Plan) {
-        self.racks.iter_mut().for_each(|rack| rack.decided = rack.power);
+        self.racks.iter_mut().for_each(|rack| (rack.decided, rack.rose) = (rack.power, false));
         for (node, seen) in self.nodes.iter_mut().zip(&plan.nodes) {
             let (power, limit) = (seen.power.get(), seen.limit.get());
             *node = Node { power, limit, over: power > limit };
         }
+    }
+
+    /// Whether a rack, by its number, rose at once since the last decision. It may wait at its limit for a higher one.
+    pub fn has_risen(&self, rack: usize) -> bool {
+        self.racks[rack].rose
     }
 
     /// What a live Snapshot says that cannot wait; the first reason.
@@ -102,7 +109,8 @@ impl Urgency {
         let power = spec.feeds.iter().map(|c| snapshot.value(&c.meter, Signal::PduPower)).sum::<Option<f64>>();
         let Some(power) = power.map(Watts::new) else { return event };
         let rise = rack.decided.map_or(0.0, |decided| (power - decided).get());
-        event = event.or((rise > STEP_SHARE * spec.nameplate().get()).then_some(Event::Step));
+        rack.rose = rise > STEP_SHARE * spec.nameplate().get();
+        event = event.or(rack.rose.then_some(Event::Step));
         let change = rack.power.map_or(0.0, |before| (power - before).get());
         rack.power = Some(power);
         for (n, share) in self.topology.shares(i) {
@@ -162,7 +170,11 @@ mod tests {
         assert_eq!(u.see(&snapshot(1, 5310.0, &[])), None, "told once");
         u.decided(&plan(10_600.0, 10_500.0));
         assert_eq!(u.see(&snapshot(2, 5320.0, &[])), None, "the decision knew");
+        assert!(!u.has_risen(1), "it crept");
         assert_eq!(u.see(&snapshot(2, 6200.0, &[])), Some(Event::Step));
+        assert_eq!([0, 1, 2, 3].map(|rack| u.has_risen(rack)), [false, true, false, false]);
+        u.decided(&plan(10_600.0, 10_500.0));
+        assert!(!u.has_risen(1), "the decision knew");
     }
 
     #[test]

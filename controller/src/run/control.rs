@@ -247,10 +247,10 @@ impl Control {
         self.config.racks.iter().map(|r| (r.id.clone(), fresh(r).and_then(|s| inlets(r, s)))).collect()
     }
 
-    /// Decides between two periods: what must fall is sent at once, the rest with the next period.
+    /// Decides between two periods: what must fall and what a rise waits for is sent at once, the rest with the next period.
     pub(super) fn decide_now(&mut self, parts: &Parts) {
         if self.is_warm() {
-            self.decide_and(To::Falls, parts);
+            self.decide_and(To::Moved, parts);
         }
     }
 

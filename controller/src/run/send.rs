@@ -11,8 +11,8 @@ use headroom_wire::Downlink;
 pub(super) enum To {
     /// Every rack: it renews the leases.
     All,
-    /// Racks that must come down.
-    Falls,
+    /// Racks that must come down, and those that rose at once and may wait at their limit for a higher one.
+    Moved,
 }
 
 impl Control {
@@ -37,7 +37,7 @@ impl Control {
             let falls = last.len() != cap.gpus.len() || cap.gpus.iter().zip(last).any(|((_, new), old)| new < old);
             let silent = plan.mode == Mode::Advisory || self.advised.contains(&cap.rack);
             // Who gets no Orders can wait for the period's word on what is stored.
-            if to == To::Falls && !changed && (silent || !falls) {
+            if to == To::Moved && !changed && (silent || !falls && !self.urgency.has_risen(place)) {
                 continue;
             }
             let orders = match silent {

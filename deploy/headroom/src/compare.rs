@@ -43,6 +43,10 @@ pub struct Options {
     /// Racks that the breaker carries at nameplate.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=200))]
     nameplate_racks: u16,
+    /// Lay the policies side by side at so many racks. Default: the most that both ours and the reactive three-band host,
+    /// at least 1.3 times those that the breaker carries at nameplate.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=600))]
+    racks: Option<u16>,
     /// GPUs of a rack.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     gpus: u16,
@@ -86,6 +90,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 #[derive(Debug, Clone)]
 pub struct Setup {
     nameplate_racks: usize,
+    racks: Option<usize>,
     gpus: usize,
     seconds: f64,
     bound: f64,
@@ -147,6 +152,7 @@ pub fn run(options: &Options) -> ExitCode {
     };
     let setup = Setup {
         nameplate_racks: options.nameplate_racks.into(),
+        racks: options.racks.map(usize::from),
         gpus: options.gpus.into(),
         seconds: options.seconds,
         bound: options.bound,
@@ -193,7 +199,7 @@ fn compare(setup: Setup, traces: Vec<Trace>) -> Results {
     // Beyond what one of them hosts the other has nothing to be compared with.
     let ours = hosted[&Policy::OursForecast].max(hosted[&Policy::OursReactive]);
     let theirs = hosted[&Policy::ThreeBand].max(hosted[&Policy::ThreeBandLowFirst]);
-    let racks = ours.min(theirs).max(least);
+    let racks = setup.racks.unwrap_or(ours.min(theirs).max(least));
     let mut results = Results { setup, traces, hosted, racks, runs: BTreeMap::new(), worst: BTreeMap::new() };
     let todo: Vec<(Policy, usize)> =
         Policy::ALL.iter().flat_map(|p| (0..results.traces.len()).map(move |t| (*p, t))).collect();

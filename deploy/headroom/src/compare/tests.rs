@@ -10,7 +10,7 @@ fn trace() -> Trace {
 }
 
 fn setup() -> Setup {
-    Setup { nameplate_racks: 3, gpus: 8, seconds: 120.0, bound: 0.05, derate: 0.99, seed: 1 }
+    Setup { nameplate_racks: 3, racks: None, gpus: 8, seconds: 120.0, bound: 0.05, derate: 0.99, seed: 1 }
 }
 
 #[test]

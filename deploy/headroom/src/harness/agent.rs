@@ -3,9 +3,10 @@
 use super::telemetry::Meters;
 use super::wiring::{guarded, name, safe_share};
 use super::{FLOOR_WATTS, Message, Outcome};
+use headroom_agent_core::event::Watch;
 use headroom_agent_core::failsafe::{Bounds, Failsafe};
 use headroom_agent_core::guard::{GpuInput, Guard, PduInput};
-use headroom_rack::{Amperes, DeviceId, Mono, Snapshot, Volts, Watts};
+use headroom_rack::{Amperes, DeviceId, Mono, Reading, Signal, Snapshot, UnixMs, Volts, Watts};
 use headroom_sim::plant::gpu::Requests;
 use headroom_sim::plant::spec::PlantSpec;
 use headroom_sim::plant::{FEED_NAMES, Plant};
@@ -25,6 +26,7 @@ pub(super) struct Agent {
     known: BTreeMap<DeviceId, Bounds>,
     cords: Vec<DeviceId>,
     bmc: BTreeMap<usize, f64>,
+    watch: Watch,
     seq: u64,
     set: Vec<f64>,
     /// How often a GPU got another limit.
@@ -48,6 +50,7 @@ impl Agent {
             known: (0..gpus).map(|g| (DeviceId::gpu(g), bounds)).collect(),
             cords: spec.cords.iter().map(|f| name(format!("pdu-{}", FEED_NAMES[*f]), DeviceId::new)).collect(),
             bmc: BTreeMap::new(),
+            watch: Watch::default(),
             seq: 0,
             set: vec![safe.get(); spec.gpus],
             changes: 0,
@@ -104,6 +107,12 @@ impl Agent {
                 max: b.max,
             })
             .collect();
+        let at = UnixMs::new(now_ms);
+        for (c, device) in self.cords.iter().enumerate() {
+            if let Some(seen) = self.meters.pdu(&view.pdus[c], self.rack, c) {
+                self.watch.see(device, Signal::PduPower, &Reading::new(seen.watts, at));
+            }
+        }
         let verdict = self.guard.step(now, &pdus, &gpus);
         for (g, (device, bounds)) in self.known.iter().enumerate() {
             let ceiling = verdict.ceilings.get(device).copied();
@@ -119,11 +128,14 @@ impl Agent {
         }
     }
 
-    pub(super) fn snapshot(&mut self, plant: &Plant, now_ms: u64) -> Option<Snapshot> {
-        if !self.alive || self.hung {
+    /// What is to be told: with each period, and between two what cannot wait.
+    pub(super) fn snapshot(&mut self, plant: &Plant, now_ms: u64, period: bool) -> Option<Snapshot> {
+        if !self.alive || self.hung || !period && self.watch.due(Mono::from_ms(now_ms)) != Some(Duration::ZERO) {
             return None;
         }
         self.seq += 1;
-        Some(self.meters.snapshot(plant, self.rack, self.seq, now_ms))
+        let snapshot = self.meters.snapshot(plant, self.rack, self.seq, now_ms);
+        self.watch.told(snapshot.readings.iter(), Mono::from_ms(now_ms));
+        Some(snapshot)
     }
 }

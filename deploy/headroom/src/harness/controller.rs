@@ -4,13 +4,13 @@
 use super::wiring::topology;
 use super::{Hour, Message, Mind};
 use headroom_controller_core::automation::{Stops, Tolerance};
+use headroom_controller_core::urgency::Urgency;
 use headroom_controller_core::{Automation, Decider, Fleet, Hands, Policy, Prepared};
 use headroom_predict::{History, Mixtures, Predictor, Sample};
 use headroom_rack::{
     Answer, Cap, DeviceId, Forecast, Generation, Mode, Mono, Order, Plan, RackId, Setting, Signal, Snapshot, Source,
     UnixMs, Watts,
 };
-use headroom_sim::plant::FEED_NAMES;
 use headroom_sim::plant::chance::Chance;
 use headroom_sim::plant::spec::{Medium, PlantSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +18,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 const PERIOD_MS: u64 = 1000;
-/// A rise by this share of a rack's nameplate does not wait for the period, as in the shell.
-const STEP_SHARE: f64 = 0.10;
 const LEASE_MS: u32 = 5000;
 /// A UPS on battery is to last ten minutes: the time a generator and a second try may take.
 const BATTERY_TARGET: Duration = Duration::from_secs(600);
@@ -44,11 +42,8 @@ pub struct Controller {
     generation: Generation,
     /// Which rack of the plant each rack of the topology is.
     racks: Vec<usize>,
-    nameplates: BTreeMap<RackId, f64>,
-    decided_at: BTreeMap<RackId, f64>,
-    heard: BTreeMap<RackId, (f64, u64)>,
     latest: BTreeMap<RackId, (Snapshot, u64)>,
-    battery: BTreeMap<DeviceId, bool>,
+    urgency: Urgency,
     last: Option<(Plan, u64)>,
     foresight: Foresight,
     histories: BTreeMap<RackId, History>,
@@ -88,14 +83,11 @@ impl Controller {
             fleet: Fleet::new(&topology),
             automation: Automation::new(&topology, Tolerance::default(), Stops::default()),
             racks: (0..plant.racks.len()).filter(|r| present[*r]).collect(),
-            histories: nameplates.clone().map(|(id, most)| (id, History::new(most))).collect(),
-            nameplates: nameplates.map(|(id, most)| (id, most.get())).collect(),
+            histories: nameplates.map(|(id, most)| (id, History::new(most))).collect(),
+            urgency: Urgency::new(&topology),
             decider: Decider::new(topology, policy),
             generation: Generation { epoch, counter: 0 },
-            decided_at: BTreeMap::new(),
-            heard: BTreeMap::new(),
             latest: BTreeMap::new(),
-            battery: BTreeMap::new(),
             last: None,
             foresight,
             mixtures: Mixtures::default(),
@@ -153,7 +145,7 @@ impl Controller {
 
 impl Mind for Controller {
     fn hear(&mut self, snapshot: &Snapshot, now_ms: u64) {
-        let overtaken = self.heard.get(&snapshot.rack).is_some_and(|(_, seq)| *seq >= snapshot.seq);
+        let overtaken = self.latest.get(&snapshot.rack).is_some_and(|(last, _)| last.seq >= snapshot.seq);
         if overtaken {
             return;
         }
@@ -167,16 +159,7 @@ impl Mind for Controller {
         {
             history.push(UnixMs::new(EPOCH_MS as u64 + now_ms), sample(snapshot));
         }
-        let Some(power) = self.fleet.rack(&snapshot.rack).and_then(|b| b.metered()) else { return };
-        self.heard.insert(snapshot.rack.clone(), (power.get(), snapshot.seq));
-        let rise = self.decided_at.get(&snapshot.rack).map(|then| power.get() - then);
-        self.urgent |= rise.zip(self.nameplates.get(&snapshot.rack)).is_some_and(|(r, n)| r > STEP_SHARE * n);
-        for feed in FEED_NAMES {
-            let Ok(ups) = DeviceId::new(format!("ups-{feed}")) else { continue };
-            if let Some(battery) = self.fleet.battery(&snapshot.rack, &ups) {
-                self.urgent |= self.battery.insert(ups, battery.on) == Some(!battery.on);
-            }
-        }
+        self.urgent |= self.urgency.see(snapshot).is_some();
     }
 
     fn step(&mut self, hour: Hour<'_>) -> Option<Vec<Message>> {
@@ -199,21 +182,21 @@ impl Mind for Controller {
             let safe = self.automation.stops().racks.keys().cloned().collect();
             self.decider.set_hands(&Hands { safe, ..Hands::default() });
         }
-        self.decided_at = self.heard.iter().map(|(rack, (power, _))| (rack.clone(), *power)).collect();
         let mut all = vec![Message::default(); hour.plant.racks().len()];
         for (place, (cap, rack)) in plan.caps.iter().zip(&self.racks).enumerate() {
             let generation = self.generation;
             let order = |(device, watts): &(DeviceId, Watts)| order(device.clone(), *watts, generation);
-            // As in the shell: between periods only what must come down is sent.
+            // As in the shell: between periods who must come down hears, and who rose.
             let sent = self.sent.entry(cap.rack.clone()).or_default();
             let falls = sent.len() != cap.gpus.len() || cap.gpus.iter().zip(&*sent).any(|((_, new), old)| new < old);
-            if falls || !between {
+            if falls || !between || self.urgency.has_risen(place) {
                 all[*rack].orders = cap.gpus.iter().map(order).collect();
                 let unheard = self.decider.unheard(place).into_iter();
                 all[*rack].answers = unheard.flat_map(|ready| answers(&ready, cap, generation)).collect();
                 *sent = cap.gpus.iter().map(|(_, watts)| *watts).collect();
             }
         }
+        self.urgency.decided(&plan);
         self.last = Some((plan, hour.now_ms));
         Some(all)
     }

@@ -114,8 +114,8 @@ impl Stage {
                 agent.step(&mut self.plant, now_ms, outcome);
             }
             // Agents do not speak in step.
-            if self.step % SNAPSHOT_STEPS == (r as u64 * 7) % SNAPSHOT_STEPS
-                && let Some(snapshot) = agent.snapshot(&self.plant, now_ms)
+            let period = self.step % SNAPSHOT_STEPS == (r as u64 * 7) % SNAPSHOT_STEPS;
+            if let Some(snapshot) = agent.snapshot(&self.plant, now_ms, period)
                 && !self.deaf
             {
                 self.bus.send_up(t, self.late, snapshot);

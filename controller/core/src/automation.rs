@@ -171,10 +171,12 @@ impl Automation {
         let gpus: u32 = racks.iter().map(|r| r.gpus).sum();
         let heard = |id: &RackId| fleet.rack(id).is_some_and(|b| !b.dead && b.age(now) <= SILENT);
         let failed: Vec<_> = self.failed.iter().filter(|(rack, _)| heard(rack) && !advised.contains(rack)).collect();
+        let failed_racks: BTreeSet<&RackId> = failed.iter().map(|(rack, _)| rack).collect();
         let (doubtful, meters) = self.contradictions(plan, fleet, now);
         let held = self.stops.racks.len();
         let bad = [
-            self.too_many(failed.len(), gpus as usize).then(|| {
+            // All GPUs of one rack are one agent that does not act.
+            (failed_racks.len() > 1 && self.too_many(failed.len(), gpus as usize)).then(|| {
                 let names = first(failed.iter().map(|(rack, device)| format!("{rack}/{device}")));
                 (Why::Receipts, format!("{} of {gpus} GPUs do not take their Orders: {names}", failed.len()))
             }),

@@ -99,6 +99,8 @@ pub struct Decider {
     /// When a limit from outside last held.
     targeted: Option<Mono>,
     wiring: Arc<Wiring>,
+    /// The standby of each node with a transfer switch.
+    standbys: Arc<BTreeMap<usize, usize>>,
     /// How much more than its safe share one rack below each node can draw, over the node's rating.
     one: Arc<Vec<f64>>,
     /// By whose meter each node is known.
@@ -109,6 +111,8 @@ pub struct Decider {
     /// For what the survival of a loss costs.
     alone: price::Alone,
     last: Option<Mono>,
+    /// When it decided first.
+    began: Option<Mono>,
 }
 
 /// What the policy says of one rack.
@@ -164,6 +168,8 @@ struct RackMemory {
     falls_to: f64,
     /// Limit of its GPUs, on average.
     gpu_limit: Option<Watts>,
+    /// The same as last given, by an earlier run of the controller too.
+    given: Option<Watts>,
     spread: spread::Spread,
     /// Mean of what was right for it, W, while what lasts holds it.
     mean: Option<f64>,
@@ -173,6 +179,8 @@ struct RackMemory {
     bound: Option<Mono>,
     /// Smoothed power of everything in it but its GPUs.
     overhead: Option<Watts>,
+    /// Smoothed share of it that each cord carries by its meter; empty until all have been seen to carry.
+    cords: Vec<f64>,
     /// Power its GPUs draw beyond limits they do not keep.
     unruly: Watts,
     heat: heat::Heat,
@@ -198,6 +206,7 @@ impl Decider {
             eased: vec![1.0; count],
             battery: battery::states(&topology),
             wiring: Arc::new(Wiring::new(&topology)),
+            standbys: Arc::new(cords::standbys(&topology)),
             one: Arc::new(lend::one(&topology)),
             metered_by: Arc::new(limit::metered_by(&topology)),
             losses: Arc::new(answer::losses(&topology)),
@@ -212,6 +221,7 @@ impl Decider {
             kept: answer::Kept::default(),
             targeted: None,
             last: None,
+            began: None,
         }
     }
 
@@ -253,6 +263,10 @@ impl Decider {
             image.advance(derate, (gap - leased).as_secs_f64());
             *protection = image;
         }
+        let given: BTreeMap<&RackId, Watts> = last.caps.iter().filter_map(|c| Some((&c.rack, mean_limit(c)?))).collect();
+        for (memory, spec) in self.racks.iter_mut().zip(self.topology.racks()) {
+            memory.given = memory.given.or(given.get(&spec.id).copied());
+        }
     }
 
     /// One decision. Calling it again with the same `now` and facts gives the same Plan.
@@ -267,20 +281,22 @@ impl Decider {
     ) -> Plan {
         let dt_s = self.last.map_or(0.0, |last| now.since(last).as_secs_f64());
         self.last = Some(now);
+        self.began.get_or_insert(now);
         if self.is_targeted() {
             self.targeted = Some(now);
         }
         let topology = Arc::clone(&self.topology);
+        self.learn_cords(fleet, now, dt_s);
         let live = self.live(fleet, now);
         let mut paths = Arc::clone(&self.paths);
-        for (rack, shares) in &live {
-            Arc::make_mut(&mut paths)[*rack] = self.path_of(*rack, shares);
+        for (rack, way) in &live {
+            Arc::make_mut(&mut paths)[*rack] = self.path_of(*rack, way);
         }
         let racks: Vec<RackNow> = topology
             .racks()
             .iter()
             .enumerate()
-            .map(|(i, spec)| self.believe(i, fleet.rack_at(i, &spec.id), forecasts.get(&spec.id), now, dt_s))
+            .map(|(i, spec)| self.believe(i, fleet, forecasts.get(&spec.id), now, dt_s))
             .collect();
         let nodes = self.limit(fleet, &racks, &live, now, dt_s);
         let held = self.hold(&racks, &nodes);

@@ -2,6 +2,7 @@
 //! shares. A parsed [`Topology`] has no cycle, no dangling parent and no missing rating.
 
 mod constraint;
+mod failover;
 
 pub use constraint::Constraint;
 
@@ -258,7 +259,11 @@ pub struct Topology {
     shares: Vec<Vec<(usize, f64)>>,
     /// Per node, where in the list of failovers its own begin; one more at the end.
     failovers: Vec<usize>,
+    /// Per failover the feed whose loss it is.
+    lost: Vec<String>,
     moves: Vec<Vec<(usize, f64)>>,
+    /// Per failover whether the racks below its node take over unlike shares of what they draw.
+    mixed: Vec<bool>,
     constraints: Vec<Constraint>,
     constrained: Vec<Vec<(usize, f64)>>,
     /// Per rack and cord, the nodes above it from the nearest up.
@@ -344,10 +349,25 @@ impl Topology {
                 on.into_iter().collect()
             })
             .collect();
-        let (failovers, moves) = failovers(&ordered, &racks, &paths);
-        let (constraints, constrained) = constraint::find(&ordered, &racks, cooling, &paths, &shares);
+        let failover::Failovers { first: failovers, lost, moves } = failover::find(&ordered, &racks, &paths);
+        let mixed = failover::mixed(&failovers, &shares, &moves);
+        let (constraints, constrained) =
+            constraint::find(&ordered, &racks, cooling, &paths, &shares, &(&failovers, &mixed, &moves));
         let places = racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect();
-        Ok(Self { nodes: ordered, racks, places, shares, failovers, moves, constraints, constrained, paths })
+        let wired = Self {
+            nodes: ordered,
+            racks,
+            places,
+            shares,
+            failovers,
+            lost,
+            moves,
+            mixed,
+            constraints,
+            constrained,
+            paths,
+        };
+        Ok(wired)
     }
 
     /// The nodes, parents before children.
@@ -381,6 +401,25 @@ impl Topology {
         &self.moves[index]
     }
 
+    /// The same if its cords carry these shares of it, which are not what the plan says.
+    pub fn moves_with(&self, index: usize, shares: &[f64]) -> Vec<(usize, f64)> {
+        let moved = failover::moved(&self.nodes, &self.paths[index], shares);
+        let slot = |node: usize, feed: &str| self.failovers(node).find(|slot| self.lost[*slot] == feed);
+        moved.into_iter().filter_map(|(node, feed, more)| Some((slot(node, feed)?, more))).collect()
+    }
+
+    /// Whether the racks below the node of this failover take over unlike shares of what they draw, so that what one
+    /// may draw depends on what another draws.
+    pub fn is_mixed(&self, failover: usize) -> bool {
+        self.mixed[failover]
+    }
+
+    /// The node at `index` and all above it.
+    pub fn up(&self, index: usize) -> Vec<usize> {
+        let place = |id: &NodeId| self.nodes[..].iter().position(|n| n.id == *id);
+        std::iter::successors(Some(index), |n| self.nodes[*n].parent.as_ref().and_then(place)).collect()
+    }
+
     /// Limits that are no node's own.
     pub fn constraints(&self) -> &[Constraint] {
         &self.constraints
@@ -400,48 +439,6 @@ impl Topology {
     pub fn rack(&self, id: &RackId) -> Option<&RackSpec> {
         Some(&self.racks[*self.places.get(id)?])
     }
-}
-
-/// What the loss of each feed moves where. A rack that loses a feed draws the same from its other
-/// cords, in proportion: 2N doubles the other one, distributed redundancy spreads it. A cord behind a
-/// transfer switch stays; what its standby must take is a constraint of its own.
-fn failovers(
-    nodes: &[NodeSpec],
-    racks: &[RackSpec],
-    paths: &[Vec<Vec<usize>>],
-) -> (Vec<usize>, Vec<Vec<(usize, f64)>>) {
-    let mut partners: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); nodes.len()];
-    let mut found: Vec<Vec<(usize, &str, f64)>> = Vec::with_capacity(racks.len());
-    for (rack, paths) in racks.iter().zip(paths) {
-        let switched = |path: &[usize]| path.iter().any(|n| nodes[*n].standby.is_some());
-        let mut on_feed: BTreeMap<&str, f64> = BTreeMap::new();
-        for (cord, path) in rack.feeds.iter().zip(paths).filter(|(_, path)| !switched(path)) {
-            *on_feed.entry(path.first().map_or("", |n| nodes[*n].feed.as_str())).or_default() += cord.share;
-        }
-        let mut moved = Vec::new();
-        for (feed, lost) in on_feed.iter().filter(|(_, lost)| **lost < 1.0 - 1e-9) {
-            let mut more: BTreeMap<usize, f64> = BTreeMap::new();
-            for (cord, path) in rack.feeds.iter().zip(paths) {
-                let gone = !switched(path) && path.first().is_some_and(|n| nodes[*n].feed == *feed);
-                let change = if gone { -cord.share } else { cord.share * (1.0 / (1.0 - lost) - 1.0) };
-                for node in path {
-                    *more.entry(*node).or_default() += change;
-                }
-            }
-            for (node, more) in more.into_iter().filter(|(n, more)| *more > 1e-9 && nodes[*n].feed != *feed) {
-                partners[node].insert(feed);
-                moved.push((node, *feed, more));
-            }
-        }
-        found.push(moved);
-    }
-    let mut first = vec![0];
-    for feeds in &partners {
-        first.push(first[first.len() - 1] + feeds.len());
-    }
-    let slot = |node: usize, feed: &str| first[node] + partners[node].iter().take_while(|f| **f != feed).count();
-    let moves = found.iter().map(|rack| rack.iter().map(|(n, f, more)| (slot(*n, f), *more)).collect()).collect();
-    (first, moves)
 }
 
 fn positive(errors: &mut Vec<TopologyError>, of: &str, what: &'static str, got: f64) {

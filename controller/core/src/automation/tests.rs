@@ -104,7 +104,7 @@ fn a_limit_that_only_rises_or_trembles_does_not_swing() {
 #[test]
 fn receipts_that_fail_stop_it_when_they_are_many_and_last() {
     let refused = Outcome::Refused(Refusal::PermissionDenied);
-    let some: Vec<(u32, u32)> = (0..7).map(|g| (1, g)).collect();
+    let some: Vec<(u32, u32)> = (0..7).map(|g| (1 + g % 2, g)).collect();
     let after = |seconds, of: &[(u32, u32)], outcome| {
         let mut a = automation();
         a.receipts(&receipts(of, outcome), 7);
@@ -113,6 +113,8 @@ fn receipts_that_fail_stop_it_when_they_are_many_and_last() {
     assert!(after(32, &some, refused));
     assert!(!after(29, &some, refused), "too soon");
     assert!(!after(60, &some[..6], refused), "6 of 32 are not too many");
+    let one: Vec<(u32, u32)> = (0..8).map(|g| (1, g)).collect();
+    assert!(!after(60, &one, refused), "one rack is one agent");
     let above = |to: f64| Outcome::Clamped { to: Watts::new(to), why: Clamp::ReadBack };
     assert!(!after(60, &some, above(300.0)), "held lower by somebody else");
     assert!(!after(60, &some, Outcome::Expired));

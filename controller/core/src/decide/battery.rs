@@ -70,8 +70,9 @@ impl State {
 
     /// The most it may give to last for `left_s`.
     fn lasting(&self, data: Option<&BatterySpec>, left_s: f64) -> Option<Watts> {
-        // What a UPS tells holds for the load of now, and runtime falls at least in step with the load (Peukert).
-        let told = self.told_s.map(|told_s| self.load * (told_s / left_s));
+        // Runtime falls at least in step with the load (Peukert). What a UPS tells holds for the load of then: one that
+        // tells it once a minute would otherwise lower the load again and again by what it told of the highest.
+        let told = self.told.zip(self.told_s).map(|(told, told_s)| self.load.max(told.load) * (told_s / left_s));
         let counted = data.map(|data| data.load_for(left_s / self.charge.max(LEAST_CHARGE)));
         told.into_iter().chain(counted).reduce(Watts::min)
     }

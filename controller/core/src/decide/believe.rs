@@ -3,10 +3,14 @@
 use super::coolant::Bounds;
 use super::{Decider, OTHER_S};
 use crate::demand;
-use crate::fleet::{FRESH, RackBelief, SILENT};
+use crate::fleet::{FRESH, Fleet, GpuBelief, RackBelief, SILENT};
 use crate::topology::RackSpec;
 use headroom_rack::{Forecast, Mono, Quality, Watts};
 use std::time::Duration;
+
+/// After so long without a word the watchdog of the service manager has killed an agent that hangs, and what comes
+/// after it (`ExecStopPost=`) has set the safe share: `WatchdogSec=10s`, and as long as that may take.
+const WATCHDOG: Duration = Duration::from_secs(15);
 
 /// The forecast quantile that is shown as what may come.
 const QUANTILE: f64 = 0.99;
@@ -39,26 +43,41 @@ pub(super) struct RackNow {
 }
 
 impl Decider {
+    /// Whether a meter in a circuit above each of its cords, read by somebody else, shows what a rack draws that does not
+    /// say so itself.
+    fn is_watched(&self, rack: usize, fleet: &Fleet, now: Mono) -> bool {
+        let id = &self.topology.racks()[rack].id;
+        let shows = |node: &usize| {
+            let meter = self.metered_by[*node].and_then(|node| self.topology.nodes()[node].meter.as_ref());
+            meter.is_some_and(|m| m.rack != *id && fleet.meter(&m.rack, &m.device, now).is_some())
+        };
+        self.topology.paths(rack).iter().all(|path| path.iter().any(shows))
+    }
+
     pub(super) fn believe(
         &mut self,
         index: usize,
-        belief: Option<&RackBelief>,
+        fleet: &Fleet,
         forecast: Option<&Forecast>,
         now: Mono,
         dt_s: f64,
     ) -> RackNow {
+        let belief = fleet.rack_at(index, &self.topology.racks()[index].id);
+        let age = belief.map_or(Duration::MAX, |b| b.age(now));
+        let settled = (self.policy.lease + self.policy.response).max(WATCHDOG);
+        let silent = belief.map_or(self.began.map_or(Duration::ZERO, |began| now.since(began)), |b| b.age(now));
+        let watched = silent > settled && self.is_watched(index, fleet, now);
         let spec = &self.topology.racks()[index];
         let policy = &self.policy;
         let memory = &mut self.racks[index];
-        let age = belief.map_or(Duration::MAX, |b| b.age(now));
         let reachable = age <= SILENT && belief.is_some_and(|b| !b.dead);
-        let settled = policy.lease + policy.response;
-        // Without an agent nothing enforces less than what was last set; once the lease is surely
-        // over, the safe share does. A rack never heard of may be at its nameplate.
-        let worst = match (belief, memory.gpu_limit) {
-            (Some(_), _) if age > settled => spec.at(spec.safe_gpu),
-            (Some(_), Some(given)) => spec.at(given.max(spec.safe_gpu)),
-            _ => spec.nameplate(),
+        // Without an agent nothing enforces less than what was last set; once the lease is surely over, the safe share
+        // does. An agent that nobody can kill, as its driver hangs, leaves what it set: there a meter above shows what
+        // flows or, without one, it counts. A rack never heard of may be at its nameplate.
+        let worst = match memory.given {
+            Some(_) if watched => spec.at(spec.safe_gpu),
+            Some(given) => spec.at(given.max(spec.safe_gpu)),
+            None => spec.nameplate(),
         };
         let seen = belief.and_then(|b| b.power(spec));
         // One that did not keep its limit while it was heard is not known to keep it now.
@@ -77,7 +96,8 @@ impl Decider {
         let smooth = known + (seen - known) * super::follows(dt_s, OTHER_S);
         memory.overhead = Some(smooth);
         let growth = spec.nameplate() * (UNRULY_PER_S * dt_s);
-        memory.unruly = belief.map_or(memory.unruly, |b| unruly(b, spec).min(memory.unruly + growth));
+        let asked = |gpu: usize| memory.spread.of(gpu).or(memory.gpu_limit);
+        memory.unruly = belief.map_or(memory.unruly, |b| unruly(b, spec, asked).min(memory.unruly + growth));
         let overhead = smooth + memory.unruly;
         let upper = |quantile| forecast.and_then(|f| f.upper(quantile, policy.response)).unwrap_or(power).max(power);
         let expected = upper(QUANTILE);
@@ -115,12 +135,15 @@ impl Decider {
     }
 }
 
-/// What the GPUs of a rack draw beyond the limits that they say are in force.
-fn unruly(belief: &RackBelief, spec: &RackSpec) -> Watts {
-    let beyond = |power: Watts, limit: Watts| match power > limit * KEEPS + Watts::new(KEEPS_WATTS) {
-        true => power - limit,
-        false => Watts::ZERO,
+/// What the GPUs of a rack draw beyond the limits that they say are in force or, where these are not what was asked
+/// for, beyond that: a board may not go so low, and an agent may only watch.
+fn unruly(belief: &RackBelief, spec: &RackSpec, asked: impl Fn(usize) -> Option<Watts>) -> Watts {
+    let above = |power: Watts, limit: Watts| power > limit * KEEPS + Watts::new(KEEPS_WATTS);
+    let beyond = |(i, gpu): (usize, &GpuBelief)| {
+        let (power, limit) = (gpu.power.ok()?, gpu.limit?);
+        let limit = asked(i).filter(|asked| above(limit, *asked)).unwrap_or(limit);
+        Some(if above(power, limit) { power - limit } else { Watts::ZERO })
     };
-    let gpus = belief.gpus.iter().filter_map(|g| Some(beyond(g.power.ok()?, g.limit?)));
+    let gpus = belief.gpus.iter().enumerate().filter_map(beyond);
     gpus.sum::<Watts>().min(spec.gpu_max * f64::from(spec.gpus))
 }

@@ -8,39 +8,66 @@
 //!
 //! Losing a cord only ever adds load to the others; a lost feed keeps the load it had. A lying meter can
 //! make this too careful, never too careless.
+//!
+//! A cord behind a transfer switch whose own root is dead hangs on the standby, with all that is above that.
+//!
+//! What a cord carries of its rack is what its meter says, not what the plan says: supplies share unevenly, one is
+//! kept as a hot spare, one is broken.
 
-use super::Decider;
+use super::{Decider, OTHER_S};
 use crate::fleet::{FRESH, Fleet, RackBelief};
-use crate::topology::{RackSpec, Topology};
+use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
 use headroom_rack::{Mono, NodeId, Watts};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The others must carry this much of what a lost cord carried: half of it, as meters are read apart.
 const TAKEN_OVER: f64 = 0.5;
 /// A circuit that carries less than this share of its rating or of the rack's nameplate carries nothing.
 const NOTHING: f64 = 0.01;
 
-/// Per rack the nodes above and its share of each, where cords are lost; nothing where none is.
-pub(super) type Live = BTreeMap<usize, Vec<(usize, f64)>>;
+/// A rack's cords carry what the plan says as long as none is off by more than this share of the rack: meters are read
+/// apart on a load that swings.
+const AS_PLANNED: f64 = 0.05;
 
-/// The feed of each cord, by number in the order of the feeds' names.
+/// What is above a rack now, where it is not what the plan says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Way {
+    /// The nodes above and the share of the rack that each carries.
+    pub shares: Vec<(usize, f64)>,
+    /// The failovers that would move some of it, and the share that would come on top.
+    pub moves: Vec<(usize, f64)>,
+}
+
+/// Per rack that has one; nothing where all is as planned.
+pub(super) type Live = BTreeMap<usize, Way>;
+
+/// The root above each cord and each node.
 #[derive(Debug, Clone)]
 pub(super) struct Wiring {
-    feeds: usize,
     cords: Vec<Vec<usize>>,
     nodes: Vec<usize>,
 }
 
 impl Wiring {
     pub(super) fn new(topology: &Topology) -> Self {
-        let names: BTreeSet<&str> = topology.nodes().iter().map(|n| n.feed.as_str()).collect();
-        let number: BTreeMap<&str, usize> = names.iter().enumerate().map(|(i, name)| (*name, i)).collect();
-        let feed_of: BTreeMap<&NodeId, usize> =
-            topology.nodes().iter().map(|n| (&n.id, number[n.feed.as_str()])).collect();
-        let cords = topology.racks().iter().map(|r| r.feeds.iter().map(|c| feed_of[&c.node]).collect()).collect();
-        let nodes = topology.nodes().iter().map(|n| feed_of[&n.id]).collect();
-        Self { feeds: names.len(), cords, nodes }
+        let place: BTreeMap<&NodeId, usize> = topology.nodes().iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
+        let mut nodes: Vec<usize> = Vec::with_capacity(topology.nodes().len());
+        // Parents come before children.
+        for (i, node) in topology.nodes().iter().enumerate() {
+            nodes.push(node.parent.as_ref().map_or(i, |parent| nodes[place[parent]]));
+        }
+        let cords = topology.racks().iter().map(|r| r.feeds.iter().map(|c| nodes[place[&c.node]]).collect()).collect();
+        Self { cords, nodes }
     }
+}
+
+/// What became of a cord.
+#[derive(Debug, Clone, PartialEq)]
+enum Fate {
+    Carries,
+    Lost,
+    /// It hangs on the standby of a transfer switch: the nodes above it now.
+    Switched(Vec<usize>),
 }
 
 impl RackBelief {
@@ -71,7 +98,36 @@ impl RackBelief {
 }
 
 impl Decider {
-    /// Where racks have lost cords now.
+    /// Learns what each cord carries of its rack.
+    pub(super) fn learn_cords(&mut self, fleet: &Fleet, now: Mono, dt_s: f64) {
+        let part = super::follows(dt_s, OTHER_S);
+        for (i, (spec, memory)) in self.topology.racks().iter().zip(&mut self.racks).enumerate() {
+            let belief = fleet.rack_at(i, &spec.id).filter(|b| spec.feeds.len() > 1 && b.age(now) <= FRESH);
+            let carried = |b: &RackBelief| (0..spec.feeds.len()).map(|cord| b.carried(spec, cord)).collect();
+            // A cord that is lost says nothing about what it carries otherwise.
+            let Some(carried): Option<Vec<Watts>> = belief.and_then(carried) else { continue };
+            let sum: Watts = carried.iter().copied().sum();
+            if memory.cords.len() != carried.len() {
+                memory.cords = carried.iter().map(|c| *c / sum).collect();
+            }
+            for (known, carried) in memory.cords.iter_mut().zip(carried) {
+                *known += (carried / sum - *known) * part;
+            }
+        }
+    }
+
+    /// What a cord carries of its rack: what was learned or, where that is nearly what the plan says, the plan.
+    pub(super) fn cord(&self, rack: usize, cord: usize) -> f64 {
+        if self.is_as_planned(rack) { self.topology.racks()[rack].feeds[cord].share } else { self.racks[rack].cords[cord] }
+    }
+
+    fn is_as_planned(&self, rack: usize) -> bool {
+        let feeds = &self.topology.racks()[rack].feeds;
+        let known = &self.racks[rack].cords;
+        known.len() != feeds.len() || known.iter().zip(feeds).all(|(k, cord)| (k - cord.share).abs() <= AS_PLANNED)
+    }
+
+    /// Where racks are not above what the plan says now.
     pub(super) fn live(&self, fleet: &Fleet, now: Mono) -> Live {
         let topology = &self.topology;
         let beliefs: Vec<Option<&RackBelief>> =
@@ -83,60 +139,120 @@ impl Decider {
             .map(|(spec, belief)| belief.map_or_else(Vec::new, |b| b.lost_cords(spec)))
             .collect();
         let dead_roots = self.dead_roots(fleet, now);
+        let uneven = (0..topology.racks().len()).filter(|i| !self.is_as_planned(*i));
+        let mut live: Live = uneven.map(|i| (i, self.way(i, &[]))).collect();
         if !dead_roots.contains(&true) && !own.iter().flatten().any(|lost| *lost) {
-            return Live::new();
+            return live;
         }
         // When the newest rack that has just lost its cord on each feed was heard.
-        let mut since: Vec<Option<Mono>> = vec![None; self.wiring.feeds];
-        for ((cords, lost), belief) in self.wiring.cords.iter().zip(&own).zip(&beliefs) {
-            for (feed, _) in cords.iter().zip(lost).filter(|(_, lost)| **lost) {
-                since[*feed] = since[*feed].max(belief.map(|b| b.arrived));
+        let mut since: Vec<Option<Mono>> = vec![None; topology.nodes().len()];
+        for ((roots, lost), belief) in self.wiring.cords.iter().zip(&own).zip(&beliefs) {
+            for (root, _) in roots.iter().zip(lost).filter(|(_, lost)| **lost) {
+                since[*root] = since[*root].max(belief.map(|b| b.arrived));
             }
         }
-        let presumed = |rack: usize, feed: usize| {
+        let presumed = |rack: usize, root: usize| {
             let heard = beliefs[rack].map(|b| b.arrived);
             let before = |at| heard.is_none_or(|h| h < at && at.since(h) <= FRESH);
             let mute = || beliefs[rack].is_some_and(|b| b.is_mute(&topology.racks()[rack]));
-            since[feed].is_some_and(|at| now.since(at) <= FRESH && (before(at) || mute()))
+            since[root].is_some_and(|at| now.since(at) <= FRESH && (before(at) || mute()))
         };
-        let mut live = Live::new();
-        for (i, cords) in self.wiring.cords.iter().enumerate() {
-            let lost = |c: usize| {
-                let feed = cords[c];
-                own[i].get(c).copied().unwrap_or(false) || dead_roots[feed] || presumed(i, feed)
+        let mut above: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (i, roots) in self.wiring.cords.iter().enumerate() {
+            let mut fate = |c: usize| {
+                let own = own[i].get(c).copied().unwrap_or(false);
+                match own || dead_roots[roots[c]] || presumed(i, roots[c]) {
+                    false => Fate::Carries,
+                    true if own => Fate::Lost,
+                    true => self.switched(i, c, &dead_roots, &mut above).map_or(Fate::Lost, Fate::Switched),
+                }
             };
-            let lost: Vec<usize> = (0..cords.len()).filter(|c| lost(*c)).collect();
-            let gone: f64 = lost.iter().map(|c| topology.racks()[i].feeds[*c].share).sum();
-            if gone > 0.0 && gone < 1.0 - 1e-9 {
-                let dead = |node: usize| lost.iter().any(|c| cords[*c] == self.wiring.nodes[node]);
-                let times = |node: usize| if dead(node) { 1.0 } else { 1.0 / (1.0 - gone) };
-                live.insert(i, topology.shares(i).iter().map(|(n, share)| (*n, share * times(*n))).collect());
+            let fates: Vec<Fate> = (0..roots.len()).map(&mut fate).collect();
+            let lost = fates.iter().filter(|fate| **fate == Fate::Lost).count();
+            // One that has lost everything draws nothing, whatever was believed of it.
+            if fates.iter().any(|fate| *fate != Fate::Carries) && lost < fates.len() {
+                live.insert(i, self.way(i, &fates));
             }
         }
         live
     }
 
-    /// The nodes and constraints above a rack that has lost cords, and last the site: phases of a node carry more
-    /// in step with it.
-    pub(super) fn path_of(&self, rack: usize, shares: &[(usize, f64)]) -> Vec<(usize, f64)> {
+    /// The nodes above a cord whose transfer switch has gone to its standby; `None`: it has none that lives.
+    fn switched(
+        &self,
+        rack: usize,
+        cord: usize,
+        dead_roots: &[bool],
+        above: &mut BTreeMap<usize, Vec<usize>>,
+    ) -> Option<Vec<usize>> {
+        let topology = &self.topology;
+        let path = &topology.paths(rack)[cord];
+        let at = path.iter().position(|n| topology.nodes()[*n].standby.is_some())?;
+        let to = *self.standbys.get(&path[at])?;
+        let up = above.entry(to).or_insert_with(|| topology.up(to));
+        let lives = !dead_roots[self.wiring.nodes[to]];
+        lives.then(|| path[..=at].iter().chain(&*up).copied().collect())
+    }
+
+    /// What is above a rack whose cords have come to this; all carry where nothing is said.
+    fn way(&self, rack: usize, fates: &[Fate]) -> Way {
+        let topology = &self.topology;
+        let carried: Vec<f64> = (0..topology.racks()[rack].feeds.len()).map(|c| self.cord(rack, c)).collect();
+        let fate = |c: usize| fates.get(c).unwrap_or(&Fate::Carries);
+        let lost = |c: &usize| *fate(*c) == Fate::Lost;
+        let gone: f64 = (0..carried.len()).filter(lost).map(|c| carried[c]).sum();
+        let planned = topology.paths(rack);
+        let mut on: BTreeMap<usize, f64> = BTreeMap::new();
+        for c in (0..carried.len()).filter(|c| !lost(c)) {
+            let path = if let Fate::Switched(path) = fate(c) { path } else { &planned[c] };
+            path.iter().for_each(|n| *on.entry(*n).or_default() += carried[c] / (1.0 - gone).max(1e-9));
+        }
+        // What has no feed keeps the load it had: it comes back with it.
+        let mut dead: BTreeMap<usize, f64> = BTreeMap::new();
+        for c in (0..carried.len()).filter(|c| *fate(*c) != Fate::Carries) {
+            planned[c].iter().filter(|n| !on.contains_key(n)).for_each(|n| *dead.entry(*n).or_default() += carried[c]);
+        }
+        on.append(&mut dead);
+        // What has moved already does not move again.
+        let moves = if fates.is_empty() { topology.moves_with(rack, &carried) } else { Vec::new() };
+        Way { shares: on.into_iter().collect(), moves }
+    }
+
+    /// The nodes and constraints above a rack that are not what the plan says, and last the site: phases of a node
+    /// carry more in step with it.
+    pub(super) fn path_of(&self, rack: usize, way: &Way) -> Vec<(usize, f64)> {
         let topology = &self.topology;
         let site = topology.nodes().len();
         let find = |shares: &[(usize, f64)], node: usize| shares.iter().find(|s| s.0 == node).map(|s| s.1);
-        let times = |node: usize| Some(find(shares, node)? / find(topology.shares(rack), node)?);
+        let times = |node: usize| Some(find(&way.shares, node)? / find(topology.shares(rack), node)?);
         let constrained = topology.constrained(rack).iter().map(|(c, share)| {
-            let grown = topology.constraints()[*c].phase_of().and_then(times);
-            (site + c, share * grown.unwrap_or(1.0))
+            let share = match &topology.constraints()[*c] {
+                Constraint::Phase(node, _) => share * times(*node).unwrap_or(1.0),
+                Constraint::Failover { node, failover } => {
+                    find(&way.shares, *node).unwrap_or(0.0) + find(&way.moves, *failover).unwrap_or(0.0)
+                }
+                _ => *share,
+            };
+            (site + c, share)
         });
-        shares.iter().copied().chain(constrained).chain(self.grouped(rack, shares)).collect()
+        way.shares.iter().copied().chain(constrained).chain(self.grouped(rack, &way.shares)).collect()
     }
 
-    /// Feeds whose root's own meter says that nothing flows.
+    /// Roots whose own meter says that nothing flows.
     fn dead_roots(&self, fleet: &Fleet, now: Mono) -> Vec<bool> {
-        let mut dead = vec![false; self.wiring.feeds];
-        for (n, spec) in self.topology.nodes().iter().enumerate().filter(|(_, spec)| spec.parent.is_none()) {
-            let shown = spec.meter.as_ref().and_then(|m| fleet.meter(&m.rack, &m.device, now));
-            dead[self.wiring.nodes[n]] |= shown.is_some_and(|power| power < spec.rating * NOTHING);
-        }
-        dead
+        let is_dead = |spec: &NodeSpec| {
+            let shown = spec.meter.as_ref().filter(|_| spec.parent.is_none());
+            let shown = shown.and_then(|m| fleet.meter(&m.rack, &m.device, now));
+            shown.is_some_and(|power| power < spec.rating * NOTHING)
+        };
+        self.topology.nodes().iter().map(is_dead).collect()
     }
+}
+
+/// For each node with a transfer switch its standby.
+pub(super) fn standbys(topology: &Topology) -> BTreeMap<usize, usize> {
+    let nodes = topology.nodes();
+    let place: BTreeMap<&NodeId, usize> = nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
+    let switched = nodes.iter().enumerate();
+    switched.filter_map(|(i, n)| Some((i, *place.get(n.standby.as_ref()?)?))).collect()
 }

@@ -95,8 +95,8 @@ impl Decider {
         let mut below = vec![Below::default(); topology.nodes().len()];
         let mut moved = vec![0.0; topology.failover_count()];
         for (i, rack) in racks.iter().enumerate() {
-            let lost = live.get(&i);
-            for (node, share) in lost.map_or_else(|| topology.shares(i), Vec::as_slice) {
+            let way = live.get(&i);
+            for (node, share) in way.map_or_else(|| topology.shares(i), |way| &way.shares) {
                 let below = &mut below[*node];
                 below.power += rack.power * *share;
                 below.expected += rack.expected * *share;
@@ -105,20 +105,34 @@ impl Decider {
                 below.uncertain |= rack.quality != Quality::Measured;
             }
             self.skew(fleet, i, rack, &mut below);
-            // What has moved already does not move again.
-            for (failover, share) in topology.moves(i).iter().filter(|_| lost.is_none()) {
-                moved[*failover] += rack.demand.get() * share;
+            for (failover, share) in way.map_or_else(|| topology.moves(i), |way| &way.moves) {
+                let of = if topology.is_mixed(*failover) { self.racks[i].granted } else { rack.demand };
+                moved[*failover] += of.get() * share;
             }
         }
         let mut nodes = Vec::with_capacity(below.len());
         for (i, below) in below.into_iter().enumerate() {
-            let more = self.topology.failovers(i).map(|f| moved[f]).fold(0.0, f64::max);
-            nodes.push(self.limit_node(i, &below, Watts::new(more), fleet, now, dt_s));
+            let most = |mixed: bool| {
+                let of = self.topology.failovers(i).filter(|f| self.topology.is_mixed(*f) == mixed);
+                Watts::new(of.map(|f| moved[f]).fold(0.0, f64::max))
+            };
+            let more = [most(false), most(true)];
+            nodes.push(self.limit_node(i, &below, more, fleet, now, dt_s));
         }
         nodes
     }
 
-    fn limit_node(&mut self, i: usize, below: &Below, more: Watts, fleet: &Fleet, now: Mono, dt_s: f64) -> NodeNow {
+    /// `more`: what a failover brings where all racks take over alike, and where they do not, which a constraint of its
+    /// own holds and is only shown here.
+    fn limit_node(
+        &mut self,
+        i: usize,
+        below: &Below,
+        [more, unlike]: [Watts; 2],
+        fleet: &Fleet,
+        now: Mono,
+        dt_s: f64,
+    ) -> NodeNow {
         let topology = self.topology.clone();
         let spec = &topology.nodes()[i];
         let response = self.policy.response.as_secs_f64();
@@ -126,12 +140,18 @@ impl Decider {
         let own = meter.and_then(|m| fleet.metered(&m.rack, &m.device, now));
         let metered = own.map(|(power, _)| power);
         let known = !below.uncertain;
+        let taught = Watts::new(self.other[i]);
+        let fits = metered.is_some_and(|own| known && own >= below.power * (1.0 - METER_TOLERANCE));
         let (power, quality) = match metered {
-            Some(own) if own >= below.power * (1.0 - METER_TOLERANCE) && known => (own, Quality::Measured),
+            Some(own) if fits => (own, Quality::Measured),
+            Some(own) if known => (own.max(below.power + taught), Quality::Summed),
             Some(own) => (own.max(below.power), Quality::Summed),
-            None => (below.power, if known { Quality::Summed } else { Quality::Aged }),
+            // What a meter taught before it fell silent still flows.
+            None => (below.power + taught, if known { Quality::Summed } else { Quality::Aged }),
         };
-        let uneven = uneven(spec, below, own.and_then(|(_, phases)| phases));
+        let seen_phases = own.and_then(|(_, phases)| phases);
+        let uneven = uneven(spec, below, seen_phases);
+        let uneven = if seen_phases.is_none() && meter.is_some() { uneven.max(self.uneven[i]) } else { uneven };
         let ratio = power / spec.rating * uneven;
         self.protection[i].advance(ratio, dt_s);
         // Where the constraints know the phases, they hold them; elsewhere the whole node gives way.
@@ -139,8 +159,10 @@ impl Decider {
         let smooth = if dt_s > 0.0 { super::follows(dt_s, OTHER_S) } else { 1.0 };
         self.uneven[i] += (uneven - self.uneven[i]) * smooth;
         let rating = if split { spec.rating } else { spec.rating * (1.0 / self.uneven[i].max(1.0)) };
-        let seen = (power - below.power).max(Watts::ZERO).min(spec.rating * 0.1).get();
-        self.other[i] += (seen - self.other[i]) * super::follows(dt_s, OTHER_S);
+        let seen = (power - below.power).max(Watts::ZERO).min(spec.rating).get();
+        if fits || seen > self.other[i] {
+            self.other[i] += (seen - self.other[i]) * super::follows(dt_s, OTHER_S);
+        }
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
         let hot = rating * self.hot(i);
@@ -159,10 +181,11 @@ impl Decider {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
             _ => (hot, LimitKind::TimeToTrip),
         });
+        // Of what racks draw through it after the loss, this share flows already; what is no rack's stays.
+        let survived = rating * self.protection[i].allowed(response) - other;
+        let before = |now: Watts, more: Watts| survived.max(Watts::ZERO) * (now / (now + more)) + other;
         if more > below.demand * 1e-3 {
-            // Of what flows after the loss, this share flows already.
-            let share = below.demand / (below.demand + more);
-            limits.push((rating * (self.protection[i].allowed(response) * share), LimitKind::Redundancy));
+            limits.push((before(below.demand, more), LimitKind::Redundancy));
         }
         limits.extend(self.most(i).map(|watts| (watts, LimitKind::External)));
         let lasting = self.stretch(i, spec, power, fleet, now, dt_s);
@@ -172,6 +195,9 @@ impl Decider {
             others.fold((lasts, LimitKind::Continuous), |least, next| if next.0 < least.0 { *next } else { least })
         };
         let ((limit, kind), (room, by), (alone, _)) = (least(lasts, true), least(eased, true), least(eased, false));
+        let lasts = limit.min(continuous);
+        let shown = (unlike > below.granted * 1e-3).then(|| (before(below.granted, unlike), LimitKind::Redundancy));
+        let (limit, kind) = shown.filter(|shown| shown.0 < limit).unwrap_or((limit, kind));
         // A battery does not come back by cooling down: nothing beyond is lent.
         let ramp = match (lasting, self.most(i)) {
             (Some(_), _) => room,
@@ -190,7 +216,7 @@ impl Decider {
             expected,
             holds,
             limit,
-            lasts: limit.min(continuous),
+            lasts,
             kind,
             room,
             by,
@@ -227,14 +253,14 @@ impl Decider {
     fn skew(&self, fleet: &Fleet, i: usize, rack: &RackNow, below: &mut [Below]) {
         let spec = &self.topology.racks()[i];
         let told = fleet.rack_at(i, &spec.id).map(|b| &b.phases);
-        for (cord, path) in spec.feeds.iter().zip(self.topology.paths(i)) {
+        for (c, (cord, path)) in spec.feeds.iter().zip(self.topology.paths(i)).enumerate() {
             let phases = match told.filter(|t| !t.is_empty()).and_then(|t| t.get(&cord.meter)) {
                 // A meter that shows three even phases on a plug of one has them swapped in its words.
                 Some(told) if cord.phases == BALANCED => *told,
                 _ if cord.phases != BALANCED => cord.phases,
                 _ => continue,
             };
-            let watts = rack.power.get() * cord.share;
+            let watts = rack.power.get() * self.cord(i, c);
             for node in path {
                 for (skew, phase) in below[*node].skew.iter_mut().zip(phases) {
                     *skew += watts * (phase - 1.0 / 3.0);
@@ -265,6 +291,13 @@ impl Decider {
             Constraint::Standby(node) => {
                 let limit = self.topology.nodes()[*node].rating * self.protection[*node].allowed(response);
                 same((limit - nodes[*node].other).get(), f64::INFINITY, LimitKind::Redundancy, power)
+            }
+            // As where all racks take over alike: what is lent is taken back when a feed is lost.
+            Constraint::Failover { node, .. } => {
+                let limit = self.topology.nodes()[*node].rating * self.protection[*node].allowed(response);
+                let limit = (limit - nodes[*node].other).get();
+                let all = same(f64::INFINITY, f64::INFINITY, LimitKind::Redundancy, power);
+                Hold { limit, ..all }
             }
             Constraint::Cooling { left, whole, .. } => same(left.get(), whole.get(), LimitKind::Cooling, power),
         };

@@ -52,6 +52,9 @@ impl Decider {
             memory.lowered = Some(now);
         }
         memory.gpu_limit = Some(shaped);
+        // What cannot arrive lowers nothing.
+        let stands = if rack.reachable { shaped } else { memory.given.unwrap_or(spec.gpu_max).max(shaped) };
+        memory.given = Some(stands);
         shaped
     }
 
@@ -121,7 +124,7 @@ impl Decider {
         {
             let left = Watts::new(hold.limit - hold.power);
             return match constraint {
-                Constraint::Phase(node, _) | Constraint::Standby(node) => (name(*node), hold.kind, left, Some(*node)),
+                Constraint::Phase(node, _) | Constraint::Standby(node) | Constraint::Failover { node, .. } => (name(*node), hold.kind, left, Some(*node)),
                 Constraint::Cooling { id, .. } => (id.clone(), hold.kind, left, None),
             };
         }

@@ -54,6 +54,11 @@ impl Spread {
         self.limits.iter().map(|watts| Watts::new(*watts)).collect()
     }
 
+    /// The limit of one GPU, W, if it is not that of all.
+    pub(super) fn of(&self, gpu: usize) -> Option<Watts> {
+        self.limits.get(gpu).copied().map(Watts::new)
+    }
+
     /// What each GPU wants: up at once, down slowly; one that does not tell, all it can get.
     fn claim(&mut self, count: usize, ceiling: f64, belief: Option<&RackBelief>, dt_s: f64) {
         let gpus = belief.map_or(&[][..], |b| &b.gpus);

@@ -213,10 +213,11 @@ fn a_battery_is_stretched_to_its_target() {
 fn what_a_gpu_draws_beyond_its_limit_is_taken_from_the_others() {
     let settled = |stubborn: f64| {
         let mut decider = Decider::new(row(), Policy::default());
-        let mut plan = None;
+        let mut plan: Option<Plan> = None;
         for second in 1..40 {
             let now = Mono::from_ms(1000 * second);
-            let mut fleet = fleet_at(&[460.0, 460.0, 460.0, 300.0], &[700.0, 700.0, 700.0, 300.0], now);
+            let limits = std::array::from_fn(|r| plan.as_ref().map_or(400.0, |plan| gpu(plan, r)));
+            let mut fleet = fleet_at(&limits.map(|limit: f64| limit.min(380.0)), &limits, now);
             let mut rack = snapshot(3, 300.0, 300.0, Some((2100.0 + stubborn + 1700.0) / 2.0));
             let path = SignalPath::new(DeviceId::gpu(0), Signal::GpuPower);
             rack.readings.insert(path, Reading::new(stubborn, rack.at));

@@ -91,11 +91,14 @@ impl Of<'_> {
     }
 
     pub(super) fn power(self) -> Option<Watts> {
-        let sum = |signals: &[Signal]| -> Option<Watts> { signals.iter().map(|s| self.watts(*s).ok()).sum() };
         if self.paths.iter().any(|path| path.signal.class() == Class::Ups) {
-            return sum(&[Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3]);
+            // One of a single phase has no others; one of three whose phase is unknown has an unknown sum.
+            let phases = [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3];
+            let there = || phases.iter().filter(|phase| self.paths.iter().any(|path| path.signal == **phase));
+            there().next()?;
+            return there().map(|phase| self.watts(*phase).ok()).sum();
         }
-        sum(&[Signal::PduPower])
+        self.watts(Signal::PduPower).ok()
     }
 }
 

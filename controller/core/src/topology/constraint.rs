@@ -13,6 +13,13 @@ pub enum Constraint {
     Phase(usize, usize),
     /// The node at this index after it took over what hung on a lost feed.
     Standby(usize),
+    /// A node after a failover of its own, where the racks below take over unlike shares of what they draw.
+    Failover {
+        /// The node.
+        node: usize,
+        /// Which of the topology's failovers.
+        failover: usize,
+    },
     /// What a set of cooling units removes.
     Cooling {
         /// The set.
@@ -44,11 +51,13 @@ pub(super) fn find(
     cooling: &[CoolingSpec],
     paths: &[Vec<Vec<usize>>],
     shares: &[Vec<(usize, f64)>],
+    failovers: &(&[usize], &[bool], &[Vec<(usize, f64)>]),
 ) -> Constraints {
     let mut found = Vec::new();
     let mut on: Vec<BTreeMap<usize, f64>> = vec![BTreeMap::new(); racks.len()];
     phases(nodes, racks, paths, &mut found, &mut on);
     standbys(nodes, racks, paths, shares, &mut found, &mut on);
+    unlike(failovers, shares, &mut found, &mut on);
     for unit in cooling {
         let Some(left) = unit.left() else { continue };
         let slot = found.len();
@@ -59,6 +68,27 @@ pub(super) fn find(
         }
     }
     (found, on.into_iter().map(|on| on.into_iter().collect()).collect())
+}
+
+/// One constraint for each failover in which racks take over unlike shares of what they draw.
+fn unlike(
+    (first, mixed, moves): &(&[usize], &[bool], &[Vec<(usize, f64)>]),
+    shares: &[Vec<(usize, f64)>],
+    found: &mut Vec<Constraint>,
+    on: &mut [BTreeMap<usize, f64>],
+) {
+    let nodes = 0..first.len().saturating_sub(1);
+    let all = nodes.flat_map(|node| (first[node]..first[node + 1]).map(move |failover| (node, failover)));
+    for (node, failover) in all.filter(|(_, failover)| mixed[*failover]) {
+        let slot = found.len();
+        found.push(Constraint::Failover { node, failover });
+        for ((shares, moves), on) in shares.iter().zip(*moves).zip(&mut *on) {
+            if let Some((_, share)) = shares.iter().find(|(n, share)| *n == node && *share > 0.0) {
+                let more = moves.iter().find(|(f, _)| *f == failover).map_or(0.0, |(_, more)| *more);
+                on.insert(slot, share + more);
+            }
+        }
+    }
 }
 
 /// Three constraints for each three-phase node below which a cord is not balanced.

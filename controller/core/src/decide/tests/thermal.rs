@@ -81,12 +81,16 @@ fn warm(margins: [f64; 8], flow: Option<f64>) -> Snapshot {
 /// The limits of the GPUs after so many seconds of these Snapshots.
 fn heated(seconds: u64, seen: impl Fn(u64) -> Snapshot) -> (Vec<f64>, Plan) {
     let mut decider = Decider::new(row(), Policy::default());
+    let mut limits: [f64; 4] = [700.0; 4];
     let plans = (1..=seconds).map(|second| {
         let now = Mono::from_ms(second * 1000);
         // The others leave the first so much that nothing but heat holds it.
-        let mut fleet = fleet_at(&[500.0, 400.0, 400.0, 400.0], &[700.0; 4], now);
+        let powers: [f64; 4] = [500.0, 400.0, 400.0, 400.0];
+        let mut fleet = fleet_at(&std::array::from_fn(|r| powers[r].min(limits[r])), &limits, now);
         fleet.fold(&seen(second), now);
-        decide(&mut decider, &fleet, now)
+        let plan = decide(&mut decider, &fleet, now);
+        limits = std::array::from_fn(|r| gpu(&plan, r));
+        plan
     });
     let last = plans.last().unwrap();
     (last.caps[0].gpus.iter().map(|g| g.1.get()).collect(), last)

@@ -252,6 +252,11 @@ impl Board {
         self.lock().latest.value(device, signal, self.clock.now())
     }
 
+    /// Whether somebody reads a signal, with or without a value.
+    pub fn reads(&self, device: &DeviceId, signal: Signal) -> bool {
+        self.lock().latest.has(device, signal)
+    }
+
     /// Announces a GPU that can be limited.
     pub fn set_bounds(&self, device: &DeviceId, bounds: Bounds) {
         self.lock().gpus.insert(device.clone(), bounds);

@@ -296,12 +296,14 @@ impl Keeper {
 
 fn pdu_input(board: &Board, device: &DeviceId) -> PduInput {
     let read = |signal| board.value(device, signal);
-    let phases = [Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3].map(read);
+    let currents = [Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3];
+    let phases = currents.map(read);
     let volts = [Signal::PduVoltageL1, Signal::PduVoltageL2, Signal::PduVoltageL3].map(read);
     let known: Vec<f64> = volts.iter().flatten().map(|(v, _)| *v).collect();
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
     PduInput {
         device: device.clone(),
+        phases: currents.map(|signal| board.reads(device, signal)),
         currents: phases.map(|p| p.map(|(amperes, _)| Amperes::new(amperes))),
         volts: (!known.is_empty()).then(|| Volts::new(mean)),
         age: phases.iter().flatten().map(|(_, age)| *age).max(),

@@ -69,6 +69,11 @@ impl Latest {
         self.receipts.push_back(receipt);
     }
 
+    /// Whether anything was ever said of a signal.
+    pub fn has(&self, device: &DeviceId, signal: Signal) -> bool {
+        self.entries.get(device).is_some_and(|of| of.contains_key(&signal))
+    }
+
     /// The value of a signal with its age, when there is one that is not stale.
     pub fn value(&self, device: &DeviceId, signal: Signal, now: Mono) -> Option<(f64, Duration)> {
         let entry = self.entries.get(device)?.get(&signal)?;

@@ -51,6 +51,8 @@ const PHASES: usize = 3;
 pub struct PduInput {
     /// Which one.
     pub device: DeviceId,
+    /// Which phases it has: those whose currents somebody reads, whether or not they could be read. None: not known yet.
+    pub phases: [bool; PHASES],
     /// Current per phase.
     pub currents: [Option<Amperes>; PHASES],
     /// Phase voltage.
@@ -92,6 +94,26 @@ struct Meter {
     /// GPU power when the meter was last fresh.
     gpus_then: Option<Watts>,
     volts: Volts,
+    phases: [bool; PHASES],
+}
+
+impl Meter {
+    /// What so much power is on each of its phases.
+    fn per_phase(&self, power: Watts) -> Amperes {
+        Amperes::new(power.get() / (self.volts.get() * self.count()))
+    }
+
+    /// How many phases it has.
+    fn count(&self) -> f64 {
+        self.phases.iter().filter(|there| **there).count() as f64
+    }
+
+    /// What flows on the phases that are there.
+    fn on(&self, mut currents: [Amperes; PHASES]) -> [Amperes; PHASES] {
+        let absent = currents.iter_mut().zip(self.phases).filter(|(_, there)| !there);
+        absent.for_each(|(current, _)| *current = Amperes::ZERO);
+        currents
+    }
 }
 
 /// The guard of one rack.
@@ -110,7 +132,7 @@ struct Phase {
     device: DeviceId,
     used: f64,
     seconds_left: Option<f64>,
-    /// Power above the hold level if all phases carried what this one does.
+    /// Power above the hold level if all its phases carried what this one does.
     excess: Watts,
 }
 
@@ -181,24 +203,28 @@ impl Guard {
                 last: [Amperes::ZERO; PHASES],
                 gpus_then: None,
                 volts: DEFAULT_VOLTS,
+                phases: [true; PHASES],
             });
+            if pdu.phases.contains(&true) {
+                meter.phases = pdu.phases;
+            }
             if let Some(volts) = pdu.volts.filter(|v| v.get() > 50.0) {
                 meter.volts = volts;
             }
-            let per_phase = |power: Watts| Amperes::new(power.get() / (meter.volts.get() * PHASES as f64));
             let age = pdu.age.unwrap_or(Duration::MAX);
             let complete = pdu.currents.iter().any(Option::is_some) && age <= FRESH;
             let currents = if complete {
                 let known = pdu.currents.iter().flatten().copied().fold(Amperes::ZERO, Amperes::max);
                 // A phase without a value is believed to carry as much as the fullest other one.
-                let currents = pdu.currents.map(|c| c.unwrap_or(known));
+                let currents = meter.on(pdu.currents.map(|c| c.unwrap_or(known)));
                 meter.last = currents;
                 meter.gpus_then = Some(gpus_known.unwrap_or(Watts::ZERO));
                 currents
             } else {
-                let added = per_phase(meter.gpus_then.map_or(nameplate, |then| (gpus_most - then).max(Watts::ZERO)));
-                let least = if age > LOST { per_phase(nameplate) } else { Amperes::ZERO };
-                meter.last.map(|c| (c + added).max(least))
+                let grown = meter.gpus_then.map_or(nameplate, |then| (gpus_most - then).max(Watts::ZERO));
+                let added = meter.per_phase(grown);
+                let least = if age > LOST { meter.per_phase(nameplate) } else { Amperes::ZERO };
+                meter.on(meter.last.map(|c| (c + added).max(least)))
             };
             metered += currents.iter().map(|c| meter.volts * *c).sum::<Watts>();
             believed.push((pdu.device.clone(), currents));
@@ -211,8 +237,9 @@ impl Guard {
         let mut phases = Vec::new();
         for (device, currents) in believed {
             let Some(meter) = self.meters.get_mut(&device) else { continue };
-            let more = Amperes::new(missing.get() / (meter.volts.get() * PHASES as f64));
-            let multiples = currents.map(|c| ((c + more) / breaker).max(0.0));
+            let more = meter.per_phase(missing);
+            let multiples = meter.on(currents.map(|c| c + more)).map(|c| (c / breaker).max(0.0));
+            let count = meter.count();
             let trips = meter.trips.get_or_insert_with(|| multiples.map(Trip::settled_at));
             for (trip, multiple) in trips.iter_mut().zip(multiples) {
                 trip.carry(multiple, dt);
@@ -221,7 +248,7 @@ impl Guard {
                     device: device.clone(),
                     used: trip.used(),
                     seconds_left: trip.seconds_left(multiple),
-                    excess: (meter.volts * over) * PHASES as f64,
+                    excess: (meter.volts * over) * count,
                 });
             }
         }

@@ -79,6 +79,8 @@ pub struct Decider {
     other: Vec<f64>,
     /// How much of what they were granted the racks below each node draw at once, 0 to 1.
     together: Vec<f64>,
+    /// What each node carries over its rating for as long as it takes an Order to act.
+    allowed: Vec<f64>,
     /// What may be granted at each node so that what lasts stays at its derated rating, over the rating.
     eased: Vec<f64>,
     /// Smoothed load of each node's fullest phase over the mean of its phases.
@@ -183,6 +185,8 @@ struct RackMemory {
     cords: Vec<f64>,
     /// Power its GPUs draw beyond limits they do not keep.
     unruly: Watts,
+    /// Since when one of its GPUs says that a higher limit is in force than was asked for.
+    defies: Option<Mono>,
     heat: heat::Heat,
 }
 
@@ -204,6 +208,7 @@ impl Decider {
             other: vec![0.0; count],
             together: vec![1.0; count],
             eased: vec![1.0; count],
+            allowed: vec![f64::INFINITY; count],
             battery: battery::states(&topology),
             wiring: Arc::new(Wiring::new(&topology)),
             standbys: Arc::new(cords::standbys(&topology)),

@@ -6,7 +6,7 @@ mod read;
 use crate::topology::{RackSpec, Topology};
 use headroom_rack::{DeviceId, Mono, NoData, RackId, Receipt, Signal, Snapshot, Watts};
 use read::{Layout, Of};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -55,7 +55,15 @@ pub struct RackBelief {
     pub return_celsius: Option<f64>,
     /// What each UPS that the agent reads says of its battery.
     pub batteries: BTreeMap<DeviceId, Battery>,
+    /// What the PDUs and the GPUs showed lately, the newest last.
+    pub(crate) recent: VecDeque<(Mono, Watts, Watts)>,
 }
+
+/// A meter shows what flows, NVML a mean of about a second: of a load that swings with its training steps they speak of
+/// different moments. Over so long they must agree.
+const TOGETHER: Duration = Duration::from_secs(5);
+/// More Snapshots than this need not be looked at for that.
+const ENOUGH: usize = 32;
 
 impl RackBelief {
     /// Age by the controller's clock.
@@ -90,12 +98,25 @@ impl RackBelief {
         }
     }
 
-    /// Whether the PDUs show less than the GPUs behind them must draw.
+    /// Whether the PDUs show less than the GPUs behind them must draw: the most that they showed lately is less than the
+    /// GPUs drew on average.
     pub fn contradicts(&self, spec: &RackSpec) -> bool {
-        match (self.metered(), self.gpu_power()) {
-            // Half the overhead is always there: fans and CPUs never draw nothing.
-            (Some(metered), Some(gpus)) => metered * (1.0 + METER_TOLERANCE) < gpus + spec.overhead * 0.5,
-            _ => false,
+        if self.metered().is_none() || self.gpu_power().is_none() || self.recent.is_empty() {
+            return false;
+        }
+        let most = self.recent.iter().map(|r| r.1).fold(Watts::ZERO, Watts::max);
+        let mean = self.recent.iter().map(|r| r.2).sum::<Watts>() * (1.0 / self.recent.len() as f64);
+        // Half the overhead is always there: fans and CPUs never draw nothing.
+        most * (1.0 + METER_TOLERANCE) < mean + spec.overhead * 0.5
+    }
+
+    /// Takes over what the belief before it saw lately.
+    fn go_on(&mut self, before: Option<Self>) {
+        self.recent = before.map_or_else(VecDeque::new, |before| before.recent);
+        self.recent.extend(self.metered().zip(self.gpu_power()).map(|(pdus, gpus)| (self.arrived, pdus, gpus)));
+        let now = self.arrived;
+        while self.recent.front().is_some_and(|r| now.since(r.0) > TOGETHER) || self.recent.len() > ENOUGH {
+            self.recent.pop_front();
         }
     }
 }
@@ -183,7 +204,7 @@ impl Fleet {
         };
         let batteries = layout.others.iter().filter(|_| layout.ups).filter_map(battery).collect();
         let coolant = |signal| spec.cooling.as_ref().and_then(|c| snapshot.value(c, signal));
-        let belief = RackBelief {
+        let mut belief = RackBelief {
             arrived,
             dead: false,
             cords,
@@ -193,7 +214,9 @@ impl Fleet {
             supply_celsius: coolant(Signal::CoolingSupplyTemperature),
             return_celsius: coolant(Signal::CoolingReturnTemperature),
             batteries,
+            recent: VecDeque::new(),
         };
+        belief.go_on(self.racks[place].take());
         self.racks[place] = Some(belief);
         for (device, place_of) in &layout.others {
             let read = of(place_of);

@@ -22,11 +22,12 @@ fn gpus(power: Option<f64>) -> Vec<GpuInput> {
 
 fn pdu(name: &str, watts: f64, age: Duration) -> PduInput {
     let amperes = Amperes::new(watts / 720.0);
-    PduInput { device: device(name), currents: [Some(amperes); 3], volts: Some(Volts::new(240.0)), age: Some(age) }
+    let (phases, currents) = ([true; 3], [Some(amperes); 3]);
+    PduInput { device: device(name), phases, currents, volts: Some(Volts::new(240.0)), age: Some(age) }
 }
 
 fn silent(name: &str) -> PduInput {
-    PduInput { device: device(name), currents: [None; 3], volts: None, age: None }
+    PduInput { device: device(name), phases: [false; 3], currents: [None; 3], volts: None, age: None }
 }
 
 const LIGHT_TICKS: u64 = 200;
@@ -49,6 +50,26 @@ fn run(breaker: f64, wanted: f64, share: f64, seconds: u64, meter: impl Fn(f64) 
         verdicts.push(verdict);
     }
     (verdicts, worst)
+}
+
+#[test]
+fn a_pdu_of_one_phase_is_cut_by_what_is_too_much_and_not_by_three_times_that() {
+    let mut guard = Guard::new(Amperes::new(32.0));
+    let (mut power, mut least) = (600.0_f64, f64::INFINITY);
+    for tick in 0..600 {
+        let amperes = (power * 8.0 + 3500.0) / 230.0;
+        let one = PduInput {
+            phases: [true, false, false],
+            currents: [Some(Amperes::new(amperes)), None, None],
+            volts: Some(Volts::new(230.0)),
+            ..pdu("a", 0.0, PERIOD)
+        };
+        let verdict = guard.step(Mono::from_ms(tick * 100), &[one], &gpus(Some(power)));
+        power = verdict.ceilings.get(&DeviceId::gpu(0)).map_or(600.0, |c| c.get().min(600.0));
+        least = least.min(power);
+    }
+    // 0.95 of 32 A at 230 V are 6,992 W, of which the rest of the rack takes 3,500.
+    assert!((least - (6992.0 - 3500.0) / 8.0).abs() < 2.0, "{least}");
 }
 
 #[test]

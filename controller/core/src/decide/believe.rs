@@ -24,6 +24,9 @@ const KEEPS_WATTS: f64 = 10.0;
 /// second: a limit just lowered takes effect within two or three, and must not count.
 const UNRULY_PER_S: f64 = 0.015;
 
+/// A limit read back that is not the one asked for counts from then on: Orders and Snapshots take a while.
+const DEFIES: Duration = Duration::from_secs(4);
+
 pub(super) struct RackNow {
     pub power: Watts,
     pub quality: Quality,
@@ -75,7 +78,7 @@ impl Decider {
         // does. An agent that nobody can kill, as its driver hangs, leaves what it set: there a meter above shows what
         // flows or, without one, it counts. A rack never heard of may be at its nameplate.
         let worst = match memory.given {
-            Some(_) if watched => spec.at(spec.safe_gpu),
+            _ if watched => spec.at(spec.safe_gpu),
             Some(given) => spec.at(given.max(spec.safe_gpu)),
             None => spec.nameplate(),
         };
@@ -97,6 +100,9 @@ impl Decider {
         memory.overhead = Some(smooth);
         let growth = spec.nameplate() * (UNRULY_PER_S * dt_s);
         let asked = |gpu: usize| memory.spread.of(gpu).or(memory.gpu_limit);
+        let defies = belief.is_some_and(|b| defies(b, asked));
+        memory.defies = defies.then(|| memory.defies.unwrap_or(now));
+        let asked = |gpu: usize| asked(gpu).filter(|_| memory.defies.is_some_and(|at| now.since(at) >= DEFIES));
         memory.unruly = belief.map_or(memory.unruly, |b| unruly(b, spec, asked).min(memory.unruly + growth));
         let overhead = smooth + memory.unruly;
         let upper = |quantile| forecast.and_then(|f| f.upper(quantile, policy.response)).unwrap_or(power).max(power);
@@ -135,10 +141,19 @@ impl Decider {
     }
 }
 
+fn above(power: Watts, limit: Watts) -> bool {
+    power > limit * KEEPS + Watts::new(KEEPS_WATTS)
+}
+
+/// Whether a GPU of a rack has a higher limit than was asked for: a board may not go so low, and an agent may only watch.
+fn defies(belief: &RackBelief, asked: impl Fn(usize) -> Option<Watts>) -> bool {
+    let higher = |(i, gpu): (usize, &GpuBelief)| gpu.limit.zip(asked(i)).is_some_and(|(limit, asked)| above(limit, asked));
+    belief.gpus.iter().enumerate().any(higher)
+}
+
 /// What the GPUs of a rack draw beyond the limits that they say are in force or, where these are not what was asked
-/// for, beyond that: a board may not go so low, and an agent may only watch.
+/// for, beyond that.
 fn unruly(belief: &RackBelief, spec: &RackSpec, asked: impl Fn(usize) -> Option<Watts>) -> Watts {
-    let above = |power: Watts, limit: Watts| power > limit * KEEPS + Watts::new(KEEPS_WATTS);
     let beyond = |(i, gpu): (usize, &GpuBelief)| {
         let (power, limit) = (gpu.power.ok()?, gpu.limit?);
         let limit = asked(i).filter(|asked| above(limit, *asked)).unwrap_or(limit);

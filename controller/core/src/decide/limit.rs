@@ -181,8 +181,12 @@ impl Decider {
             NodeKind::Ups => (hot, LimitKind::UpsOverload),
             _ => (hot, LimitKind::TimeToTrip),
         });
+        // A breaker that cooled under a limit from outside leaves more: also that is a rebound.
+        let allowed = self.protection[i].allowed(response);
+        let allowed = if self.is_calming(now) { allowed.min(self.allowed[i]) } else { allowed };
+        self.allowed[i] = allowed;
         // Of what racks draw through it after the loss, this share flows already; what is no rack's stays.
-        let survived = rating * self.protection[i].allowed(response) - other;
+        let survived = rating * allowed - other;
         let before = |now: Watts, more: Watts| survived.max(Watts::ZERO) * (now / (now + more)) + other;
         if more > below.demand * 1e-3 {
             limits.push((before(below.demand, more), LimitKind::Redundancy));
@@ -277,7 +281,6 @@ impl Decider {
                 power[*c] += rack.power.get() * share;
             }
         }
-        let response = self.policy.response.as_secs_f64();
         let same =
             |limit, alone, kind, power| Hold { limit, alone, ramp: limit, lasts: limit, holds: limit, kind, power };
         let hold = |(constraint, power): (&Constraint, f64)| match constraint {
@@ -289,12 +292,12 @@ impl Decider {
                 Hold { limit, alone, ramp, lasts, holds, kind: node.by, power }
             }
             Constraint::Standby(node) => {
-                let limit = self.topology.nodes()[*node].rating * self.protection[*node].allowed(response);
+                let limit = self.topology.nodes()[*node].rating * self.allowed[*node];
                 same((limit - nodes[*node].other).get(), f64::INFINITY, LimitKind::Redundancy, power)
             }
             // As where all racks take over alike: what is lent is taken back when a feed is lost.
             Constraint::Failover { node, .. } => {
-                let limit = self.topology.nodes()[*node].rating * self.protection[*node].allowed(response);
+                let limit = self.topology.nodes()[*node].rating * self.allowed[*node];
                 let limit = (limit - nodes[*node].other).get();
                 let all = same(f64::INFINITY, f64::INFINITY, LimitKind::Redundancy, power);
                 Hold { limit, ..all }

@@ -13,12 +13,16 @@ const GIVE_S: f64 = 3.0;
 /// What racks no longer leave is forgotten over this, s: one whose limit was just raised is not held by it for a
 /// moment.
 const FORGET_S: f64 = 20.0;
+/// A peak is forgotten over this, s: training steps take seconds, and what flows at their peaks must fit.
+const PEAK_S: f64 = 10.0;
 
 /// What is given beyond the limit because it is not drawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Slack {
     target: Option<Watts>,
     watts: Watts,
+    /// The most that flowed lately.
+    peak: Watts,
 }
 
 impl Slack {
@@ -26,19 +30,15 @@ impl Slack {
     /// given. A limit that comes or is lowered begins without slack.
     pub fn step(&mut self, target: Option<Watts>, flows: Watts, unused: Watts, dt_s: f64) {
         let before = std::mem::replace(&mut self.target, target);
-        let Some(target) = target else {
-            self.watts = Watts::ZERO;
+        let Some(target) = target.filter(|target| before.is_some_and(|before| *target >= before)) else {
+            (self.watts, self.peak) = (Watts::ZERO, Watts::ZERO);
             return;
         };
-        if before.is_none_or(|before| target < before) {
-            self.watts = Watts::ZERO;
-            return;
-        }
-        let gap = target - flows;
-        let part = match flows / target {
-            over if over > AT_ONCE => 1.0,
-            over if over > 1.0 => 0.0,
-            _ => super::follows(dt_s, GIVE_S),
+        self.peak = flows.max(self.peak + (flows - self.peak) * super::follows(dt_s, PEAK_S));
+        let (gap, part) = match (flows / target, self.peak / target) {
+            (over, _) if over > AT_ONCE => (target - flows, 1.0),
+            (_, over) if over > 1.0 => (Watts::ZERO, 0.0),
+            _ => (target - self.peak, super::follows(dt_s, GIVE_S)),
         };
         let most = unused.max(self.watts * (-dt_s / FORGET_S).exp());
         self.watts = (self.watts + gap * part).min(most).max(Watts::ZERO);

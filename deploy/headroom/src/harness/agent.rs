@@ -90,6 +90,7 @@ impl Agent {
                 let seen = self.meters.pdu(&view.pdus[c], self.rack, c);
                 PduInput {
                     device: device.clone(),
+                    phases: [true; 3],
                     currents: std::array::from_fn(|p| seen.map(|s| Amperes::new(s.amperes[p]))),
                     volts: seen.map(|s| Volts::new(s.volts)),
                     age: seen.map(|_| METER_AGE),

@@ -38,7 +38,8 @@ impl Replay {
             let base = if loaded { self.gpu.loaded_watts } else { self.gpu.idle_watts };
             let activity = ((watts - base) / (self.gpu.max_watts - base)).clamp(0.0, 1.05);
             *demand = Demand {
-                busy: activity.min(1.0),
+                // An idle GPU runs at a low clock that nobody set; what it draws above its least is no work left undone.
+                busy: if loaded { activity.min(1.0) } else { 0.0 },
                 intensity: activity.max(1.0),
                 loaded,
                 memory_ratio: if loaded { 0.8 } else { 0.0 },

@@ -99,6 +99,19 @@ fn a_runtime_that_stands_still_runs_out_and_holds_for_the_load_of_then() {
 }
 
 #[test]
+fn a_runtime_told_once_a_minute_is_not_taken_for_that_of_each_lower_load_since() {
+    let mut decider = decider(false);
+    let state = decider.battery.values_mut().next().unwrap();
+    let told = Told { runtime_s: 500.0, at: Mono::from_ms(0), load: Watts::new(8200.0) };
+    (state.told, state.told_s, state.load) = (Some(told), Some(500.0), Watts::new(5000.0));
+    let lasting = |state: &State| state.lasting(None, 600.0).unwrap().get().round();
+    assert_eq!(lasting(state), 6833.0, "500 of 600 s of 8.2 kW");
+    // More than what was told for shortens what was told.
+    (state.told_s, state.load) = (Some(400.0), Watts::new(10_250.0));
+    assert_eq!(lasting(state), 6833.0, "400 of 600 s of 10.25 kW");
+}
+
+#[test]
 fn a_card_that_falls_silent_on_battery_lifts_no_limit() {
     for known in [true, false] {
         let mut decider = decider(known);

@@ -20,6 +20,7 @@ fn heard(flow_lpm: Option<f64>, supply: f64, returns: Option<f64>) -> RackBelief
         supply_celsius: Some(supply),
         return_celsius: returns,
         batteries: BTreeMap::new(),
+        recent: Default::default(),
     }
 }
 

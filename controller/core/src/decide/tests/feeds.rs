@@ -208,3 +208,174 @@ fn what_the_survival_of_a_lost_feed_costs_is_told_in_watts() {
     assert!(two > 2.0 * 11_520.0 * 0.95 - kept - 100.0 && two < 4.0 * 7300.0 - kept, "{two}");
     assert_eq!(cost(&["a"]), 0.0);
 }
+
+/// A fleet of the row in which each rack draws `watts` a GPU, this share of it by cord a.
+fn shared(watts: f64, on_a: f64, now: Mono) -> Fleet {
+    let mut fleet = Fleet::new(&row());
+    for rack in 0..4 {
+        let all = watts * 8.0 + 1700.0;
+        let mut seen = snapshot(rack, watts, watts.max(400.0), Some(all * (1.0 - on_a)));
+        let path = SignalPath::new(DeviceId::new("pdu-a").unwrap(), Signal::PduPower);
+        seen.readings.insert(path, Reading::new(all * on_a, seen.at));
+        fleet.fold(&seen, now);
+    }
+    fleet
+}
+
+#[test]
+fn a_cord_carries_what_its_meter_says_and_not_what_the_plan_says() {
+    let now = Mono::from_ms(10_000);
+    let mut decider = Decider::new(row(), Policy::default());
+    let plan = decide(&mut decider, &shared(400.0, 0.7, now), now);
+    let power = |id: &str| plan.nodes.iter().find(|n| n.node.as_str() == id).unwrap().power.get();
+    let all = 4.0 * (400.0 * 8.0 + 1700.0);
+    assert!((power("breaker-a") - all * 0.7).abs() < 1.0 && (power("breaker-b") - all * 0.3).abs() < 1.0, "{plan:?}");
+    assert!(gpu(&plan, 3) < 400.0, "13.7 kW are too much for 11.5: {:?}", plan.caps);
+    // What comes to b when a is lost is all that a carries.
+    let b = decider.topology.nodes().iter().position(|n| n.id.as_str() == "breaker-b").unwrap();
+    let moves = decider.live(&shared(400.0, 0.7, now), now)[&0].moves.clone();
+    let moved = moves.iter().find(|(f, _)| decider.topology.failovers(b).contains(f)).unwrap().1;
+    assert!((moved - 0.7).abs() < 1e-9, "{moved}");
+    let even = Decider::new(row(), Policy::default()).live(&shared(400.0, 0.53, now), now);
+    assert!(even.is_empty(), "meters are read apart");
+}
+
+#[test]
+fn a_load_behind_a_switch_that_has_moved_hangs_on_the_standby_and_on_its_continuous_limit() {
+    let now = Mono::from_ms(10_000);
+    let topology = block_redundant();
+    let mut nodes = topology.nodes().to_vec();
+    let at = |nodes: &[crate::NodeSpec], id: &str| nodes.iter().position(|n| n.id.as_str() == id).unwrap();
+    let ups = at(&nodes, "ups-a");
+    nodes[ups].meter = Some(crate::topology::MeterRef {
+        rack: row().racks()[2].id.clone(),
+        device: DeviceId::new("ups-a").unwrap(),
+    });
+    let topology = Topology::new(nodes, topology.racks().to_vec()).unwrap();
+    let mut decider = Decider::new(topology.clone(), Policy::default());
+    let mut fleet = Fleet::new(&topology);
+    for rack in 0..4 {
+        let mut seen = snapshot(rack, 400.0, 400.0, Some(8.0 * 400.0 + 1700.0));
+        for phase in [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3] {
+            let path = SignalPath::new(DeviceId::new("ups-a").unwrap(), phase);
+            seen.readings.insert(path, Reading::new(0.0, seen.at));
+        }
+        fleet.fold(&seen, now);
+    }
+    let plan = decide(&mut decider, &fleet, now);
+    let standby = plan.nodes.iter().find(|n| n.node.as_str() == "ups-r").unwrap();
+    assert!((standby.power.get() - 2.0 * 4900.0).abs() < 1.0, "{standby:?}");
+    let taken = (plan.caps[0].budget + plan.caps[1].budget).get();
+    assert!(taken <= 8_000.0 * 0.95 + 1.0, "ups-r is to carry {taken} W for good");
+    assert_eq!((plan.caps[0].bound_by.as_str(), plan.caps[0].kind), ("ups-r", LimitKind::Continuous));
+}
+
+#[test]
+fn a_root_that_shows_nothing_says_nothing_of_another_one_of_the_same_feed() {
+    let now = Mono::from_ms(10_000);
+    let row = row();
+    let mut nodes = row.nodes().to_vec();
+    let id = |text: &str| NodeId::new(text).unwrap();
+    for name in ["ups-a2", "ups-b2"] {
+        let feed = &name[4..5];
+        nodes.push(crate::NodeSpec::new(id(name), crate::NodeKind::Ups, feed, Watts::new(30_000.0)));
+    }
+    let dead = nodes.iter().position(|n| n.id.as_str() == "ups-a").unwrap();
+    nodes[dead].meter =
+        Some(crate::topology::MeterRef { rack: row.racks()[3].id.clone(), device: DeviceId::new("ups-a").unwrap() });
+    let mut racks = row.racks().to_vec();
+    for rack in &mut racks[2..] {
+        for cord in &mut rack.feeds {
+            cord.node = id(if cord.node.as_str().ends_with('a') { "ups-a2" } else { "ups-b2" });
+        }
+    }
+    let topology = Topology::new(nodes, racks).unwrap();
+    let mut fleet = Fleet::new(&topology);
+    for rack in 0..4 {
+        let mut seen = snapshot(rack, 400.0, 400.0, Some(2450.0));
+        if rack == 3 {
+            for phase in [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3] {
+                let path = SignalPath::new(DeviceId::new("ups-a").unwrap(), phase);
+                seen.readings.insert(path, Reading::new(0.0, seen.at));
+            }
+        }
+        fleet.fold(&seen, now);
+    }
+    let live = Decider::new(topology, Policy::default()).live(&fleet, now);
+    assert_eq!(live.keys().copied().collect::<Vec<_>>(), [0, 1], "those of the dead root alone");
+}
+
+#[test]
+fn what_no_rack_draws_is_believed_however_much_and_also_after_the_meter_has_fallen_silent() {
+    let row = row();
+    let mut nodes = row.nodes().to_vec();
+    let at = |id: &str| row.nodes().iter().position(|n| n.id.as_str() == id).unwrap();
+    (nodes[at("ups-a")].rating, nodes[at("breaker-a")].rating) = (Watts::new(32_000.0), Watts::new(90_000.0));
+    nodes[at("ups-a")].meter =
+        Some(crate::topology::MeterRef { rack: row.racks()[0].id.clone(), device: DeviceId::new("ups-a").unwrap() });
+    let mut racks = row.racks().to_vec();
+    for rack in &mut racks {
+        rack.feeds.retain(|cord| cord.node.as_str() == "breaker-a");
+        rack.feeds[0].share = 1.0;
+    }
+    let topology = Topology::new(nodes, racks).unwrap();
+    let mut decider = Decider::new(topology.clone(), Policy::default());
+    let (other, mut limits) = (12_000.0, [300.0; 4]);
+    for second in 1..240 {
+        let now = Mono::from_ms(1000 * second);
+        let mut fleet = Fleet::new(&topology);
+        let below: f64 = limits.iter().map(|p| p * 8.0 + 1700.0).sum();
+        for (rack, limit) in limits.iter().enumerate() {
+            let mut seen = snapshot(rack, *limit, *limit, Some(limit * 8.0 + 1700.0));
+            for phase in [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3] {
+                let path = SignalPath::new(DeviceId::new("ups-a").unwrap(), phase);
+                if rack == 0 && second < 120 {
+                    seen.readings.insert(path, Reading::new((below + other) / 3.0, seen.at));
+                }
+            }
+            fleet.fold(&seen, now);
+        }
+        let plan = decide(&mut decider, &fleet, now);
+        if [119, 239].contains(&second) {
+            let flows = (below + other) / 32_000.0;
+            assert!((0.85..0.98).contains(&flows), "{second} s: {below} W of racks beside {other}: {flows}");
+        }
+        limits = std::array::from_fn(|r| gpu(&plan, r));
+    }
+}
+
+#[test]
+fn a_load_that_hangs_on_one_feed_alone_does_not_take_the_room_that_another_ones_failover_needs() {
+    let row = row();
+    let mut racks = row.racks().to_vec();
+    for rack in &mut racks[2..] {
+        rack.feeds.retain(|cord| cord.node.as_str() == "breaker-a");
+        rack.feeds[0].share = 1.0;
+    }
+    let mut nodes = row.nodes().to_vec();
+    nodes.iter_mut().filter(|n| n.kind == crate::NodeKind::Breaker).for_each(|n| n.rating = Watts::new(60_000.0));
+    nodes.iter_mut().filter(|n| n.kind == crate::NodeKind::Ups).for_each(|n| n.rating = Watts::new(14_000.0));
+    let topology = Topology::new(nodes, racks).unwrap();
+    let ups = topology.nodes().iter().position(|n| n.id.as_str() == "ups-a").unwrap();
+    assert!(topology.failovers(ups).all(|failover| topology.is_mixed(failover)));
+    let mut decider = Decider::new(topology, Policy { release_watts_per_s: 1e6, ..Policy::default() });
+    let mut limits = [400.0; 4];
+    for second in 1..60 {
+        let now = Mono::from_ms(1000 * second);
+        let mut fleet = Fleet::new(&row);
+        for (rack, limit) in limits.iter().enumerate() {
+            let all = limit * 8.0 + 1700.0;
+            let mut seen = snapshot(rack, *limit, *limit, Some(all / 2.0));
+            if rack >= 2 {
+                let path = SignalPath::new(DeviceId::new("pdu-a").unwrap(), Signal::PduPower);
+                seen.readings.insert(path, Reading::new(all, seen.at));
+            }
+            fleet.fold(&seen, now);
+        }
+        let plan = decide(&mut decider, &fleet, now);
+        limits = std::array::from_fn(|r| gpu(&plan, r));
+    }
+    let draws = limits.map(|limit| limit * 8.0 + 1700.0);
+    let survived = decider.protection[ups].allowed(3.0) * 14_000.0;
+    assert!(draws.iter().sum::<f64>() <= survived + 1.0, "after the loss of b a carries {draws:?} of {survived}");
+}

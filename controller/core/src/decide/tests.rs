@@ -133,6 +133,23 @@ fn a_frozen_meter_is_overruled_by_the_gpus_behind_it() {
 }
 
 #[test]
+fn a_floor_holds_where_a_ceiling_contradicts_it() {
+    let bounds = |floor: Option<f64>, ceiling| crate::policy::Bounds {
+        floor_gpu: floor.map(Watts::new),
+        ceiling_gpu: Some(Watts::new(ceiling)),
+        weight: None,
+    };
+    let policy = Policy {
+        classes: [("inference".to_owned(), bounds(Some(300.0), 250.0)), ("batch".to_owned(), bounds(None, 120.0))]
+            .into(),
+        ..Policy::default()
+    };
+    let now = Mono::from_ms(10_000);
+    let plan = decide(&mut Decider::new(row(), policy), &fleet_at(&[700.0; 4], &[700.0; 4], now), now);
+    assert_eq!((gpu(&plan, 2), gpu(&plan, 3)), (300.0, 200.0));
+}
+
+#[test]
 fn a_target_from_outside_is_met_in_one_decision_and_says_so() {
     let now = Mono::from_ms(10_000);
     let fleet = fleet_at(&[500.0; 4], &[700.0; 4], now);

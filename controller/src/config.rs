@@ -18,7 +18,8 @@ pub use document::{Mistake, line_of};
 pub use flex::Flex;
 pub use learning::Learning;
 pub use parent::{Parent, ParentFeed};
-pub use policy::{PolicyFile, parse_policy};
+use policy::parse_any_policy;
+pub use policy::{PolicyFile, date_of, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
 use crate::influx::Token;
@@ -155,8 +156,20 @@ fn listed(mistakes: &[Mistake]) -> String {
 /// # Errors
 /// [`ConfigError`], with every mistake of the file.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = text(path)?;
     parse(&path.display().to_string(), &text)
+}
+
+/// The plant that a config is about. Nothing else in it is looked at.
+///
+/// # Errors
+/// [`ConfigError`], with every mistake of the plant.
+pub fn load_tree(path: &Path) -> Result<Tree, ConfigError> {
+    parse_tree(&path.display().to_string(), &text(path)?, None).map_err(ConfigError::Mistakes)
+}
+
+fn text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
 }
 
 /// Where a config says that its policy file, if it has one, and its record are. Nothing else is looked at.
@@ -164,7 +177,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError`] when that cannot be read.
 pub fn places(path: &Path) -> Result<(Option<PathBuf>, PathBuf), ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = text(path)?;
     let beside = |name: String| path.parent().unwrap_or(Path::new("")).join(name);
     document::read(&path.display().to_string(), &text, |root, m| {
         root.ignore_rest();
@@ -445,8 +458,7 @@ fn policy(file: &str, table: &Table<'_>, m: &Mistakes) -> (PolicyFile, Option<Pa
             Ok(found) => found,
             Err(mistakes) => {
                 m.adopt(mistakes);
-                let spec = limits(&Table::nothing(m), Vec::new(), "", m);
-                PolicyFile { rules: Rules { base: core::base(&spec), ..Rules::default() }, spec }
+                plain(limits(&Table::nothing(m), Vec::new(), "", m))
             }
         };
         return (found, Some(path));
@@ -462,17 +474,38 @@ fn policy(file: &str, table: &Table<'_>, m: &Mistakes) -> (PolicyFile, Option<Pa
     };
     let spec = limits(table, bands, "[policy]", m);
     table.refuse_unknown();
-    (PolicyFile { rules: Rules { base: core::base(&spec), ..Rules::default() }, spec }, None)
+    (plain(spec), None)
 }
 
-/// Reads a policy file; with `tree`, also that what it names is there.
+/// A policy of these numbers alone.
+fn plain(spec: PolicySpec) -> PolicyFile {
+    let rules = Rules { base: core::base(&spec), ..Rules::default() };
+    PolicyFile { spec, rules, warnings: Vec::new(), dangers: Vec::new() }
+}
+
+/// Reads a policy file; with `tree`, also that what it names is there and that the plant can be held under it.
 ///
 /// # Errors
 /// Every mistake; one when it cannot be read.
 pub fn read_policy(path: &Path, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
+    read_with(path, |file, text| parse_policy(file, text, tree))
+}
+
+/// The same, also for a policy under which the plant cannot be held: to be tried, never to be in force.
+///
+/// # Errors
+/// Every mistake; one when it cannot be read.
+pub fn read_any_policy(path: &Path, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
+    read_with(path, |file, text| parse_any_policy(file, text, tree))
+}
+
+fn read_with(
+    path: &Path,
+    parse: impl FnOnce(&str, &str) -> Result<PolicyFile, Vec<Mistake>>,
+) -> Result<PolicyFile, Vec<Mistake>> {
     let file = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => parse_policy(&file, &text, tree),
+        Ok(text) => parse(&file, &text),
         Err(why) => Err(vec![Mistake {
             file,
             line: 1,

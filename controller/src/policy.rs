@@ -12,7 +12,7 @@ pub use simulate::{Simulated, simulate};
 pub use versions::{Version, Versions};
 
 use crate::cli::write_whole;
-use crate::config::{self, Config, Mistake, PolicyFile};
+use crate::config::{self, Config, Mistake, Tree};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,13 +20,17 @@ use std::process::ExitCode;
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Check a policy file: every mistake at once. Exit codes: 0 sound, 2 mistakes.
+    /// Check a policy file: every mistake at once. Exit codes: 0 sound, 1 warnings only, 2 mistakes.
     Check {
         /// The policy file.
         file: PathBuf,
-        /// The controller's config: racks and nodes that the policy names must be in its topology.
+        /// The controller's config: racks and nodes that the policy names must be in its topology, and its nodes must
+        /// carry what the floors alone draw.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Exit with 0 if there are only warnings.
+        #[arg(long)]
+        allow_warnings: bool,
     },
     /// Tell what would change from one policy file to another.
     Diff {
@@ -72,7 +76,7 @@ pub enum Command {
 /// Does it.
 pub fn run(command: &Command) -> ExitCode {
     let done = match command {
-        Command::Check { file, config } => check(file, config.as_deref()),
+        Command::Check { file, config, allow_warnings } => return check(file, config.as_deref(), *allow_warnings),
         Command::Diff { old, new } => compare(old, new),
         Command::Simulate { file, config, record, minutes, json } => {
             attempt(file, config, record.as_deref(), *minutes, *json)
@@ -94,23 +98,39 @@ pub fn run(command: &Command) -> ExitCode {
 
 fn listed(mistakes: Vec<Mistake>) -> String {
     let lines: String = mistakes.iter().map(|m| format!("{m}\n")).collect();
-    format!("{lines}{} mistake{} in the policy", mistakes.len(), if mistakes.len() == 1 { "" } else { "s" })
+    format!("{lines}{} mistake{} in the policy", mistakes.len(), plural(mistakes.len()))
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn load(config: &Path) -> Result<Config, String> {
     config::load(config).map_err(|why| why.to_string())
 }
 
-fn read(file: &Path, config: Option<&Config>) -> Result<PolicyFile, String> {
-    config::read_policy(file, config.map(|c| &c.tree)).map_err(listed)
+fn check(file: &Path, config: Option<&Path>, allow_warnings: bool) -> ExitCode {
+    // Of the config only the plant: its own policy file may be what is to be corrected.
+    let tree = config.map(|c| config::load_tree(c).map_err(|why| why.to_string())).transpose();
+    let policy = match tree.and_then(|tree| read(file, tree.as_ref())) {
+        Ok(policy) => policy,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    let held = if config.is_some() { ", held against the topology" } else { "" };
+    let said = format!("{} classes, {} rules{held}", policy.spec.bands.len(), policy.rules.rules.len());
+    policy.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+    match policy.warnings.len() {
+        0 => println!("{}: sound ({said})", file.display()),
+        n => eprintln!("{n} warning{}; the policy can be used ({said})", plural(n)),
+    }
+    if policy.warnings.is_empty() || allow_warnings { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-fn check(file: &Path, config: Option<&Path>) -> Result<String, String> {
-    let config = config.map(load).transpose()?;
-    let policy = read(file, config.as_ref())?;
-    let rules = policy.rules.rules.len();
-    let held = if config.is_some() { ", held against the topology" } else { "" };
-    Ok(format!("{}: sound ({} classes, {rules} rules{held})\n", file.display(), policy.spec.bands.len()))
+fn read(file: &Path, tree: Option<&Tree>) -> Result<config::PolicyFile, String> {
+    config::read_policy(file, tree).map_err(listed)
 }
 
 fn compare(old: &Path, new: &Path) -> Result<String, String> {
@@ -120,7 +140,7 @@ fn compare(old: &Path, new: &Path) -> Result<String, String> {
 
 fn attempt(file: &Path, config: &Path, record: Option<&Path>, minutes: f64, json: bool) -> Result<String, String> {
     let config = load(config)?;
-    let mut rules = read(file, Some(&config))?.rules;
+    let mut rules = read(file, Some(&config.tree))?.rules;
     rules.base.lease = config.rules.base.lease;
     let dir = record.unwrap_or(&config.record.dir);
     if !(minutes.is_finite() && minutes > 0.0) {

@@ -108,6 +108,154 @@ fn the_difference_of_two_policies_is_told_statement_by_statement() {
     assert_eq!(said(&program(&["policy", "diff", same.to_str().unwrap(), same.to_str().unwrap()])), "the same\n");
 }
 
+const ORDER: &str = "[priorities]\norder = [\"training\", \"inference\", \"batch\"]\n";
+
+/// What `policy check` says of this text and its exit code; with `config`, held against its plant.
+fn check(dir: &Path, text: &str, config: Option<&Path>) -> (Option<i32>, String) {
+    let file = dir.join("tried.toml");
+    std::fs::write(&file, format!("{ORDER}{text}")).unwrap();
+    let mut args = vec!["policy", "check", file.to_str().unwrap()];
+    args.extend(config.iter().flat_map(|c| ["--config", c.to_str().unwrap()]));
+    let output = program(&args);
+    (output.status.code(), said(&output).replace(file.to_str().unwrap(), "tried.toml"))
+}
+
+/// The config of the default row: four racks on two breakers of 11.5 kW, with its record in `dir`.
+fn row(dir: &Path) -> PathBuf {
+    let text = String::from_utf8(program(&["default-config"]).stdout).unwrap();
+    let record = dir.join("record");
+    let config = dir.join("controller.toml");
+    std::fs::write(&config, text.replace("dir = \"record\"", &format!("dir = {:?}", record.to_str().unwrap())))
+        .unwrap();
+    config
+}
+
+#[test]
+fn floors_that_alone_are_more_than_a_breaker_carries_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = row(dir.path());
+    let floors = |watts: u32| check(dir.path(), &format!("[limits]\nfloor_gpu_watts = {watts}\n"), Some(&config));
+    let (code, told) = floors(700);
+    assert_eq!(code, Some(2), "{told}");
+    for node in ["breaker-a", "breaker-b"] {
+        let line = format!("tried.toml:4: node {node:?} carries 14.6 kW with every GPU at its floor");
+        assert!(told.contains(&line) && told.contains("rated 11.5 kW"), "no {node} in\n{told}");
+    }
+    let (code, told) = floors(1000);
+    assert_eq!(code, Some(2), "{told}");
+    let above = "tried.toml:4: floor_gpu_watts = 1000 is above what a GPU can draw at most: 700 W in rack-1, rack-2";
+    assert!(told.contains(above), "{told}");
+    // It would be carried, but not for ever.
+    let (code, told) = floors(480);
+    assert!(
+        code == Some(1) && told.contains("warning: ") && told.contains("derate = 0.95 leaves it 10.9 kW"),
+        "{told}"
+    );
+    assert_eq!(floors(400).0, Some(0));
+    // A rule counts as if it were switched on.
+    let rule = "[[rule]]\nname = \"loud\"\nactive = false\nclasses = [{ name = \"training\", floor_gpu_watts = 700 }, \
+                { name = \"inference\", floor_gpu_watts = 700 }]\n";
+    let (code, told) = check(dir.path(), rule, Some(&config));
+    assert!(code == Some(2) && told.contains("while \"loud\" is in force"), "{told}");
+}
+
+#[test]
+fn watts_that_change_nothing_or_cannot_be_kept_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = row(dir.path());
+    let text = "[target]\nsite_watts = 9000\n[[node]]\nid = \"breaker-a\"\nwatts = 99999\n[[node]]\nid = \"ups-b\"\nwatts = 5000\n";
+    let (code, told) = check(dir.path(), text, Some(&config));
+    assert_eq!(code, Some(1), "{told}");
+    for part in [
+        "warning: tried.toml:7: watts = 99999 of node \"breaker-a\" is above its rating of 11520 W",
+        "warning: tried.toml:10: watts = 5000 of node \"ups-b\" is less than the 6.6 kW",
+        "warning: tried.toml:4: site_watts = 9000 is less than the 13.2 kW",
+        "3 warnings; the policy can be used",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    let file = dir.path().join("tried.toml");
+    let args = ["policy", "check", file.to_str().unwrap(), "--allow-warnings", "--config", config.to_str().unwrap()];
+    assert_eq!(program(&args).status.code(), Some(0));
+}
+
+#[test]
+fn what_contradicts_itself_is_refused_wherever_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = row(dir.path());
+    let text = "[limits]\nfloor_gpu_watts = 200\n[[class]]\nname = \"inference\"\nfloor_gpu_watts = 300\n\
+                [[rack]]\nid = \"rack-1\"\nceiling_gpu_watts = 150\n\
+                [[rule]]\nname = \"emergency\"\nclasses = [{ name = \"inference\", ceiling_gpu_watts = 250 }, \
+                { name = \"batch\", ceiling_gpu_watts = 120 }]\n\
+                [[node]]\nid = \"breaker-a\"\nwatts = 9000\n[[node]]\nid = \"breaker-a\"\nwatts = 5000\n";
+    let (code, told) = check(dir.path(), text, Some(&config));
+    assert_eq!(code, Some(2), "{told}");
+    for (line, part) in [
+        (10, "ceiling_gpu_watts = 150 is below floor_gpu_watts = 200 of [limits]"),
+        (13, "ceiling_gpu_watts = 250 is below floor_gpu_watts = 300 of class \"inference\""),
+        (13, "ceiling_gpu_watts = 120 is below floor_gpu_watts = 200 of [limits]"),
+        (18, "node \"breaker-a\" stands here twice"),
+    ] {
+        assert!(told.contains(&format!("tried.toml:{line}: {part}")), "{line}: {part} is not in\n{told}");
+    }
+    // Two rules that meet on Monday mornings only, and two that never do.
+    let rules = |days: &str| {
+        format!(
+            "[[rule]]\nname = \"low\"\nwhen = {{ from = \"22:00\", to = \"06:00\", days = [\"sun\"] }}\n\
+             classes = [{{ name = \"batch\", ceiling_gpu_watts = 250 }}]\n\
+             [[rule]]\nname = \"high\"\nwhen = {{ from = \"05:00\", to = \"09:00\", days = [{days}] }}\n\
+             racks = [{{ id = \"rack-4\", floor_gpu_watts = 300 }}]\n"
+        )
+    };
+    let (code, told) = check(dir.path(), &rules("\"mon\""), Some(&config));
+    let part = "ceiling_gpu_watts = 250 is below floor_gpu_watts = 300 of rack \"rack-4\" in rule \"high\"";
+    assert!(code == Some(2) && told.contains(part), "{told}");
+    assert_eq!(check(dir.path(), &rules("\"tue\""), Some(&config)).0, Some(0));
+}
+
+#[test]
+fn lists_of_no_days_and_rules_of_one_name_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule =
+        |name: &str, when: &str| format!("[[rule]]\nname = \"{name}\"\nwhen = {{ {when} }}\nsite_watts = 20000\n");
+    let text = rule("peak", "dates = []") + &rule("peak", "days = []");
+    let (code, told) = check(dir.path(), &text, None);
+    assert_eq!(code, Some(2), "{told}");
+    for part in [
+        "tried.toml:5: dates is empty: ",
+        "like dates = [\"2026-12-24\"], or leave dates out for every day",
+        "tried.toml:8: two rules are named \"peak\"",
+        "tried.toml:9: days is empty: ",
+        "like days = [\"sat\", \"sun\"], or leave days out for every day",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_never_in_force_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    // 2026-12-01 is a Tuesday.
+    let rule = |day: &str| {
+        let text = format!("[[rule]]\nname = \"a\"\nwhen = {{ days = [\"{day}\"], dates = [\"2026-12-01\"] }}\n");
+        check(dir.path(), &text, None)
+    };
+    let (code, told) = rule("mon");
+    assert!(code == Some(2) && told.contains("tried.toml:3: rule \"a\" is never in force"), "{told}");
+    assert_eq!(rule("tue").0, Some(0));
+}
+
+#[test]
+fn another_date_of_a_rule_is_a_difference() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = example("demand-response");
+    let new = dir.path().join("new.toml");
+    std::fs::write(&new, std::fs::read_to_string(&old).unwrap().replace("2026-12-03", "2026-12-04")).unwrap();
+    let told = said(&program(&["policy", "diff", old.to_str().unwrap(), new.to_str().unwrap()]));
+    let part = "on 2026-12-01, 2026-12-03, 2026-12-10 -> 17:00 to 20:00, on 2026-12-01, 2026-12-04, 2026-12-10";
+    assert!(told.contains(part), "{told}");
+}
+
 /// A running controller; killed if the test fails.
 struct Running {
     child: Child,

@@ -2,11 +2,13 @@
 //! goes back to an earlier one. The file's format is read in `config/policy.rs`.
 
 mod diff;
+mod kept;
 mod live;
 mod simulate;
 mod versions;
 
 pub use diff::diff;
+pub use kept::load;
 pub use live::{Live, Status};
 pub use simulate::{Simulated, simulate};
 pub use versions::{Version, Versions};
@@ -14,6 +16,7 @@ pub use versions::{Version, Versions};
 use crate::cli::write_whole;
 use crate::config::{self, Config, Mistake, Tree};
 use clap::Subcommand;
+use headroom_controller_core::{Policy, Rules};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -105,10 +108,6 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-fn load(config: &Path) -> Result<Config, String> {
-    config::load(config).map_err(|why| why.to_string())
-}
-
 fn check(file: &Path, config: Option<&Path>, allow_warnings: bool) -> ExitCode {
     // Of the config only the plant: its own policy file may be what is to be corrected.
     let tree = config.map(|c| config::load_tree(c).map_err(|why| why.to_string())).transpose();
@@ -139,9 +138,17 @@ fn compare(old: &Path, new: &Path) -> Result<String, String> {
 }
 
 fn attempt(file: &Path, config: &Path, record: Option<&Path>, minutes: f64, json: bool) -> Result<String, String> {
-    let config = load(config)?;
+    let config = load(config).or_else(|why| bare(config, file).ok_or(why.to_string()))?;
+    if let Some(refused) = &config.refused {
+        let count = refused.mistakes.len();
+        eprintln!(
+            "the policy file of the config has {count} mistake{}: version {} counts as the policy in force",
+            plural(count),
+            refused.version
+        );
+    }
     let mut rules = read(file, Some(&config.tree))?.rules;
-    rules.base.lease = config.rules.base.lease;
+    (rules.base.lease, rules.base.period) = (config.rules.base.lease, config.rules.base.period);
     let dir = record.unwrap_or(&config.record.dir);
     if !(minutes.is_finite() && minutes > 0.0) {
         return Err(format!("--minutes {minutes} is no time; write 60 for the last hour"));
@@ -153,13 +160,21 @@ fn attempt(file: &Path, config: &Path, record: Option<&Path>, minutes: f64, json
     }
 }
 
-fn versions(config: &Config) -> Versions {
-    Versions::new(&config.record.dir)
+/// The config of which neither the policy file nor any version of it will do: with the numbers that hold where nothing is
+/// said, and the classes of the policy that is tried.
+fn bare(config: &Path, tried: &Path) -> Option<Config> {
+    let mut config = config::load_under(config, tried).ok()?;
+    eprintln!(
+        "the policy file of the config has mistakes and no version is kept: the defaults count as the policy in force"
+    );
+    let Policy { bands, priorities, lease, period, .. } = config.rules.base;
+    config.rules = Rules { base: Policy { bands, priorities, lease, period, ..Policy::default() }, ..Rules::default() };
+    Some(config)
 }
 
 fn history(config: &Path) -> Result<String, String> {
-    let config = load(config)?;
-    let list = versions(&config).list().map_err(|why| why.to_string())?;
+    let (_, dir) = config::places(config).map_err(|why| why.to_string())?;
+    let list = Versions::new(&dir).list().map_err(|why| why.to_string())?;
     if list.is_empty() {
         return Ok("no policy has been in force yet: a running controller writes the first version\n".to_owned());
     }
@@ -173,7 +188,11 @@ fn revert(version: u64, config: &Path) -> Result<String, String> {
     let Some(file) = place else {
         return Err(format!("{}: [policy] names no file; write file = \"policy.toml\" there first", config.display()));
     };
-    let text = Versions::new(&dir).text(version).map_err(|why| why.to_string())?;
+    let versions = Versions::new(&dir);
+    let text = versions.text(version).map_err(|why| why.to_string())?;
+    // What was in force once may not be any more: the plant has changed, or more is checked.
+    let tree = config::load_tree(config).ok();
+    config::parse_policy(&versions.path(version).display().to_string(), &text, tree.as_ref()).map_err(listed)?;
     write_whole(&file, &text).map_err(|why| format!("{why:#}"))?;
     Ok(format!("{} is version {version} again\n", file.display()))
 }

@@ -368,3 +368,51 @@ fn a_running_controller_takes_over_a_good_file_refuses_a_bad_one_and_goes_back_o
     let table = said(&program(&["policy", "simulate", tried.to_str().unwrap(), "--config", config_path]));
     assert!(table.contains("policy tried") && table.contains("rack-4"), "{table}");
 }
+
+#[test]
+fn a_bad_policy_file_locks_nobody_out_and_a_restart_goes_on_under_the_last_good_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = site(dir.path());
+    let config_path = config.to_str().unwrap();
+    let policy = dir.path().join("policy.toml");
+    let good = std::fs::read_to_string(&policy).unwrap();
+    let bad = good.replace("derate = 0.95", "derate = 95");
+
+    // Nothing was ever in force: there is nothing to go on with.
+    std::fs::write(&policy, &bad).unwrap();
+    let refused = program(&["run", "--config", config_path]);
+    assert!(refused.status.code() == Some(2) && said(&refused).contains("derate in [limits] = 95"), "{refused:?}");
+    let tried = program(&["policy", "simulate", example("2n-failover").to_str().unwrap(), "--config", config_path]);
+    assert!(said(&tried).contains("the defaults count as the policy in force"), "{tried:?}");
+
+    std::fs::write(&policy, &good).unwrap();
+    let running = Running::start(dir.path(), &config);
+    wait("the first version", || (running.policy()["version"] == 1).then_some(()));
+    std::fs::write(&policy, &bad).unwrap();
+    let tried = example("2n-failover");
+    let tried = tried.to_str().unwrap();
+    let of_policy = |args: &[&str]| program(&[&["policy"], args, &["--config", config_path]].concat());
+    wait("decisions in the record", || of_policy(&["simulate", tried]).status.success().then_some(()));
+    for args in [&["history"][..], &["check", tried]] {
+        let output = of_policy(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", said(&output));
+    }
+    for args in [&["pin", "rack-1", "4000"][..], &["advise", "rack-2"], &["release", "rack-1"], &["resume"], &["hands"]]
+    {
+        let output = program(&[args, &["--config", config_path, "--console", &running.address]].concat());
+        assert_ne!(output.status.code(), Some(2), "{args:?}: {}", said(&output));
+    }
+    drop(running);
+
+    let running = Running::start(dir.path(), &config);
+    let kept = wait("the state", || Some(running.policy()).filter(|p| p["version"] == 1));
+    assert!(kept["mistakes"][0].as_str().unwrap().contains("derate in [limits] = 95"), "{kept}");
+    wait("the Finding", || {
+        let state = running.get("/api/state")?;
+        let found = |f: &Value| f["kind"] == "policy_refused" && f["severity"] == "critical";
+        state["findings"].as_array()?.iter().any(found).then_some(())
+    });
+    std::fs::write(&policy, &good).unwrap();
+    wait("the corrected file", || (running.policy()["mistakes"] == serde_json::json!([])).then_some(()));
+    assert_eq!(running.policy()["version"], 1);
+}

@@ -5,6 +5,7 @@ mod diff;
 mod kept;
 mod live;
 mod simulate;
+mod tried;
 mod versions;
 
 pub use diff::diff;
@@ -42,8 +43,8 @@ pub enum Command {
         /// The policy to come.
         new: PathBuf,
     },
-    /// Try a policy on the record: which rack would have been capped, by how much and for how long, beside
-    /// the policy of the config. Sends nothing.
+    /// Try a policy on the record: which rack would have been capped, by how much and for how long, and what
+    /// each node would have carried, beside the policy of the config. Sends nothing.
     Simulate {
         /// The policy to try.
         file: PathBuf,
@@ -147,13 +148,17 @@ fn attempt(file: &Path, config: &Path, record: Option<&Path>, minutes: f64, json
             refused.version
         );
     }
-    let mut rules = read(file, Some(&config.tree))?.rules;
+    // What nobody can keep to can still be tried, and that is told.
+    let policy = config::read_any_policy(file, Some(&config.tree)).map_err(listed)?;
+    policy.dangers.iter().for_each(|danger| eprintln!("{danger}"));
+    let mut rules = policy.rules;
     (rules.base.lease, rules.base.period) = (config.rules.base.lease, config.rules.base.period);
     let dir = record.unwrap_or(&config.record.dir);
     if !(minutes.is_finite() && minutes > 0.0) {
         return Err(format!("--minutes {minutes} is no time; write 60 for the last hour"));
     }
-    let simulated = simulate(&config, &rules, dir, (minutes * 60_000.0) as u64)?;
+    let mut simulated = simulate(&config, &rules, dir, (minutes * 60_000.0) as u64)?;
+    simulated.dangers = policy.dangers.iter().map(Mistake::to_string).collect();
     match json {
         true => serde_json::to_string(&simulated).map(|line| line + "\n").map_err(|why| why.to_string()),
         false => Ok(simulated.table()),

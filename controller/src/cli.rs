@@ -214,12 +214,12 @@ pub fn run(cli: Cli) -> ExitCode {
             }
             Err(why) => bad(&why),
         },
-        Command::Run { config, port_file, summary } => match config::load(&config) {
+        Command::Run { config, port_file, summary } => match policy::load(&config) {
             Ok(config) => finish(block_on(crate::run::run(config, Files { port_file, summary }))),
             Err(why) => bad(&why),
         },
-        Command::Learn { wish, config, console } => match config::load(&config) {
-            Ok(config) => finish(block_on(ask::learn(&config, console, wish))),
+        Command::Learn { wish, config, console } => match config::console(&config) {
+            Ok(of) => finish(block_on(ask::learn(&of, console, wish))),
             Err(why) => bad(&why),
         },
         Command::Pin { at, watts, to } => {
@@ -238,8 +238,8 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn hand(to: &To, command: Option<hands::Command>) -> ExitCode {
-    match config::load(&to.config) {
-        Ok(config) => finish(block_on(ask::hands(&config, to.console, command.as_ref()))),
+    match config::console(&to.config) {
+        Ok(of) => finish(block_on(ask::hands(&of, to.console, command.as_ref()))),
         Err(why) => bad(&why),
     }
 }

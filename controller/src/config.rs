@@ -18,7 +18,8 @@ pub use document::{Mistake, line_of};
 pub use flex::Flex;
 pub use learning::Learning;
 pub use parent::{Parent, ParentFeed};
-pub use policy::{PolicyFile, parse_policy};
+use policy::parse_any_policy;
+pub use policy::{PolicyFile, date_of, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
 use crate::influx::Token;
@@ -74,12 +75,23 @@ pub struct Config {
     pub rules: Rules,
     /// The file it stands in, if it has one of its own.
     pub policy_file: Option<PathBuf>,
+    /// That file has mistakes, and the policy is a version that was kept.
+    pub refused: Option<Refused>,
     /// The electrical tree above the racks.
     pub nodes: Vec<Node>,
     /// The racks.
     pub racks: Vec<Rack>,
     /// The whole plant, nodes and racks as above, with what cools it.
     pub tree: Tree,
+}
+
+/// A policy file that is not taken over at the start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// The version that holds in its place.
+    pub version: u64,
+    /// What is wrong with the file.
+    pub mistakes: Vec<Mistake>,
 }
 
 /// Which forecaster is used.
@@ -155,8 +167,32 @@ fn listed(mistakes: &[Mistake]) -> String {
 /// # Errors
 /// [`ConfigError`], with every mistake of the file.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = text(path)?;
     parse(&path.display().to_string(), &text)
+}
+
+/// The same with another policy in place of the one in its policy file.
+///
+/// # Errors
+/// [`ConfigError`], with every mistake of the file and of that policy.
+pub fn load_under(path: &Path, policy: &Path) -> Result<Config, ConfigError> {
+    let text = text(path)?;
+    document::read(&path.display().to_string(), &text, |root, m| {
+        read(&path.display().to_string(), root, Some(policy), m)
+    })
+    .map_err(ConfigError::Mistakes)
+}
+
+/// The plant that a config is about. Nothing else in it is looked at.
+///
+/// # Errors
+/// [`ConfigError`], with every mistake of the plant.
+pub fn load_tree(path: &Path) -> Result<Tree, ConfigError> {
+    parse_tree(&path.display().to_string(), &text(path)?, None).map_err(ConfigError::Mistakes)
+}
+
+fn text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
 }
 
 /// Where a config says that its policy file, if it has one, and its record are. Nothing else is looked at.
@@ -164,7 +200,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError`] when that cannot be read.
 pub fn places(path: &Path) -> Result<(Option<PathBuf>, PathBuf), ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = text(path)?;
     let beside = |name: String| path.parent().unwrap_or(Path::new("")).join(name);
     document::read(&path.display().to_string(), &text, |root, m| {
         root.ignore_rest();
@@ -175,12 +211,43 @@ pub fn places(path: &Path) -> Result<(Option<PathBuf>, PathBuf), ConfigError> {
     .map_err(ConfigError::Mistakes)
 }
 
+/// How the controller of a config is asked.
+#[derive(Debug, Clone)]
+pub struct Console {
+    /// Where its console listens.
+    pub listen: SocketAddr,
+    /// Who has it may command.
+    pub token: Option<Token>,
+    /// Who has it may ask for a training.
+    pub learning_token: Option<Token>,
+}
+
+/// How the controller of a config is asked. Nothing else is looked at: whoever has to stop something must not be held up
+/// by a mistake in the policy.
+///
+/// # Errors
+/// [`ConfigError`] when that cannot be read.
+pub fn console(path: &Path) -> Result<Console, ConfigError> {
+    let text = text(path)?;
+    document::read(&path.display().to_string(), &text, |root, m| {
+        root.ignore_rest();
+        let serve = root.table("serve");
+        let token = secret(&serve, "token_env", false, m).map(Token::new);
+        let listen = listen(&serve, m);
+        let learning = root.table("learning");
+        learning.ignore_rest();
+        let learning_token = secret(&learning, "token_env", false, m).map(Token::new);
+        m.is_empty().then_some(Console { listen: listen?, token, learning_token })
+    })
+    .map_err(ConfigError::Mistakes)
+}
+
 /// Checks the text of a config file; `file` names it in mistakes.
 ///
 /// # Errors
 /// [`ConfigError::Mistakes`], with every mistake.
 pub fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
-    document::read(file, text, |root, m| read(file, root, m)).map_err(ConfigError::Mistakes)
+    document::read(file, text, |root, m| read(file, root, None, m)).map_err(ConfigError::Mistakes)
 }
 
 /// Reads and checks a topology file: `[[node]]`, `[[rack]]` and `[[cooling]]` alone, or a whole config,
@@ -242,7 +309,7 @@ fn plant(file: &str, root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -
     }
 }
 
-fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
+fn read(file: &str, root: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> Option<Config> {
     let site = name(root.need("site", "\"demo\""), "site", m);
     let host = match root.get("host") {
         Some(host) => name(Some(host), "host", m),
@@ -275,14 +342,14 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let webhook = webhook(&alerts.table("webhook"), m);
     alerts.refuse_unknown();
     let influx = influx(&root.table("influx"), m);
-    let (mut policy, policy_file) = policy(file, &root.table("policy"), m);
+    let (mut policy, policy_file) = policy(file, &root.table("policy"), other, m);
     // A policy file with mistakes says nothing of the classes there are.
     let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
     let tree = plant(file, root, bands, m);
     let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
     let parent = parent::read(&root.table("parent"), broker.as_ref(), &tree, m);
     sound(&tree, m)?;
-    if let Some(path) = &policy_file {
+    if let Some(path) = other.filter(|_| policy_file.is_some()).or(policy_file.as_deref()) {
         // Once more, now that it is known what it may name.
         policy = read_policy(path, Some(&tree)).map_err(|mistakes| m.adopt(mistakes)).ok()?;
     }
@@ -308,6 +375,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
         policy: policy.spec,
         rules: policy.rules,
         policy_file,
+        refused: None,
         nodes: tree.nodes.clone(),
         racks: tree.racks.clone(),
         tree,
@@ -436,17 +504,16 @@ fn influx(table: &Table<'_>, m: &Mistakes) -> Option<crate::influx::Options> {
     Some(crate::influx::Options::new(url?, org?.value, bucket?.value, Token::new(token?)))
 }
 
-/// The policy: in `[policy]` itself, or in the file that it names, relative to the config.
-fn policy(file: &str, table: &Table<'_>, m: &Mistakes) -> (PolicyFile, Option<PathBuf>) {
+/// The policy: in `[policy]` itself, or in the file that it names, relative to the config, or in `other` in place of that.
+fn policy(file: &str, table: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> (PolicyFile, Option<PathBuf>) {
     if let Some(own) = table.get::<String>("file") {
         table.refuse_unknown();
         let path = Path::new(file).parent().unwrap_or(Path::new("")).join(&own.value);
-        let found = match read_policy(&path, None) {
+        let found = match read_policy(other.unwrap_or(&path), None) {
             Ok(found) => found,
             Err(mistakes) => {
                 m.adopt(mistakes);
-                let spec = limits(&Table::nothing(m), Vec::new(), "", m);
-                PolicyFile { rules: Rules { base: core::base(&spec), ..Rules::default() }, spec }
+                plain(limits(&Table::nothing(m), Vec::new(), "", m))
             }
         };
         return (found, Some(path));
@@ -462,17 +529,38 @@ fn policy(file: &str, table: &Table<'_>, m: &Mistakes) -> (PolicyFile, Option<Pa
     };
     let spec = limits(table, bands, "[policy]", m);
     table.refuse_unknown();
-    (PolicyFile { rules: Rules { base: core::base(&spec), ..Rules::default() }, spec }, None)
+    (plain(spec), None)
 }
 
-/// Reads a policy file; with `tree`, also that what it names is there.
+/// A policy of these numbers alone.
+fn plain(spec: PolicySpec) -> PolicyFile {
+    let rules = Rules { base: core::base(&spec), ..Rules::default() };
+    PolicyFile { spec, rules, warnings: Vec::new(), dangers: Vec::new() }
+}
+
+/// Reads a policy file; with `tree`, also that what it names is there and that the plant can be held under it.
 ///
 /// # Errors
 /// Every mistake; one when it cannot be read.
 pub fn read_policy(path: &Path, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
+    read_with(path, |file, text| parse_policy(file, text, tree))
+}
+
+/// The same, also for a policy under which the plant cannot be held: to be tried, never to be in force.
+///
+/// # Errors
+/// Every mistake; one when it cannot be read.
+pub fn read_any_policy(path: &Path, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
+    read_with(path, |file, text| parse_any_policy(file, text, tree))
+}
+
+fn read_with(
+    path: &Path,
+    parse: impl FnOnce(&str, &str) -> Result<PolicyFile, Vec<Mistake>>,
+) -> Result<PolicyFile, Vec<Mistake>> {
     let file = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => parse_policy(&file, &text, tree),
+        Ok(text) => parse(&file, &text),
         Err(why) => Err(vec![Mistake {
             file,
             line: 1,

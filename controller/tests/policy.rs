@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+use headroom_controller::clock::Clock;
+use headroom_controller::record::{Options, Record};
+use headroom_controller_core::{Decider, Fleet, Policy};
+use headroom_rack::record::Entry;
+use headroom_rack::{DeviceId, Generation, Mode, Mono, RackId, Reading, Signal, SignalPath, Snapshot, UnixMs};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -106,6 +111,224 @@ fn the_difference_of_two_policies_is_told_statement_by_statement() {
     }
     let same = example("night-tariff");
     assert_eq!(said(&program(&["policy", "diff", same.to_str().unwrap(), same.to_str().unwrap()])), "the same\n");
+}
+
+const ORDER: &str = "[priorities]\norder = [\"training\", \"inference\", \"batch\"]\n";
+
+/// What `policy check` says of this text and its exit code; with `config`, held against its plant.
+fn check(dir: &Path, text: &str, config: Option<&Path>) -> (Option<i32>, String) {
+    let file = dir.join("tried.toml");
+    std::fs::write(&file, format!("{ORDER}{text}")).unwrap();
+    let mut args = vec!["policy", "check", file.to_str().unwrap()];
+    args.extend(config.iter().flat_map(|c| ["--config", c.to_str().unwrap()]));
+    let output = program(&args);
+    (output.status.code(), said(&output).replace(file.to_str().unwrap(), "tried.toml"))
+}
+
+/// The config of the default row: four racks on two breakers of 11.5 kW, with its record in `dir`.
+fn row(dir: &Path) -> PathBuf {
+    let text = String::from_utf8(program(&["default-config"]).stdout).unwrap();
+    let record = dir.join("record");
+    let config = dir.join("controller.toml");
+    std::fs::write(&config, text.replace("dir = \"record\"", &format!("dir = {:?}", record.to_str().unwrap())))
+        .unwrap();
+    config
+}
+
+#[test]
+fn floors_that_alone_are_more_than_a_breaker_carries_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = row(dir.path());
+    let floors = |watts: u32| check(dir.path(), &format!("[limits]\nfloor_gpu_watts = {watts}\n"), Some(&config));
+    let (code, told) = floors(700);
+    assert_eq!(code, Some(2), "{told}");
+    for node in ["breaker-a", "breaker-b"] {
+        let line = format!("tried.toml:4: node {node:?} carries 14.6 kW with every GPU at its floor");
+        assert!(told.contains(&line) && told.contains("rated 11.5 kW"), "no {node} in\n{told}");
+    }
+    let (code, told) = floors(1000);
+    assert_eq!(code, Some(2), "{told}");
+    let above = "tried.toml:4: floor_gpu_watts = 1000 is above what a GPU can draw at most: 700 W in rack-1, rack-2";
+    assert!(told.contains(above), "{told}");
+    // It would be carried, but not for ever.
+    let (code, told) = floors(480);
+    assert!(
+        code == Some(1) && told.contains("warning: ") && told.contains("derate = 0.95 leaves it 10.9 kW"),
+        "{told}"
+    );
+    assert_eq!(floors(400).0, Some(0));
+    // A rule counts as if it were switched on.
+    let rule = "[[rule]]\nname = \"loud\"\nactive = false\nclasses = [{ name = \"training\", floor_gpu_watts = 700 }, \
+                { name = \"inference\", floor_gpu_watts = 700 }]\n";
+    let (code, told) = check(dir.path(), rule, Some(&config));
+    assert!(code == Some(2) && told.contains("while \"loud\" is in force"), "{told}");
+}
+
+#[test]
+fn watts_that_change_nothing_or_cannot_be_kept_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = row(dir.path());
+    let text = "[target]\nsite_watts = 9000\n[[node]]\nid = \"breaker-a\"\nwatts = 99999\n[[node]]\nid = \"ups-b\"\nwatts = 5000\n";
+    let (code, told) = check(dir.path(), text, Some(&config));
+    assert_eq!(code, Some(1), "{told}");
+    for part in [
+        "warning: tried.toml:7: watts = 99999 of node \"breaker-a\" is above its rating of 11520 W",
+        "warning: tried.toml:10: watts = 5000 of node \"ups-b\" is less than the 6.6 kW",
+        "warning: tried.toml:4: site_watts = 9000 is less than the 13.2 kW",
+        "3 warnings; the policy can be used",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    let file = dir.path().join("tried.toml");
+    let args = ["policy", "check", file.to_str().unwrap(), "--allow-warnings", "--config", config.to_str().unwrap()];
+    assert_eq!(program(&args).status.code(), Some(0));
+}
+
+#[test]
+fn what_contradicts_itself_is_refused_wherever_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = row(dir.path());
+    let text = "[limits]\nfloor_gpu_watts = 200\n[[class]]\nname = \"inference\"\nfloor_gpu_watts = 300\n\
+                [[rack]]\nid = \"rack-1\"\nceiling_gpu_watts = 150\n\
+                [[rule]]\nname = \"emergency\"\nclasses = [{ name = \"inference\", ceiling_gpu_watts = 250 }, \
+                { name = \"batch\", ceiling_gpu_watts = 120 }]\n\
+                [[node]]\nid = \"breaker-a\"\nwatts = 9000\n[[node]]\nid = \"breaker-a\"\nwatts = 5000\n";
+    let (code, told) = check(dir.path(), text, Some(&config));
+    assert_eq!(code, Some(2), "{told}");
+    for (line, part) in [
+        (10, "ceiling_gpu_watts = 150 is below floor_gpu_watts = 200 of [limits]"),
+        (13, "ceiling_gpu_watts = 250 is below floor_gpu_watts = 300 of class \"inference\""),
+        (13, "ceiling_gpu_watts = 120 is below floor_gpu_watts = 200 of [limits]"),
+        (18, "node \"breaker-a\" stands here twice"),
+    ] {
+        assert!(told.contains(&format!("tried.toml:{line}: {part}")), "{line}: {part} is not in\n{told}");
+    }
+    // Two rules that meet on Monday mornings only, and two that never do.
+    let rules = |days: &str| {
+        format!(
+            "[[rule]]\nname = \"low\"\nwhen = {{ from = \"22:00\", to = \"06:00\", days = [\"sun\"] }}\n\
+             classes = [{{ name = \"batch\", ceiling_gpu_watts = 250 }}]\n\
+             [[rule]]\nname = \"high\"\nwhen = {{ from = \"05:00\", to = \"09:00\", days = [{days}] }}\n\
+             racks = [{{ id = \"rack-4\", floor_gpu_watts = 300 }}]\n"
+        )
+    };
+    let (code, told) = check(dir.path(), &rules("\"mon\""), Some(&config));
+    let part = "ceiling_gpu_watts = 250 is below floor_gpu_watts = 300 of rack \"rack-4\" in rule \"high\"";
+    assert!(code == Some(2) && told.contains(part), "{told}");
+    assert_eq!(check(dir.path(), &rules("\"tue\""), Some(&config)).0, Some(0));
+}
+
+#[test]
+fn lists_of_no_days_and_rules_of_one_name_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule =
+        |name: &str, when: &str| format!("[[rule]]\nname = \"{name}\"\nwhen = {{ {when} }}\nsite_watts = 20000\n");
+    let text = rule("peak", "dates = []") + &rule("peak", "days = []");
+    let (code, told) = check(dir.path(), &text, None);
+    assert_eq!(code, Some(2), "{told}");
+    for part in [
+        "tried.toml:5: dates is empty: ",
+        "like dates = [\"2026-12-24\"], or leave dates out for every day",
+        "tried.toml:8: two rules are named \"peak\"",
+        "tried.toml:9: days is empty: ",
+        "like days = [\"sat\", \"sun\"], or leave days out for every day",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_never_in_force_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    // 2026-12-01 is a Tuesday.
+    let rule = |day: &str| {
+        let text = format!("[[rule]]\nname = \"a\"\nwhen = {{ days = [\"{day}\"], dates = [\"2026-12-01\"] }}\n");
+        check(dir.path(), &text, None)
+    };
+    let (code, told) = rule("mon");
+    assert!(code == Some(2) && told.contains("tried.toml:3: rule \"a\" is never in force"), "{told}");
+    assert_eq!(rule("tue").0, Some(0));
+}
+
+#[test]
+fn another_date_of_a_rule_is_a_difference() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = example("demand-response");
+    let new = dir.path().join("new.toml");
+    std::fs::write(&new, std::fs::read_to_string(&old).unwrap().replace("2026-12-03", "2026-12-04")).unwrap();
+    let told = said(&program(&["policy", "diff", old.to_str().unwrap(), new.to_str().unwrap()]));
+    let part = "on 2026-12-01, 2026-12-03, 2026-12-10 -> 17:00 to 20:00, on 2026-12-01, 2026-12-04, 2026-12-10";
+    assert!(told.contains(part), "{told}");
+}
+
+/// Records how the default row ramps up and is held at its breakers.
+fn record_a_ramp(config: &Path, dir: &Path) {
+    let topology =
+        headroom_controller::config::core_topology(&headroom_controller::config::load_tree(config).unwrap()).unwrap();
+    let (record, _) = Record::open(Options::new(dir), Clock::start()).unwrap();
+    let mut decider = Decider::new(topology.clone(), Policy::default());
+    let mut fleet = Fleet::new(&topology);
+    let mut limits = std::collections::VecDeque::from([[400.0; 4]; 2]);
+    for second in 0..90 {
+        let (now, at) = (Mono::from_ms(1000 + 1000 * second), UnixMs::new(1_795_000_000_000 + 1000 * second));
+        let wants: f64 = if second < 20 { 200.0 } else { 700.0 };
+        let limit = limits.pop_front().unwrap();
+        for (i, limit) in limit.iter().enumerate() {
+            let power = wants.min(*limit);
+            let reading = |device, signal, value| (SignalPath::new(device, signal), Reading::new(value, at));
+            let gpus = (0..8).flat_map(|g| {
+                [
+                    reading(DeviceId::gpu(g), Signal::GpuPower, power),
+                    reading(DeviceId::gpu(g), Signal::GpuLimitEnforced, *limit),
+                ]
+            });
+            let cords = ["pdu-a", "pdu-b"]
+                .map(|pdu| reading(DeviceId::new(pdu).unwrap(), Signal::PduPower, (8.0 * power + 1700.0) / 2.0));
+            let rack = RackId::new(format!("rack-{}", i + 1)).unwrap();
+            let readings = gpus.chain(cords).collect();
+            let snapshot =
+                Snapshot { rack, boot: 1, seq: second + 1, at, historical: false, readings, receipts: Vec::new() };
+            fleet.fold(&snapshot, now);
+            record.append(Entry::Snapshot(snapshot));
+        }
+        let generation = Generation { epoch: 1, counter: second + 1 };
+        let plan = decider.decide(&fleet, &Default::default(), now, at, generation, Mode::Automatic);
+        limits.push_back(std::array::from_fn(|rack| plan.caps[rack].gpus[0].1.get()));
+        record.append(Entry::Plan(plan));
+    }
+    record.close();
+}
+
+#[test]
+fn a_policy_under_which_breakers_would_have_tripped_is_not_told_as_the_better_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = row(dir.path());
+    record_a_ramp(&config, &dir.path().join("record"));
+    let file = dir.path().join("tried.toml");
+    let simulate = |floor: u32, more: &[&str]| {
+        std::fs::write(&file, format!("{ORDER}[limits]\nfloor_gpu_watts = {floor}\n")).unwrap();
+        let args = ["policy", "simulate", file.to_str().unwrap(), "--config", config.to_str().unwrap()];
+        program(&[&args, more].concat())
+    };
+    let told: Value = serde_json::from_slice(&simulate(700, &["--json"]).stdout).unwrap();
+    let breakers: Vec<&Value> = told["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|n| n["node"].as_str().unwrap().starts_with("breaker"))
+        .collect();
+    assert_eq!(breakers.len(), 2, "{told}");
+    for node in breakers {
+        assert!(node["now"]["tripped_ms"].is_null() && node["now"]["trip_used"].as_f64() < Some(1.0), "{node}");
+        assert!(node["then"]["tripped_ms"].is_u64() && node["then"]["over_rating_s"].as_f64() > Some(20.0), "{node}");
+    }
+    assert_eq!(told["dangers"].as_array().unwrap().len(), 2, "{told}");
+    let table = String::from_utf8(simulate(700, &[]).stdout).unwrap();
+    let verdict = "NOT SAFE: under the policy tried breaker-a, breaker-b would have tripped";
+    assert!(table.contains(verdict) && table.lines().last().unwrap().starts_with("NOT SAFE"), "{table}");
+    // A policy that holds them as the one in force does is told without a word of that.
+    let table = said(&simulate(250, &[]));
+    assert!(!table.contains("NOT SAFE") && !table.contains("WORSE"), "{table}");
 }
 
 /// A running controller; killed if the test fails.
@@ -219,4 +442,52 @@ fn a_running_controller_takes_over_a_good_file_refuses_a_bad_one_and_goes_back_o
     assert!(told["racks"][3]["then"]["least_gpu_watts"].as_f64().unwrap() >= 150.0, "{told}");
     let table = said(&program(&["policy", "simulate", tried.to_str().unwrap(), "--config", config_path]));
     assert!(table.contains("policy tried") && table.contains("rack-4"), "{table}");
+}
+
+#[test]
+fn a_bad_policy_file_locks_nobody_out_and_a_restart_goes_on_under_the_last_good_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = site(dir.path());
+    let config_path = config.to_str().unwrap();
+    let policy = dir.path().join("policy.toml");
+    let good = std::fs::read_to_string(&policy).unwrap();
+    let bad = good.replace("derate = 0.95", "derate = 95");
+
+    // Nothing was ever in force: there is nothing to go on with.
+    std::fs::write(&policy, &bad).unwrap();
+    let refused = program(&["run", "--config", config_path]);
+    assert!(refused.status.code() == Some(2) && said(&refused).contains("derate in [limits] = 95"), "{refused:?}");
+    let tried = program(&["policy", "simulate", example("2n-failover").to_str().unwrap(), "--config", config_path]);
+    assert!(said(&tried).contains("the defaults count as the policy in force"), "{tried:?}");
+
+    std::fs::write(&policy, &good).unwrap();
+    let running = Running::start(dir.path(), &config);
+    wait("the first version", || (running.policy()["version"] == 1).then_some(()));
+    std::fs::write(&policy, &bad).unwrap();
+    let tried = example("2n-failover");
+    let tried = tried.to_str().unwrap();
+    let of_policy = |args: &[&str]| program(&[&["policy"], args, &["--config", config_path]].concat());
+    wait("decisions in the record", || of_policy(&["simulate", tried]).status.success().then_some(()));
+    for args in [&["history"][..], &["check", tried]] {
+        let output = of_policy(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", said(&output));
+    }
+    for args in [&["pin", "rack-1", "4000"][..], &["advise", "rack-2"], &["release", "rack-1"], &["resume"], &["hands"]]
+    {
+        let output = program(&[args, &["--config", config_path, "--console", &running.address]].concat());
+        assert_ne!(output.status.code(), Some(2), "{args:?}: {}", said(&output));
+    }
+    drop(running);
+
+    let running = Running::start(dir.path(), &config);
+    let kept = wait("the state", || Some(running.policy()).filter(|p| p["version"] == 1));
+    assert!(kept["mistakes"][0].as_str().unwrap().contains("derate in [limits] = 95"), "{kept}");
+    wait("the Finding", || {
+        let state = running.get("/api/state")?;
+        let found = |f: &Value| f["kind"] == "policy_refused" && f["severity"] == "critical";
+        state["findings"].as_array()?.iter().any(found).then_some(())
+    });
+    std::fs::write(&policy, &good).unwrap();
+    wait("the corrected file", || (running.policy()["mistakes"] == serde_json::json!([])).then_some(()));
+    assert_eq!(running.policy()["version"], 1);
 }

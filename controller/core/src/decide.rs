@@ -130,13 +130,10 @@ impl Wanted {
     fn of(spec: &RackSpec, policy: &Policy) -> Self {
         let band = policy.band(&spec.id, &spec.priority);
         let bounds = policy.bounds(&spec.id, band);
-        let ceiling_gpu = bounds.ceiling_gpu.unwrap_or(spec.gpu_max).min(spec.gpu_max);
-        Self {
-            band: policy.rank(band),
-            weight: bounds.weight.unwrap_or(spec.weight),
-            floor_gpu: bounds.floor_gpu.unwrap_or(policy.floor_gpu).min(ceiling_gpu),
-            ceiling_gpu,
-        }
+        // A floor is a promise, a ceiling a wish: where they contradict, the floor holds.
+        let floor_gpu = bounds.floor_gpu.unwrap_or(policy.floor_gpu).min(spec.gpu_max);
+        let ceiling_gpu = bounds.ceiling_gpu.unwrap_or(spec.gpu_max).min(spec.gpu_max).max(floor_gpu);
+        Self { band: policy.rank(band), weight: bounds.weight.unwrap_or(spec.weight), floor_gpu, ceiling_gpu }
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub struct Bounds {
     /// No GPU is limited below this.
     pub floor_gpu: Option<Watts>,
-    /// No GPU is limited above this.
+    /// No GPU is limited above this, but for a floor that is higher: the floor holds.
     pub ceiling_gpu: Option<Watts>,
     /// Weight of a rack's share inside its band, above 0.
     pub weight: Option<f64>,

@@ -14,10 +14,10 @@ pub use family::{Confidence, Family, FamilyError, Settings, families, family};
 use crate::topology::NodeKind;
 use std::sync::{Arc, LazyLock};
 
-/// What trips is a current, and what is measured is a power: at load the power factor of servers' supplies is 0.99, a
-/// meter of class 1 (IEC 62053-21) shows up to 1 % less, and at a voltage 1.5 % below the nominal one the same power
-/// takes as much more. So much more may the current of a breaker be over its rating than the power over its rating.
-const CURRENT: f64 = 1.035;
+/// What trips is a current, and what is measured is a power: at load the power factor of servers' supplies is 0.99, and a
+/// meter of class 1 (IEC 62053-21) may show 1 % less than what flows. So much more may the current of a breaker be over
+/// its rating than the power over its rating; a voltage below the nominal one is not in it.
+const CURRENT: f64 = 1.02;
 
 /// One protected node: its curve and how warm it is.
 #[derive(Debug, Clone, PartialEq)]

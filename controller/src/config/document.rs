@@ -50,9 +50,14 @@ impl Mistakes {
 
     /// Notes one.
     pub fn add(&self, at: usize, problem: impl Into<String>, remedy: impl Into<String>) {
-        let line = self.line_starts.partition_point(|start| *start <= at).max(1);
-        let mistake = Mistake { file: self.file.clone(), line, problem: problem.into(), remedy: remedy.into() };
+        let mistake = self.made(at, problem, remedy);
         self.found.borrow_mut().push(mistake);
+    }
+
+    /// One that is not noted: something to look at.
+    pub fn made(&self, at: usize, problem: impl Into<String>, remedy: impl Into<String>) -> Mistake {
+        let line = self.line_starts.partition_point(|start| *start <= at).max(1);
+        Mistake { file: self.file.clone(), line, problem: problem.into(), remedy: remedy.into() }
     }
 
     /// Takes over the mistakes of another file.
@@ -140,6 +145,12 @@ impl<'a> Table<'a> {
 
     fn path(&self, key: &str) -> String {
         if self.name.is_empty() { format!("`{key}`") } else { format!("`{key}` in {}", self.name) }
+    }
+
+    /// Where a key's value stands, without asking for it.
+    pub fn place(&self, key: &str) -> Option<usize> {
+        let (_, value) = self.entries?.iter().find(|(k, _)| k.get_ref() == key)?;
+        Some(value.span().start)
     }
 
     /// Whether the key is there, without asking for it.

@@ -1,11 +1,18 @@
 //! The policy file: who comes first, how little and how much a GPU may get, what all may draw together, and
 //! what of that changes with the time of day. Read strictly, every mistake at once.
 
+mod bounds;
+mod plant;
+mod time;
+
+pub use time::date_of;
+
 use super::document::{self, Mistake, Mistakes, Spot, Table};
-use super::{PolicySpec, Tree, limits, one_of, ranged};
-use headroom_controller_core::{Bounds, Policy, Rule, Rules, When};
+use super::{PolicySpec, Tree, limits, ranged};
+use bounds::{Key, Of, Stated, Written};
+use headroom_controller_core::{Bounds, Policy, Rule, Rules};
 use headroom_rack::{NodeId, RackId, Watts};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -16,22 +23,37 @@ pub struct PolicyFile {
     pub spec: PolicySpec,
     /// All of it. The lease is the config's and filled in there.
     pub rules: Rules,
+    /// What can be kept to but should be looked at.
+    pub warnings: Vec<Mistake>,
+    /// What no controller can keep to: such a policy is tried on a record, and never in force.
+    pub dangers: Vec<Mistake>,
 }
 
 /// Names that must be those of the plant, with where they stand.
 #[derive(Default)]
 struct Names {
+    rules: BTreeSet<String>,
     racks: Vec<Spot<String>>,
     nodes: Vec<Spot<String>>,
     classes: Vec<Spot<String>>,
     orders: Vec<Spot<Vec<String>>>,
 }
 
-/// Checks the text of a policy file; with `tree`, also that what it names is there.
+/// Checks the text of a policy file; with `tree`, also that what it names is there and that floors leave the plant
+/// a way to be held.
 ///
 /// # Errors
 /// Every mistake.
 pub fn parse_policy(file: &str, text: &str, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
+    let policy = parse_any_policy(file, text, tree)?;
+    if policy.dangers.is_empty() { Ok(policy) } else { Err(policy.dangers) }
+}
+
+/// The same, also for a policy that no controller can keep to.
+///
+/// # Errors
+/// Every mistake.
+pub fn parse_any_policy(file: &str, text: &str, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
     document::read(file, text, |root, m| {
         let policy = read(root, tree, m);
         m.is_empty().then_some(policy)
@@ -39,7 +61,7 @@ pub fn parse_policy(file: &str, text: &str, tree: Option<&Tree>) -> Result<Polic
 }
 
 fn read(root: &Table<'_>, tree: Option<&Tree>, m: &Mistakes) -> PolicyFile {
-    let mut names = Names::default();
+    let (mut names, mut written) = (Names::default(), Written::default());
     let priorities = root.table("priorities");
     let order = priorities.need::<Vec<String>>("order", "[\"training\", \"inference\", \"batch\"]");
     priorities.refuse_unknown();
@@ -48,25 +70,44 @@ fn read(root: &Table<'_>, tree: Option<&Tree>, m: &Mistakes) -> PolicyFile {
     let table = root.table("limits");
     let spec = limits(&table, bands, "[limits]", m);
     table.refuse_unknown();
-    let time = root.table("time");
-    let offset_minutes = time.get::<String>("utc_offset").map_or(0, |s| offset(&s, m));
-    time.refuse_unknown();
+    written.floor(spec.floor_gpu, table.place("floor_gpu_watts"));
+    let clock = root.table("time");
+    let offset_minutes = clock.get::<String>("utc_offset").map_or(0, |s| time::offset(&s, m));
+    clock.refuse_unknown();
     let target = root.table("target");
-    let site = watts(target.get("site_watts"), "site_watts", m);
+    let site = site(&target, &mut written, m);
     target.refuse_unknown();
-    let classes = classes(&root.tables("class"), &mut names, m);
-    let (racks, priorities) = racks(&root.tables("rack"), &mut names, m);
-    let nodes = nodes(&root.tables("node"), &mut names, m);
-    let rules: Vec<Rule> = root.tables("rule").iter().map(|t| rule(t, &mut names, m)).collect();
+    let classes = classes(&root.tables("class"), &mut names, &mut written, m);
+    let (racks, priorities) = racks(&root.tables("rack"), &mut names, &mut written, m);
+    let nodes = nodes(&root.tables("node"), &mut names, &mut written, m);
+    let mut rules: Vec<Rule> = Vec::new();
+    for table in root.tables("rule") {
+        written.rule = Some(rules.len());
+        written.rules.push(table.at());
+        rules.push(rule(&table, &mut names, &mut written, m));
+    }
     names.orders.extend(order.clone());
     check(&names, order.as_ref(), &priorities, tree, m);
     let base = Policy { classes, racks, priorities, nodes, site, ..super::core::base(&spec) };
-    PolicyFile { spec, rules: Rules { base, rules, offset_minutes } }
+    let mut policy =
+        PolicyFile { spec, rules: Rules { base, rules, offset_minutes }, warnings: Vec::new(), dangers: Vec::new() };
+    written.contradictions(&policy.rules, tree, m);
+    if m.is_empty() {
+        written.never(&policy.rules, m);
+    }
+    if let Some(tree) = tree {
+        (policy.dangers, policy.warnings) = plant::hold(&policy.rules, &written, tree, m);
+    }
+    if !m.is_empty() {
+        // All at once.
+        m.adopt(std::mem::take(&mut policy.dangers));
+    }
+    policy
 }
 
 /// An order names each band once.
 fn ordered(order: &Spot<Vec<String>>, m: &Mistakes) -> bool {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let twice = order.value.iter().find(|band| !seen.insert(band.as_str()));
     match twice {
         Some(twice) => {
@@ -126,27 +167,32 @@ fn watts(spot: Option<Spot<f64>>, key: &str, m: &Mistakes) -> Option<Watts> {
     spot.map(|s| Watts::new(ranged(Some(s), 1.0, 1.0, 1e9, key, m)))
 }
 
-/// Floor, ceiling and weight of a class or rack.
-fn bounds(table: &Table<'_>, m: &Mistakes) -> Bounds {
-    let gpu = |key: &'static str| {
-        table.get::<f64>(key).map(|s| (s.at, Watts::new(ranged(Some(s), 0.0, 0.0, 5000.0, key, m))))
-    };
-    let (floor, ceiling) = (gpu("floor_gpu_watts"), gpu("ceiling_gpu_watts"));
-    if let (Some((_, floor)), Some((at, ceiling))) = (floor, ceiling)
-        && ceiling < floor
-    {
-        let problem = format!("ceiling_gpu_watts = {} is below floor_gpu_watts = {}", ceiling.get(), floor.get());
-        m.add(at, problem, "let the ceiling be the floor or more");
-    }
-    let weight = table.get::<f64>("weight").map(|s| ranged(Some(s), 1.0, 0.001, 1000.0, "weight", m));
-    Bounds { floor_gpu: floor.map(|f| f.1), ceiling_gpu: ceiling.map(|c| c.1), weight }
+fn site(table: &Table<'_>, written: &mut Written, m: &Mistakes) -> Option<Watts> {
+    let spot = table.get("site_watts")?;
+    let most = watts(Some(spot), "site_watts", m);
+    most.inspect(|watts| written.site(Stated { watts: *watts, at: Some(spot.at) }))
 }
 
-fn classes(tables: &[Table<'_>], names: &mut Names, m: &Mistakes) -> BTreeMap<String, Bounds> {
+/// Floor, ceiling and weight of a class or rack.
+fn bounds(table: &Table<'_>, of: Option<Of>, written: &mut Written, m: &Mistakes) -> Bounds {
+    let mut gpu = |name: &'static str, key| {
+        let spot = table.get::<f64>(name)?;
+        let watts = Some(ranged(Some(spot), -1.0, 0.0, 5000.0, name, m)).filter(|w| *w >= 0.0).map(Watts::new)?;
+        if let Some(of) = &of {
+            written.bound(of.clone(), key, Stated { watts, at: Some(spot.at) });
+        }
+        Some(watts)
+    };
+    let (floor_gpu, ceiling_gpu) = (gpu("floor_gpu_watts", Key::Floor), gpu("ceiling_gpu_watts", Key::Ceiling));
+    let weight = table.get::<f64>("weight").map(|s| ranged(Some(s), 1.0, 0.001, 1000.0, "weight", m));
+    Bounds { floor_gpu, ceiling_gpu, weight }
+}
+
+fn classes(tables: &[Table<'_>], names: &mut Names, written: &mut Written, m: &Mistakes) -> BTreeMap<String, Bounds> {
     let mut classes = BTreeMap::new();
     for table in tables {
         let name = table.need::<String>("name", "\"batch\"");
-        let bounds = bounds(table, m);
+        let bounds = bounds(table, name.as_ref().map(|n| Of::Class(n.value.clone())), written, m);
         table.refuse_unknown();
         let Some(name) = name else { continue };
         names.classes.push(name.clone());
@@ -159,12 +205,12 @@ fn classes(tables: &[Table<'_>], names: &mut Names, m: &Mistakes) -> BTreeMap<St
 
 type Racks = (BTreeMap<RackId, Bounds>, BTreeMap<RackId, String>);
 
-fn racks(tables: &[Table<'_>], names: &mut Names, m: &Mistakes) -> Racks {
+fn racks(tables: &[Table<'_>], names: &mut Names, written: &mut Written, m: &Mistakes) -> Racks {
     let (mut racks, mut priorities) = (BTreeMap::new(), BTreeMap::new());
     for table in tables {
         let name = table.need::<String>("id", "\"rack-1\"");
         let priority = table.get::<String>("priority");
-        let bounds = bounds(table, m);
+        let bounds = bounds(table, name.as_ref().map(|n| Of::Rack(n.value.clone())), written, m);
         table.refuse_unknown();
         let Some((name, rack)) = name.and_then(|n| Some((n.clone(), id::<RackId>(&n, m)?))) else { continue };
         names.racks.push(name.clone());
@@ -179,134 +225,43 @@ fn racks(tables: &[Table<'_>], names: &mut Names, m: &Mistakes) -> Racks {
     (racks, priorities)
 }
 
-fn nodes(tables: &[Table<'_>], names: &mut Names, m: &Mistakes) -> BTreeMap<NodeId, Watts> {
+fn nodes(tables: &[Table<'_>], names: &mut Names, written: &mut Written, m: &Mistakes) -> BTreeMap<NodeId, Watts> {
     let mut nodes = BTreeMap::new();
     for table in tables {
         let name = table.need::<String>("id", "\"ups-a\"");
-        let most = watts(table.need("watts", "20000"), "watts", m);
+        let spot = table.need("watts", "20000");
+        let most = watts(spot, "watts", m);
         table.refuse_unknown();
         let Some((name, node)) = name.and_then(|n| Some((n.clone(), id::<NodeId>(&n, m)?))) else { continue };
-        names.nodes.push(name);
-        nodes.extend(most.map(|watts| (node, watts)));
+        names.nodes.push(name.clone());
+        let Some(watts) = most else { continue };
+        written.node(node.clone(), Stated { watts, at: spot.map(|s| s.at) });
+        if nodes.insert(node, watts).is_some() {
+            m.add(name.at, format!("node {:?} stands here twice", name.value), "keep one of them");
+        }
     }
     nodes
 }
 
-fn rule(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Rule {
-    let name = table.need::<String>("name", "\"night tariff\"").map(|n| n.value).unwrap_or_default();
+fn rule(table: &Table<'_>, names: &mut Names, written: &mut Written, m: &Mistakes) -> Rule {
+    let name = table.need::<String>("name", "\"night tariff\"");
+    // Rules are told apart by their names, in versions and in what is in force.
+    if let Some(name) = name.as_ref().filter(|n| !names.rules.insert(n.value.clone())) {
+        let remedy = format!("give each rule a name of its own, like \"{} 2\"", name.value);
+        m.add(name.at, format!("two rules are named {:?}", name.value), remedy);
+    }
+    let name = name.map(|n| n.value).unwrap_or_default();
     let active = table.get::<bool>("active").is_none_or(|s| s.value);
     let order = table.get::<Vec<String>>("order").filter(|o| ordered(o, m));
     names.orders.extend(order.clone());
-    let site = watts(table.get("site_watts"), "site_watts", m);
-    let classes = classes(&table.tables("classes"), names, m);
-    let (racks, priorities) = racks(&table.tables("racks"), names, m);
+    let site = site(table, written, m);
+    let classes = classes(&table.tables("classes"), names, written, m);
+    let (racks, priorities) = racks(&table.tables("racks"), names, written, m);
     if !priorities.is_empty() {
         m.add(table.at(), "a rule cannot change the priority of a rack", "change the order, or the bounds of the rack");
     }
-    let nodes = nodes(&table.tables("nodes"), names, m);
-    let when = when(&table.table("when"), m);
+    let nodes = nodes(&table.tables("nodes"), names, written, m);
+    let when = time::when(&table.table("when"), m);
     table.refuse_unknown();
     Rule { name, active, when, bands: order.map(|o| o.value), site, nodes, classes, racks }
-}
-
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-
-fn when(table: &Table<'_>, m: &Mistakes) -> When {
-    let words: Vec<(&str, usize)> = DAYS.iter().enumerate().map(|(i, d)| (*d, i)).collect();
-    let days = table.get::<Vec<String>>("days").map(|spot| {
-        let mut on = [false; 7];
-        for day in &spot.value {
-            if let Some(day) = one_of(&Spot { value: day.clone(), at: spot.at }, "days", &words, m) {
-                on[day] = true;
-            }
-        }
-        on
-    });
-    let dates = table.get::<Vec<String>>("dates");
-    let dates = dates.map_or_else(Vec::new, |spot| {
-        let read = |text: &String| {
-            let day = day_of(text);
-            if day.is_none() {
-                m.add(spot.at, format!("{text:?} is no date"), "write dates like \"2026-12-24\"");
-            }
-            day
-        };
-        spot.value.iter().filter_map(read).collect()
-    });
-    let time = |key: &'static str| {
-        let spot = table.get::<String>(key)?;
-        let minute = minute_of(&spot.value);
-        if minute.is_none() {
-            m.add(
-                spot.at,
-                format!("{key} = {:?} is no time of day", spot.value),
-                "write 00:00 to 24:00, like \"22:00\"",
-            );
-        }
-        minute
-    };
-    let (from, to) = (time("from"), time("to"));
-    if from.is_some() != to.is_some() {
-        m.add(table.at(), "a rule needs both from and to, or neither", "write from = \"22:00\", to = \"06:00\"");
-    }
-    table.refuse_unknown();
-    When { days, dates, minutes: from.zip(to) }
-}
-
-/// Minutes of a time of day, `24:00` at most.
-fn minute_of(text: &str) -> Option<i64> {
-    let (hour, minute) = text.split_once(':')?;
-    let (hour, minute): (i64, i64) = (hour.parse().ok()?, minute.parse().ok()?);
-    ((0..24).contains(&hour) && (0..60).contains(&minute) || (hour, minute) == (24, 0)).then_some(hour * 60 + minute)
-}
-
-/// Days since 1970-01-01 (civil from days, H. Hinnant, *chrono-compatible low-level date algorithms*).
-fn day_of(text: &str) -> Option<i64> {
-    let mut parts = text.split('-').map(|p| p.parse::<i64>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let leap = year % 4 == 0 && year % 100 != 0 || year % 400 == 0;
-    let long = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let last = *long.get(usize::try_from(month - 1).ok()?)?;
-    if parts.next().is_some() || !(1970..=9999).contains(&year) || !(1..=last).contains(&day) {
-        return None;
-    }
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
-}
-
-fn offset(spot: &Spot<String>, m: &Mistakes) -> i64 {
-    let (sign, rest) = match spot.value.split_at_checked(1) {
-        Some(("+", rest)) => (1, rest),
-        Some(("-", rest)) => (-1, rest),
-        _ => (0, ""),
-    };
-    match minute_of(rest).filter(|minutes| sign != 0 && *minutes <= 14 * 60) {
-        Some(minutes) => sign * minutes,
-        None => {
-            m.add(
-                spot.at,
-                format!("utc_offset = {:?} is not known", spot.value),
-                "write -12:00 to +14:00, like \"+01:00\"",
-            );
-            0
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_and_times_of_day_are_read_as_people_write_them() {
-        assert_eq!(day_of("1970-01-01"), Some(0));
-        assert_eq!(day_of("2026-11-26"), Some(20_783));
-        assert_eq!(day_of("2024-02-29"), Some(19_782));
-        assert_eq!([day_of("2026-02-29"), day_of("2026-13-01"), day_of("soon"), day_of("2026-1-1-1")], [None; 4]);
-        assert_eq!([minute_of("00:00"), minute_of("24:00"), minute_of("6:05")], [Some(0), Some(1440), Some(365)]);
-        assert_eq!([minute_of("24:01"), minute_of("12"), minute_of("-1:00")], [None; 3]);
-    }
 }

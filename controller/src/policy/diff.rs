@@ -1,5 +1,6 @@
 //! What changes from one policy to another, in words.
 
+use crate::config::date_of;
 use headroom_controller_core::{Bounds, Policy, Rule, Rules, When};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,8 +92,10 @@ fn time(when: &When) -> String {
     parts.extend(
         when.days.map(|days| DAYS.iter().zip(days).filter(|d| d.1).map(|d| *d.0).collect::<Vec<_>>().join(" ")),
     );
-    if !when.dates.is_empty() {
-        parts.push(format!("on {} dates, the first {} days after 1970-01-01", when.dates.len(), when.dates[0]));
-    }
+    parts.extend(when.dates.as_ref().map(|dates| {
+        // The same days in another order are the same.
+        let days: BTreeSet<i64> = dates.iter().copied().collect();
+        format!("on {}", days.into_iter().map(date_of).collect::<Vec<_>>().join(", "))
+    }));
     if parts.is_empty() { "always".to_owned() } else { parts.join(", ") }
 }

@@ -1,5 +1,5 @@
 //! The policy of a running controller: read again when its file has changed and kept still, or at once on
-//! SIGHUP. A bad file leaves the old policy in force and says so until it is corrected.
+//! SIGHUP. A bad file leaves the old policy in force, also through a restart, and says so until it is corrected.
 
 use super::{Versions, diff};
 use crate::config::{self, Config, Mistake};
@@ -32,6 +32,8 @@ pub struct Live {
     moved: Option<Stamp>,
     status: Status,
     since: Option<UnixMs>,
+    /// The file was bad at the start already: what is in force is a version that was kept.
+    kept: bool,
 }
 
 /// Length and time of a file.
@@ -48,9 +50,26 @@ impl Live {
             moved: None,
             status: Status::default(),
             since: None,
+            kept: false,
         };
         live.status.file = live.path.as_ref().map(|p| p.display().to_string());
         live.stamp = live.look();
+        if let Some(refused) = &config.refused {
+            live.status.version = Some(refused.version);
+            live.status.mistakes = refused.mistakes.iter().map(Mistake::to_string).collect();
+            (live.since, live.kept) = (Some(at), true);
+            let mistakes = live.status.mistakes.join("; ");
+            tracing::error!(
+                version = refused.version,
+                mistakes,
+                "the policy file has mistakes: a version that was kept is in force"
+            );
+            let line = format!(
+                "the policy file has mistakes at the start, {} is in force as it was kept: {mistakes}",
+                live.name()
+            );
+            return (live, vec![line]);
+        }
         let lines = live.keep("at the start of the controller", at).into_iter().collect();
         (live, lines)
     }
@@ -87,13 +106,15 @@ impl Live {
         match config::read_policy(&path, Some(&config.tree)) {
             Ok(file) => {
                 let mut rules = file.rules;
-                rules.base.lease = self.rules.base.lease;
+                // Both are the config's.
+                (rules.base.lease, rules.base.period) = (self.rules.base.lease, self.rules.base.period);
                 let changes = diff(&self.rules, &rules);
                 self.rules = rules;
-                (self.status.mistakes, self.since) = (Vec::new(), None);
+                (self.status.mistakes, self.since, self.kept) = (Vec::new(), None, false);
                 let how =
                     if changes.is_empty() { "nothing changes but the wording".to_owned() } else { changes.join("; ") };
-                self.keep(&how, at).into_iter().collect()
+                let warnings = file.warnings.iter().map(|w| format!("to look at in the policy: {w}"));
+                self.keep(&how, at).into_iter().chain(warnings).collect()
             }
             Err(mistakes) => {
                 self.status.mistakes = mistakes.iter().map(Mistake::to_string).collect();
@@ -133,7 +154,8 @@ impl Live {
             key: "policy_refused:site".to_owned(),
             kind: "policy_refused".to_owned(),
             subject: self.status.file.clone().unwrap_or_default(),
-            severity: Severity::Warning,
+            // Whoever restarts again, or has lost the record, may find no version to go on with.
+            severity: if self.kept { Severity::Critical } else { Severity::Warning },
             title: format!("the policy file has mistakes; {} stays in force", self.name()),
             detail: self.status.mistakes.join("\n"),
             since,

@@ -1,7 +1,9 @@
 //! A policy tried on the record: the Snapshots of the last hour are decided on again, once under the policy
 //! of the config and once under the other. What the racks would have drawn uncapped is the decision's own
-//! estimate; they are not replayed, so a cap that binds for long is counted for as long.
+//! estimate; they are not replayed, so a cap that binds for long is counted for as long. What the nodes would have
+//! carried is in `tried.rs`.
 
+use super::tried::{self, Drawn, Lines, NodeTold};
 use crate::config::{self, Config};
 use crate::record::{self, Segment};
 use headroom_controller_core::{Decider, Fleet, Rules};
@@ -25,6 +27,10 @@ pub struct Simulated {
     pub decisions: u64,
     /// Each rack.
     pub racks: Vec<RackTold>,
+    /// Each node.
+    pub nodes: Vec<NodeTold>,
+    /// What no controller can keep to in the policy that was tried.
+    pub dangers: Vec<String>,
 }
 
 /// One rack under both policies.
@@ -93,6 +99,8 @@ pub fn simulate(config: &Config, rules: &Rules, dir: &Path, window_ms: u64) -> R
     let mut forecasts: BTreeMap<RackId, Forecast> = BTreeMap::new();
     let mut margins: BTreeMap<RackId, Margins> = BTreeMap::new();
     let mut cuts = [vec![Cut::default(); config.racks.len()], vec![Cut::default(); config.racks.len()]];
+    let mut drawn = Drawn::new(&topology);
+    let mut lines = [(); 2].map(|()| Lines::new(&topology));
     let (mut first, mut at, mut decisions) = (None, from, 0);
     for segment in &segments[begins..] {
         let walked = record::walk(&segment.path, |entry| match entry {
@@ -117,7 +125,8 @@ pub fn simulate(config: &Config, rules: &Rules, dir: &Path, window_ms: u64) -> R
                 at = plan.at.get();
                 first.get_or_insert(at);
                 decisions += 1;
-                for ((rules, decider), cuts) in pair.iter_mut().zip(&mut cuts) {
+                drawn.see(&fleet, &plan);
+                for (((rules, decider), cuts), lines) in pair.iter_mut().zip(&mut cuts).zip(&mut lines) {
                     let policy = rules.at(plan.at);
                     if *decider.policy() != policy {
                         decider.set_policy(policy);
@@ -125,6 +134,7 @@ pub fn simulate(config: &Config, rules: &Rules, dir: &Path, window_ms: u64) -> R
                     let generation = Generation { epoch: 0, counter: decisions };
                     let again = decider.decide(&fleet, &forecasts, mono(at, from), plan.at, generation, Mode::Advisory);
                     cuts.iter_mut().enumerate().for_each(|(r, cut)| cut.add(&again, r, dt_s));
+                    lines.add(&drawn, &again, decider.policy(), dt_s);
                 }
             }
             _ => {}
@@ -140,7 +150,9 @@ pub fn simulate(config: &Config, rules: &Rules, dir: &Path, window_ms: u64) -> R
         then,
     };
     let racks = config.racks.iter().zip(now.into_iter().zip(then)).map(told).collect();
-    Ok(Simulated { from_ms: first.unwrap_or(from), to_ms: at, decisions, racks })
+    let [now, then] = lines.map(Lines::end);
+    let nodes = topology.nodes().iter().zip(now.into_iter().zip(then)).map(NodeTold::from).collect();
+    Ok(Simulated { from_ms: first.unwrap_or(from), to_ms: at, decisions, racks, nodes, dangers: Vec::new() })
 }
 
 fn mono(at: u64, from: u64) -> Mono {
@@ -193,8 +205,10 @@ impl Simulated {
             );
             text.push_str(&line);
         }
+        text.push_str(&tried::table(&self.nodes));
         let sum = |cut: fn(&RackTold) -> Cut| self.racks.iter().map(|r| cut(r).cut_watt_hours).sum::<f64>();
         text.push_str(&format!("\ntaken in all: {:.0} Wh in force, {:.0} Wh tried\n", sum(|r| r.now), sum(|r| r.then)));
+        text.push_str(&tried::verdict(&self.nodes, !self.dangers.is_empty()));
         text
     }
 }

@@ -1,6 +1,7 @@
 //! The policies that have been in force, beside the record: `policy/000001.toml` and so on, and a list of them
 //! in `policy/versions.jsonl`. Only ever appended to.
 
+use crate::config::date_of;
 use headroom_rack::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
@@ -25,16 +26,8 @@ impl Version {
     pub fn time(&self) -> String {
         let seconds = self.at_ms / 1000;
         let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-        // Civil from days, H. Hinnant, *chrono-compatible low-level date algorithms*.
-        let z = days + 719_468;
-        let (era, of_era) = (z / 146_097, z % 146_097);
-        let of_era_year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * of_era_year + of_era_year / 4 - of_era_year / 100);
-        let shifted = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * shifted + 2) / 5 + 1;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-        let year = of_era_year + era * 400 + u64::from(month <= 2);
-        format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", of_day / 3600, of_day / 60 % 60, of_day % 60)
+        let date = date_of(i64::try_from(days).unwrap_or(i64::MAX / 2));
+        format!("{date} {:02}:{:02}:{:02} UTC", of_day / 3600, of_day / 60 % 60, of_day % 60)
     }
 }
 
@@ -50,7 +43,8 @@ impl Versions {
         Self { dir: record.join("policy") }
     }
 
-    fn path(&self, version: u64) -> PathBuf {
+    /// Where the text of a version is.
+    pub fn path(&self, version: u64) -> PathBuf {
         self.dir.join(format!("{version:06}.toml"))
     }
 

@@ -177,6 +177,23 @@ fn a_silent_rack_that_no_meter_shows_counts_with_the_limit_it_was_given_until_it
 }
 
 #[test]
+fn a_floor_holds_where_a_ceiling_contradicts_it() {
+    let bounds = |floor: Option<f64>, ceiling| crate::policy::Bounds {
+        floor_gpu: floor.map(Watts::new),
+        ceiling_gpu: Some(Watts::new(ceiling)),
+        weight: None,
+    };
+    let policy = Policy {
+        classes: [("inference".to_owned(), bounds(Some(300.0), 250.0)), ("batch".to_owned(), bounds(None, 120.0))]
+            .into(),
+        ..Policy::default()
+    };
+    let now = Mono::from_ms(10_000);
+    let plan = decide(&mut Decider::new(row(), policy), &fleet_at(&[700.0; 4], &[700.0; 4], now), now);
+    assert_eq!((gpu(&plan, 2), gpu(&plan, 3)), (300.0, 200.0));
+}
+
+#[test]
 fn a_target_from_outside_is_met_in_one_decision_and_says_so() {
     let now = Mono::from_ms(10_000);
     let fleet = fleet_at(&[500.0; 4], &[700.0; 4], now);

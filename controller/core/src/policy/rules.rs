@@ -4,17 +4,17 @@
 
 use super::{Bounds, Policy};
 use headroom_rack::{NodeId, RackId, UnixMs, Watts};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const DAY_MINUTES: i64 = 24 * 60;
 
 /// When a rule is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct When {
-    /// Days of the week, Monday first; none means all.
+    /// Days of the week, Monday first; `None` means all.
     pub days: Option<[bool; 7]>,
-    /// Days since 1970-01-01; none means all.
-    pub dates: Vec<i64>,
+    /// Days since 1970-01-01; `None` means all, and no day means never.
+    pub dates: Option<Vec<i64>>,
     /// From this minute of the day on, to this one. Past midnight if the first is not before the second;
     /// the days are those on which it begins.
     pub minutes: Option<(i64, i64)>,
@@ -35,7 +35,7 @@ impl When {
     fn on(&self, day: i64) -> bool {
         // 1970-01-01 was a Thursday.
         let weekday = usize::try_from((day + 3).rem_euclid(7)).unwrap_or(0);
-        self.days.is_none_or(|days| days[weekday]) && (self.dates.is_empty() || self.dates.contains(&day))
+        self.days.is_none_or(|days| days[weekday]) && self.dates.as_ref().is_none_or(|dates| dates.contains(&day))
     }
 }
 
@@ -79,11 +79,32 @@ impl Rules {
         self.rules.iter().filter(move |r| r.active && r.when.holds(minute))
     }
 
+    /// Every set of rules that is in force together at some time, by their places; first none at all. Rules begin and
+    /// end on whole minutes of their own, so it is enough to look at those, on each date and on a week without any.
+    pub fn together(&self) -> BTreeSet<Vec<usize>> {
+        let dates: BTreeSet<i64> = self.rules.iter().filter_map(|r| r.when.dates.as_ref()).flatten().copied().collect();
+        let week = dates.last().map_or(0, |last| last + 2);
+        let days: BTreeSet<i64> = dates.into_iter().flat_map(|d| [d, d + 1]).chain(week..week + 7).collect();
+        let ends = self.rules.iter().filter_map(|r| r.when.minutes).flat_map(|(from, to)| [from, to]);
+        let minutes: BTreeSet<i64> = ends.map(|m| m % DAY_MINUTES).chain([0]).collect();
+        let at = |minute| {
+            let held = self.rules.iter().enumerate().filter(|(_, r)| r.active && r.when.holds(minute));
+            held.map(|(place, _)| place).collect()
+        };
+        let times = days.iter().flat_map(|day| minutes.iter().map(move |minute| day * DAY_MINUTES + minute));
+        times.map(at).chain([Vec::new()]).collect()
+    }
+
     /// The policy at this time.
     pub fn at(&self, at: UnixMs) -> Policy {
+        self.under(self.in_force(at))
+    }
+
+    /// The policy while these rules are in force.
+    pub fn under<'r>(&self, rules: impl IntoIterator<Item = &'r Rule>) -> Policy {
         let mut policy = self.base.clone();
         let least = |a: Option<Watts>, b: Option<Watts>| a.into_iter().chain(b).reduce(Watts::min);
-        for rule in self.in_force(at) {
+        for rule in rules {
             if let Some(bands) = &rule.bands {
                 policy.bands.clone_from(bands);
             }
@@ -117,7 +138,7 @@ mod tests {
     #[test]
     fn a_night_begins_in_the_evening_of_its_day_and_ends_the_next_morning() {
         let thursday = [false, false, false, true, false, false, false];
-        let night = When { days: Some(thursday), minutes: Some((22 * 60, 6 * 60)), dates: Vec::new() };
+        let night = When { days: Some(thursday), minutes: Some((22 * 60, 6 * 60)), dates: None };
         let held = [(1, 21, 59), (1, 22, 0), (1, 23, 59), (2, 0, 0), (2, 5, 59), (2, 6, 0), (2, 22, 30), (8, 22, 30)];
         let held = held.map(|(d, h, m)| night.holds(minute(d, h, m)));
         assert_eq!(held, [false, true, true, true, true, false, false, true]);
@@ -142,6 +163,24 @@ mod tests {
         assert_eq!(rules.at(at(7)).site, Some(Watts::new(90.0)));
         assert_eq!(rules.in_force(at(11)).map(|r| r.name.as_str()).collect::<Vec<_>>(), ["day", "noon"]);
         assert_eq!(rules.at(at(11)).site, Some(Watts::new(90.0)));
+    }
+
+    #[test]
+    fn rules_that_meet_at_some_time_are_found_together_and_others_are_not() {
+        let rule = |days, dates, minutes| Rule { active: true, when: When { days, dates, minutes }, ..Rule::default() };
+        let monday = Some([true, false, false, false, false, false, false]);
+        let rules = Rules {
+            rules: vec![
+                rule(monday, None, Some((20 * 60, 2 * 60))),
+                rule(None, None, Some((60, 3 * 60))),
+                // 1970-01-06 was a Tuesday: the Monday's night reaches into it.
+                rule(None, Some(vec![5]), Some((0, 30))),
+                rule(None, Some(vec![]), None),
+            ],
+            ..Rules::default()
+        };
+        let found = rules.together();
+        assert_eq!(found, [vec![], vec![0], vec![0, 1], vec![0, 2], vec![1]].into());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `headroom-controller topology`: checks a plant as an operator wrote it, draws it, imports it.
 
 mod lint;
+mod loads;
 mod netbox;
 mod svg;
 mod text;

@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+#[path = "plant/warnings.rs"]
+mod warnings;
+#[path = "plant/wiring.rs"]
+mod wiring;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

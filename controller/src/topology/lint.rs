@@ -1,9 +1,10 @@
 //! What an operator should look at in a tree that can be read: racks on one feed, uneven phases, ratings
 //! that promise more than what feeds them, safe shares that are not safe.
 
+use super::loads::{Carried, loads};
 use crate::config::{Rack, Tree};
 use headroom_controller_core::topology::NodeKind;
-use headroom_controller_core::{Constraint, NodeSpec, Topology};
+use headroom_controller_core::{NodeSpec, Topology};
 use headroom_rack::{NodeId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,25 +51,29 @@ pub fn lint(tree: &Tree, topology: &Topology) -> Vec<Warning> {
         if node.kind == NodeKind::Ups && node.meter.is_none() {
             say("has no meter: nobody sees it go on battery".to_owned(), "add meter = \"RACK/DEVICE\"");
         }
-        if load.nameplate == Watts::ZERO && !used.contains(&node.id) {
+        if load.nameplate.total == Watts::ZERO && !used.contains(&node.id) {
             say("carries nothing".to_owned(), "hang a rack on it, or take it out");
         }
-        if load.safe > node.rating * 1.0001 {
-            say(
-                format!("carries {} with every GPU at its safe share, rated {}", kw(load.safe), kw(node.rating)),
-                "lower safe_gpu_watts: without a controller this must hold for ever",
-            );
-        } else if load.safe_after_loss > node.rating * node.curve.holds() {
+        if load.safe.of(node) > node.rating * 1.0001 {
             say(
                 format!(
-                    "carries {} with every GPU at its safe share once another feed is lost, rated {}",
-                    kw(load.safe_after_loss),
-                    kw(node.rating)
+                    "carries {} with every GPU at its safe share, {}",
+                    on(&load.safe, node),
+                    rated(&load.safe, node)
+                ),
+                "lower safe_gpu_watts: without a controller this must hold for ever",
+            );
+        } else if load.safe_after_loss.of(node) > node.rating * node.curve.holds() {
+            say(
+                format!(
+                    "carries {} with every GPU at its safe share once another feed is lost, {}",
+                    on(&load.safe_after_loss, node),
+                    rated(&load.safe_after_loss, node)
                 ),
                 "lower safe_gpu_watts, or the loss of a feed while no controller runs takes both",
             );
         }
-        if let Some((phase, share)) = load.uneven() {
+        if let Some((phase, share)) = load.nameplate.uneven(node, UNEVEN) {
             say(
                 format!(
                     "carries {:.0} % of its racks' nameplates on L{}, {:.0} % above the mean of its phases",
@@ -115,55 +120,20 @@ fn one_feed(topology: &Topology, r: usize, id: &str, found: &mut Vec<Warning>) {
     }
 }
 
-/// What a node carries, by the nameplates and safe shares of its racks.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Load {
-    pub nameplate: Watts,
-    pub safe: Watts,
-    pub safe_after_loss: Watts,
-    phases: [f64; 3],
-}
-
-impl Load {
-    /// The fullest phase and its share of all, when it lies too far above the mean.
-    fn uneven(&self) -> Option<(usize, f64)> {
-        let total: f64 = self.phases.iter().sum();
-        let (phase, most) = self.phases.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        (total > 0.0 && most / total * 3.0 > 1.0 + UNEVEN).then(|| (phase, most / total))
+/// What is carried, where the device that trips feels it: on its fullest phase if that is fuller than others.
+fn on(carried: &Carried, node: &NodeSpec) -> String {
+    match carried.fullest(node) {
+        Some((phase, watts)) => format!("{} on L{}", kw(watts), phase + 1),
+        None => kw(carried.total),
     }
 }
 
-/// The load of each node.
-pub(super) fn loads(topology: &Topology) -> Vec<Load> {
-    let nodes = topology.nodes();
-    let mut loads = vec![Load::default(); nodes.len()];
-    let mut moved = vec![Watts::ZERO; topology.failover_count()];
-    let mut taken = vec![Watts::ZERO; topology.constraints().len()];
-    for (r, rack) in topology.racks().iter().enumerate() {
-        let safe = rack.at(rack.safe_gpu);
-        for (node, share) in topology.shares(r) {
-            loads[*node].nameplate += rack.nameplate() * *share;
-            loads[*node].safe += safe * *share;
-        }
-        topology.moves(r).iter().for_each(|(failover, more)| moved[*failover] += safe * *more);
-        topology.constrained(r).iter().for_each(|(constraint, share)| taken[*constraint] += safe * *share);
-        for (cord, path) in rack.feeds.iter().zip(topology.paths(r)) {
-            for node in path.iter().filter(|n| nodes[**n].phases == 3) {
-                for (sum, phase) in loads[*node].phases.iter_mut().zip(cord.phases) {
-                    *sum += rack.nameplate().get() * cord.share * phase;
-                }
-            }
-        }
+/// The rating to hold it against.
+fn rated(carried: &Carried, node: &NodeSpec) -> String {
+    match carried.fullest(node) {
+        Some(_) => format!("rated {} per phase", kw(node.rating / 3.0)),
+        None => format!("rated {}", kw(node.rating)),
     }
-    for (n, load) in loads.iter_mut().enumerate() {
-        load.safe_after_loss = load.safe + moved[topology.failovers(n)].iter().copied().fold(Watts::ZERO, Watts::max);
-    }
-    for (constraint, taken) in topology.constraints().iter().zip(taken) {
-        if let Constraint::Standby(node) = constraint {
-            loads[*node].safe_after_loss = loads[*node].safe_after_loss.max(taken);
-        }
-    }
-    loads
 }
 
 pub(super) fn kw(power: Watts) -> String {

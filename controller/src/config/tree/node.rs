@@ -25,7 +25,14 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
     let meter = meter(table, names, m);
     let words: Vec<(&str, NodeKind)> = NodeKind::ALL.iter().map(|(kind, word)| (*word, *kind)).collect();
     let kind = table.need::<String>("kind", "\"breaker\"").and_then(|k| one_of(&k, "kind", &words, m));
-    let rating = rating(table, kind, m);
+    let phases = phases(table, m);
+    let rating = rating(table, kind, phases.as_ref().map_or(3, |s| s.value), m);
+    // A current without is one of three; what is rated in watts has those of what feeds it.
+    let is_current = rating.is_some_and(|(_, current)| current.is_some());
+    let phases = phases.or(is_current.then_some(Spot { value: 3, at: table.at() }));
+    if let (Some(name), Some(phases)) = (&name, phases) {
+        names.phased.insert(name.value.clone(), phases);
+    }
     let ambient_celsius =
         table.get::<f64>("ambient_celsius").map(|s| ranged(Some(s), 30.0, -40.0, 90.0, "ambient_celsius", m));
     let protection = kind.and_then(|kind| protection(table, kind, rating, ambient_celsius, m));
@@ -43,6 +50,8 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
         standby: standby.and_then(|p| id(Some(&p), "standby", m)),
         rating: rated * left,
         current,
+        // As the feed.
+        phases: 3,
         family: family.name.clone(),
         ambient_celsius,
         curve: Arc::new(curve),
@@ -64,7 +73,7 @@ fn meter(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option<(RackId, 
 }
 
 /// The rating as it stands there: a current, or watts.
-fn rating(table: &Table<'_>, kind: Option<NodeKind>, m: &Mistakes) -> Option<(Watts, Option<Current>)> {
+fn rating(table: &Table<'_>, kind: Option<NodeKind>, phases: u32, m: &Mistakes) -> Option<(Watts, Option<Current>)> {
     let watts = table.get::<f64>("rating_watts");
     let amperes = table.get::<f64>("rating_amperes");
     match (watts, amperes) {
@@ -73,29 +82,30 @@ fn rating(table: &Table<'_>, kind: Option<NodeKind>, m: &Mistakes) -> Option<(Wa
             None
         }
         (None, Some(_)) => {
-            let current = current(table, m)?;
+            let current = current(table, phases, m)?;
             Some((current.volts * current.rating * f64::from(current.phases), Some(current)))
         }
         (None, None) if kind == Some(NodeKind::Breaker) => {
-            current(table, m);
+            current(table, phases, m);
             None
         }
         _ => Some((Watts::new(positive(table, "rating_watts", "30000", m)?), None)),
     }
 }
 
-fn current(table: &Table<'_>, m: &Mistakes) -> Option<Current> {
+fn current(table: &Table<'_>, phases: u32, m: &Mistakes) -> Option<Current> {
     let rating = positive(table, "rating_amperes", "16.0", m);
     let volts = positive(table, "volts", "240.0", m);
-    let phases = match table.get::<u64>("phases") {
-        None => 3,
-        Some(Spot { value: n @ (1 | 3), .. }) => n as u32,
-        Some(spot) => {
-            m.add(spot.at, format!("phases = {} does not exist", spot.value), "write 1 or 3");
-            3
-        }
-    };
     Some(Current { rating: Amperes::new(rating?), volts: Volts::new(volts?), phases })
+}
+
+fn phases(table: &Table<'_>, m: &Mistakes) -> Option<Spot<u32>> {
+    let spot = table.get::<u64>("phases")?;
+    if !matches!(spot.value, 1 | 3) {
+        m.add(spot.at, format!("phases = {} does not exist", spot.value), "write 1 or 3");
+        return None;
+    }
+    Some(Spot { value: spot.value as u32, at: spot.at })
 }
 
 /// The family of the protection and its curve under the node's settings.

@@ -151,6 +151,8 @@ pub(super) fn read(root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> 
     let cooling: Vec<Cooling> = cooling.iter().filter_map(|t| cooling::read(t, &mut names, m)).collect();
     names.resolve(m);
     names.circles(m);
+    names.standbys(m);
+    names.metered_twice(m);
     phases::check(&names, m);
     let mut nodes = Vec::with_capacity(read.len());
     for (at, node) in read {

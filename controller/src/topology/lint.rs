@@ -97,12 +97,16 @@ pub fn lint(tree: &Tree, topology: &Topology) -> Vec<Warning> {
 
 fn one_feed(topology: &Topology, r: usize, id: &str, found: &mut Vec<Warning>) {
     let (paths, nodes) = (topology.paths(r), topology.nodes());
-    let feeds: BTreeSet<&str> = paths.iter().filter_map(|p| Some(nodes[*p.first()?].feed.as_str())).collect();
-    let switched = paths.iter().any(|p| p.iter().any(|n| nodes[*n].standby.is_some()));
+    let on = paths.iter().filter_map(|p| p.first().copied());
+    // A transfer switch helps against the loss of a feed if its other side is on another.
+    let standbys = paths.iter().flatten().filter_map(|n| nodes[*n].standby.as_ref());
+    let others: Vec<usize> = standbys.filter_map(|s| nodes.iter().position(|n| n.id == *s)).collect();
+    let feeds: BTreeSet<&str> = on.chain(others.iter().copied()).map(|n| nodes[n].feed.as_str()).collect();
+    let switched = !others.is_empty();
     let mut say = |problem: String, remedy: &str| {
         found.push(Warning { of: id.to_owned(), problem, remedy: remedy.to_owned() });
     };
-    if feeds.len() == 1 && !switched {
+    if feeds.len() == 1 {
         let feed = feeds.into_iter().next().unwrap_or_default();
         say(
             format!("hangs on feed {feed:?} alone: the loss of that feed stops it"),

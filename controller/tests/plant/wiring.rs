@@ -1,6 +1,6 @@
 //! How a plant hangs together: phases, standbys, parents, meters.
 
-use super::check;
+use super::{check, example, line_of};
 
 /// Two feeds with a panel, and on each the lines of a node `b1` or `b2`.
 pub(super) fn two_feeds(node: &str, racks: &str) -> String {
@@ -28,7 +28,7 @@ const ONE: &str = "rating_amperes = 32\nvolts = 230\nphases = 1";
 fn a_cord_on_one_phase_of_three_must_say_on_which() {
     let (code, text) = check(&two_feeds(ONE, &rack(1, ["b1", "b2"], "")));
     assert_eq!(code, Some(2), "{text}");
-    for part in ["plant.toml:32: \"b1\" has one phase and \"panel-a\" above it three", "add phases = \"L1\""] {
+    for part in ["plant.toml:37: \"b1\" has one phase and \"panel-a\" above it three", "add phases = \"L1\""] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     for phases in ["\"L2\"", "\"L1-L3\"", "[0, 1, 0]"] {
@@ -61,4 +61,66 @@ fn a_node_of_one_phase_is_on_the_same_one_for_all_that_hang_on_it_and_carries_no
         rack(1, ["b1", "b1"], "").replacen("pdu-b", "pdu-c", 1)
     ));
     assert_eq!(code, Some(1), "nobody needs a phase where there is but one: {text}");
+}
+
+/// A block behind a UPS with this standby, and another UPS.
+fn block(standby: &str) -> String {
+    let block = format!(
+        "rating_watts = 1000\n[[node]]\nid = \"block\"\nkind = \"pdu\"\nparent = \"b1\"\nstandby = \"{standby}\"\nrating_watts = 15000\n[[node]]\nid = \"strip\"\nkind = \"rack-pdu\"\nparent = \"block\"\nrating_watts = 15000"
+    );
+    two_feeds("rating_watts = 15000", "").replacen(
+        "rating_watts = 15000",
+        &block.replacen("rating_watts = 1000", "rating_watts = 15000", 1),
+        1,
+    ) + &rack(1, ["strip", "block"], "")
+}
+
+#[test]
+fn a_standby_is_neither_the_node_itself_nor_above_nor_below_it() {
+    for (standby, part) in [
+        ("block", "the standby of \"block\" is itself"),
+        ("b1", "the standby of \"block\" is above it"),
+        ("panel-a", "the standby of \"block\" is above it"),
+        ("strip", "the standby of \"block\" is below it"),
+    ] {
+        let (code, text) = check(&block(standby));
+        assert!(code == Some(2) && text.contains(part), "{part} is not in\n{text}");
+    }
+    let (code, text) = check(&block("b2"));
+    assert!(code != Some(2) && !text.contains("alone"), "{text}");
+    // The same feed fails as a whole.
+    let (_, text) = check(&block("b2").replace("feed = \"b\"", "feed = \"a\""));
+    assert!(text.contains("\"rack-1\" hangs on feed \"a\" alone"), "{text}");
+}
+
+#[test]
+fn one_meter_is_the_meter_of_one_node_and_of_one_cord() {
+    let good = std::fs::read_to_string(example("2n")).unwrap();
+    let bad = good.replacen("meter = \"rack-2/ups-b\"", "meter = \"rack-1/ups-a\"", 1).replacen(
+        "share = 0.5, meter = \"pdu-b\"",
+        "share = 0.5, meter = \"pdu-a\"",
+        1,
+    );
+    let (code, text) = check(&bad);
+    assert_eq!(code, Some(2), "{text}");
+    for (line, part) in [
+        (line_of(&good, "rack-2/ups-b"), "meter = \"rack-1/ups-a\" is the meter of another node"),
+        (line_of(&good, "meter = \"pdu-b\""), "meter = \"pdu-a\" is the meter of another feed"),
+    ] {
+        assert!(text.contains(&format!("plant.toml:{line}: {part}")), "{line}: {part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn an_id_used_twice_hides_no_circle() {
+    let good = std::fs::read_to_string(example("2n")).unwrap();
+    for at in [0, 1] {
+        // The first or the second of the two is the one that hangs in a circle.
+        let twice = "[[node]]\nid = \"ups-a\"\nkind = \"ups\"\nparent = \"branch-a-1\"\nrating_watts = 60000\n";
+        let bad = if at == 0 { format!("{twice}{good}") } else { good.clone() + twice };
+        let (code, text) = check(&bad);
+        for part in ["\"ups-a\" is used twice", "hang in a circle"] {
+            assert!(code == Some(2) && text.contains(part), "{at}: {part} is not in\n{text}");
+        }
+    }
 }

@@ -13,8 +13,10 @@ pub(super) struct Names {
     pub cooling: BTreeMap<String, usize>,
     /// Spots that must name a node.
     pub hung: Vec<Spot<String>>,
-    /// Child, where its parent is written, and the parent.
-    pub parents: BTreeMap<String, Spot<String>>,
+    /// Child, where its parent is written, and the parent; several if an id is used twice.
+    pub parents: BTreeMap<String, Vec<Spot<String>>>,
+    /// The node behind the transfer switch, and its standby.
+    pub standbys: Vec<(String, Spot<String>)>,
     /// Feeds as written.
     pub feeds: BTreeMap<String, String>,
     /// Phases as written; 3 for a rating in amperes that says none.
@@ -82,23 +84,22 @@ impl Names {
 }
 
 impl Names {
-    /// The feed of a node: its own or that of the nearest node above that says one. In a circle none.
+    /// The feed of a node: its own or that of the nearest node above that says one. In a circle, which is a mistake
+    /// of its own, an empty one.
     pub fn feed(&self, of: &str) -> Option<String> {
-        let mut next = of;
-        for _ in 0..=self.nodes.len() {
-            if let Some(feed) = self.feeds.get(next) {
-                return Some(feed.clone());
-            }
-            next = self.parents.get(next)?.value.as_str();
-        }
-        // The circle is a mistake of its own.
-        Some(String::new())
+        let found = self.path(of).find_map(|name| self.feeds.get(name)).cloned();
+        let is_round = || self.path(of).last().is_some_and(|top| self.parents.contains_key(top));
+        found.or_else(|| is_round().then(String::new))
+    }
+
+    fn above(&self, of: &str) -> impl Iterator<Item = &Spot<String>> {
+        self.parents.get(of).into_iter().flatten()
     }
 
     /// The node and those above it, from the nearest up. A circle is followed once.
     pub fn path<'n>(&'n self, of: &'n str) -> impl Iterator<Item = &'n str> {
-        let above = |name: &&str| self.parents.get(*name).map(|p| p.value.as_str());
-        std::iter::successors(Some(of), above).take(self.nodes.len())
+        let above = |name: &&str| self.above(name).next().map(|p| p.value.as_str());
+        std::iter::successors(Some(of), above).take(self.nodes.len() + 1)
     }
 
     /// Phases of a node: what is rated in watts and says none has those of what is above it.
@@ -110,19 +111,49 @@ impl Names {
     pub fn circles(&self, m: &Mistakes) {
         let mut done: BTreeSet<&str> = BTreeSet::new();
         for start in self.parents.keys() {
-            let mut path: Vec<&str> = Vec::new();
-            let mut next = Some(start.as_str());
-            while let Some(name) = next.filter(|n| !done.contains(n)) {
-                if let Some(from) = path.iter().position(|p| *p == name) {
-                    let round = path[from..].iter().chain([&name]).map(|n| format!("{n:?}")).collect::<Vec<_>>();
-                    let remedy = "follow the cable upwards: one of these parents is wrong, a tree has a root";
-                    m.add(self.parents[name].at, format!("{} hang in a circle", round.join(" on ")), remedy);
-                    break;
-                }
-                path.push(name);
-                next = self.parents.get(name).map(|p| p.value.as_str());
-            }
-            done.extend(path);
+            self.circles_from(start, &mut Vec::new(), &mut done, m);
+        }
+    }
+
+    fn circles_from<'n>(&'n self, name: &'n str, path: &mut Vec<&'n str>, done: &mut BTreeSet<&'n str>, m: &Mistakes) {
+        if done.contains(name) {
+            return;
+        }
+        path.push(name);
+        for parent in self.above(name) {
+            let Some(from) = path.iter().position(|p| *p == parent.value) else {
+                self.circles_from(&parent.value, path, done, m);
+                continue;
+            };
+            let round = path[from..].iter().chain([&path[from]]).map(|n| format!("{n:?}")).collect::<Vec<_>>();
+            let remedy = "follow the cable upwards: one of these parents is wrong, a tree has a root";
+            m.add(parent.at, format!("{} hang in a circle", round.join(" on ")), remedy);
+        }
+        path.pop();
+        done.insert(name);
+    }
+
+    /// A standby that fails with the node it stands by for, or hangs on it, is none.
+    pub fn standbys(&self, m: &Mistakes) {
+        for (node, standby) in &self.standbys {
+            let name = standby.value.as_str();
+            let place = match name {
+                _ if name == node => "itself",
+                _ if self.path(node).any(|n| n == name) => "above it: it fails with what it stands by for",
+                _ if self.path(name).any(|n| n == node) => "below it: it hangs on what it stands by for",
+                _ => continue,
+            };
+            let problem = format!("standby = {name:?}: the standby of {node:?} is {place}");
+            m.add(standby.at, problem, "name what takes over when the parent fails: a node on a way of its own");
+        }
+    }
+
+    /// One meter shows one circuit.
+    pub fn metered_twice(&self, m: &Mistakes) {
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        for spot in self.meters.iter().filter(|s| !seen.insert(&s.value)) {
+            let problem = format!("meter = {:?} is the meter of another node already", spot.value);
+            m.add(spot.at, problem, "give each node its own, or leave meter out where there is none");
         }
     }
 }

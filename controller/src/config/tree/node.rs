@@ -16,7 +16,10 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
     let standby = table.get::<String>("standby");
     names.hung.extend(parent.iter().chain(&standby).cloned());
     if let Some(name) = &name {
-        names.parents.extend(parent.iter().map(|p| (name.value.clone(), p.clone())));
+        if let Some(parent) = &parent {
+            names.parents.entry(name.value.clone()).or_default().push(parent.clone());
+        }
+        names.standbys.extend(standby.iter().map(|s| (name.value.clone(), s.clone())));
         names.feeds.extend(feed.iter().map(|f| (name.value.clone(), f.value.clone())));
     }
     if let (Some(standby), None) = (&standby, &parent) {

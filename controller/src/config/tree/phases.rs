@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// Holds nodes and cords against each other.
 pub(super) fn check(names: &Names, m: &Mistakes) {
     for (node, at) in &names.nodes {
-        let above = names.parents.get(node).map(|p| p.value.as_str()).filter(|p| names.nodes.contains_key(*p));
+        let above = names.path(node).nth(1).filter(|p| names.nodes.contains_key(*p));
         if let Some(above) = above.filter(|above| names.phases(node) == 3 && names.phases(above) == 1) {
             let problem = format!("{node:?} has three phases and hangs on {above:?}, which has one");
             m.add(names.phased.get(node).map_or(*at, |s| s.at), problem, "write phases = 1 here, or 3 there");

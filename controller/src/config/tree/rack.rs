@@ -43,6 +43,12 @@ pub(super) fn read(table: &Table<'_>, bands: Option<&[String]>, names: &mut Name
     if feed_tables.is_empty() {
         m.add(table.at(), "a rack hangs on nothing", format!("add {example}"));
     } else if feeds.len() == feed_tables.len() {
+        for (i, (table, feed)) in feed_tables.iter().zip(&feeds).enumerate() {
+            if feeds[..i].iter().any(|other| other.meter == feed.meter) {
+                let problem = format!("meter = {:?} is the meter of another feed of this rack", feed.meter.as_str());
+                m.add(table.at(), problem, "name the meter of this cord; a meter of both cannot tell them apart");
+            }
+        }
         let sum: f64 = feeds.iter().map(|f| f.share).sum();
         if (sum - 1.0).abs() > 1e-6 {
             let problem = format!("the shares of the rack's feeds add up to {sum}");

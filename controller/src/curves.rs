@@ -2,7 +2,7 @@
 //! of one of them by load.
 
 use clap::Args;
-use headroom_controller_core::trip::{Confidence, Family, Protection, Settings, families, family};
+use headroom_controller_core::trip::{Confidence, Family, FamilyError, Protection, Settings, families, family};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct Options {
     /// Its short-time delay, in seconds.
     #[arg(long, value_name = "S")]
     tsd: Option<f64>,
-    /// Its instantaneous pickup, in Ir.
+    /// Its instantaneous pickup, in Ir; that of an adjustable coil, in In.
     #[arg(long, value_name = "RATIO")]
     ii: Option<f64>,
     /// Load the device carried for long before, as a share of its rating: 0 is cold.
@@ -58,7 +58,11 @@ pub fn tell(options: &Options) -> Result<String, String> {
         tsd_s: options.tsd,
         ii: options.ii,
     };
-    let curve = Arc::new(found.curve(&settings).map_err(|why| format!("{why}; give it as --{}", flag(&why)))?);
+    let mistakes = found.mistakes(&settings);
+    if !mistakes.is_empty() {
+        return Err(mistakes.iter().map(told).collect::<Vec<_>>().join("\n"));
+    }
+    let curve = Arc::new(found.curve(&settings).map_err(|why| told(&why))?);
     let left = options.ambient.map_or(1.0, |celsius| found.ambient_factor(celsius));
     let device = Protection::at(curve, options.before / left);
     let rows: Vec<(f64, Option<f64>)> = RATIOS.iter().map(|r| (*r, device.time_to_trip_s(r / left))).collect();
@@ -87,14 +91,16 @@ pub fn tell(options: &Options) -> Result<String, String> {
     Ok(text)
 }
 
-fn flag(why: &headroom_controller_core::trip::FamilyError) -> &'static str {
-    use headroom_controller_core::trip::FamilyError::{Missing, Range};
-    let (Missing { setting, .. } | Range { setting, .. }) = why;
-    match *setting {
+fn told(why: &FamilyError) -> String {
+    let flag = match why.setting() {
         "tr_s" => "tr",
         "tsd_s" => "tsd",
         "rating_amperes" => "amperes",
         other => other,
+    };
+    match why {
+        FamilyError::Unused { .. } => format!("{why}; leave out --{flag}"),
+        _ => format!("{why}; give it as --{flag}"),
     }
 }
 

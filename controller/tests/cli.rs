@@ -109,5 +109,12 @@ fn the_curves_it_knows_are_told_with_their_source_and_a_wrong_name_with_the_righ
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8(wrong.stderr).unwrap().contains("iec60898-d"));
     let missing = String::from_utf8(program(&["curves", "electronic-lsi"]).stderr).unwrap();
-    assert!(missing.contains("needs tr_s; give it as --tr"), "{missing}");
+    for part in ["needs tr_s; give it as --tr", "needs ii; give it as --ii"] {
+        assert!(missing.contains(part), "{part} is not in {missing}");
+    }
+    let unused = program(&["curves", "iec60898-c", "--tr", "8", "--isd", "2"]);
+    let text = String::from_utf8(unused.stderr).unwrap();
+    for part in ["`tr_s` has no effect on iec60898-c", "leave out --tr", "leave out --isd"] {
+        assert!(unused.status.code() == Some(2) && text.contains(part), "{part} is not in {text}");
+    }
 }

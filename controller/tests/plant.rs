@@ -69,7 +69,7 @@ fn every_mistake_is_told_at_once_with_its_line_and_a_remedy() {
         (line_of(&bad, "branch-c-3"), "no node is named \"branch-c-3\""),
         (line_of(&bad, "share = 0.6"), "add up to 1.1"),
         (line_of(&bad, "iec60898-x"), "write one of \"iec60898-b\", \"iec60898-c\""),
-        (line_of(&bad, "curve = \"electronic-lsi\""), "tr_s = 800 is not 0.5 to 60 s"),
+        (line_of(&bad, "tr_s = 800"), "tr_s = 800 is not 0.5 to 60 s"),
         (line_of(&bad, "rack-9"), "no rack is named \"rack-9\""),
     ] {
         let place = format!("plant.toml:{line}: ");

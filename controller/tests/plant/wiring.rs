@@ -124,3 +124,36 @@ fn an_id_used_twice_hides_no_circle() {
         }
     }
 }
+
+#[test]
+fn a_setting_that_would_not_count_is_a_mistake() {
+    let good = std::fs::read_to_string(example("2n")).unwrap();
+    for (old, new, parts) in [
+        ("isd = 4 ", "# ", ["`tsd_s` has no effect on electronic-lsi: without isd", "add isd, the short-time pickup"]),
+        (
+            "tr_s = 8 ",
+            "ir = 0.8\ntr_s = 8 ",
+            ["ir = 0.8: the rating of a node is", "write rating_amperes = 64, if In is 80 A"],
+        ),
+        (
+            "curve = \"iec60947-tm\"",
+            "curve = \"iec60947-tm\"\ntr_s = 8",
+            ["`tr_s` has no effect on iec60947-tm", "remove tr_s"],
+        ),
+        (
+            "curve = \"iec60947-tm\"",
+            "curve = \"iec60947-tm\"\nii = 30",
+            ["ii = 30 is not a pickup that such coils have", "as a multiple of In"],
+        ),
+        ("curve = \"iec60898-c\"", "curve = \"iec60898-c\"\nii = 8", ["`ii` has no effect on iec60898-c", "remove ii"]),
+        ("curve = \"ups-125-10min-150-60s\"", "isd = 2", ["`isd` has no effect on ups-market", "remove isd"]),
+    ] {
+        let bad = good.replacen(old, new, 1);
+        let (code, text) = check(&bad);
+        for part in parts {
+            assert!(code == Some(2) && text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+    let (code, text) = check(&good.replacen("curve = \"iec60947-tm\"", "curve = \"iec60947-tm\"\nii = 8", 1));
+    assert_eq!(code, Some(0), "{text}");
+}

@@ -36,6 +36,13 @@ pub struct Settings {
     pub ii: Option<f64>,
 }
 
+impl Settings {
+    /// What is set on a trip unit, by its key.
+    fn set(&self) -> [(&'static str, Option<f64>); 4] {
+        [("tr_s", self.tr_s), ("isd", self.isd), ("tsd_s", self.tsd_s), ("ii", self.ii)]
+    }
+}
+
 /// Why a family gives no curve for these settings.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FamilyError {
@@ -59,6 +66,24 @@ pub enum FamilyError {
         /// What would be right.
         must: &'static str,
     },
+    /// A setting that such devices do not have, or not alone. Passed over in silence it would look as if it counted.
+    #[error("`{setting}` has no effect on {family}: {why}")]
+    Unused {
+        /// The family.
+        family: String,
+        /// Which.
+        setting: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+impl FamilyError {
+    /// The setting it is about.
+    pub fn setting(&self) -> &'static str {
+        let (Self::Missing { setting, .. } | Self::Range { setting, .. } | Self::Unused { setting, .. }) = self;
+        setting
+    }
 }
 
 /// One family.
@@ -86,10 +111,19 @@ pub struct Family {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Law {
-    Thermal { holds: f64, thermal: Vec<(f64, f64)>, fast: Vec<(f64, f64)> },
+    Thermal { holds: f64, thermal: Vec<(f64, f64)>, fast: Vec<(f64, f64)>, coil: Option<Coil> },
     Electronic { holds: f64, long: Vec<(f64, f64)>, pickup: f64, delay: f64, instantaneous_s: f64 },
     Fuse { holds: f64, gates: Vec<[f64; 4]> },
     Table { points: Vec<(f64, f64)>, cools_s: f64, hotter: Option<(f64, String)> },
+}
+
+/// A coil whose pickup can be set, in place of the last point of `fast`.
+#[derive(Debug, Clone, PartialEq)]
+struct Coil {
+    /// Share of the setting at which it may act at the earliest.
+    pickup: f64,
+    low: f64,
+    high: f64,
 }
 
 /// Ratios this close are the two sides of a step.
@@ -100,32 +134,76 @@ const FUSE_GATE_S: f64 = 0.01;
 const FUSE_BEYOND: f64 = 10.0;
 
 impl Family {
+    /// Everything that is wrong with these settings.
+    pub fn mistakes(&self, settings: &Settings) -> Vec<FamilyError> {
+        let mut found = Vec::new();
+        let (used, why): (&[&str], _) = match &self.law {
+            Law::Electronic { .. } if settings.isd.is_some() => (&["tr_s", "isd", "tsd_s", "ii"], ""),
+            Law::Electronic { .. } => (&["tr_s", "ii"], "without isd there is no short-time stage"),
+            Law::Thermal { coil: Some(_), .. } => (&["ii"], "it has a bimetal and a coil, of which ii can be set"),
+            Law::Thermal { coil: None, .. } => (&[], "it has a bimetal and a coil without settings"),
+            Law::Fuse { .. } => (&[], "a fuse has no settings"),
+            Law::Table { .. } => (&[], "its overload table has no settings"),
+        };
+        for (setting, _) in settings.set().into_iter().filter(|(s, value)| value.is_some() && !used.contains(s)) {
+            found.push(FamilyError::Unused { family: self.name.clone(), setting, why });
+        }
+        let mut check = |setting, value, low, high, must| {
+            found.extend(self.setting(setting, value, low, high, must).err());
+        };
+        match &self.law {
+            Law::Electronic { .. } => {
+                check("tr_s", settings.tr_s, 0.5, 60.0, "0.5 to 60 s at 6 Ir");
+                check("ii", settings.ii, 1.5, 20.0, "1.5 to 20 times Ir");
+                if let Some(isd) = settings.isd {
+                    check("isd", Some(isd), 1.5, settings.ii.unwrap_or(20.0), "1.5 to ii");
+                    check("tsd_s", settings.tsd_s, 0.0, 1.0, "0 to 1 s");
+                }
+            }
+            Law::Thermal { coil: Some(coil), .. } if settings.ii.is_some() => {
+                check("ii", settings.ii, coil.low, coil.high, "a pickup that such coils have, in In");
+            }
+            Law::Fuse { .. } => check("rating_amperes", settings.amperes, 16.0, 1250.0, "16 to 1250 A"),
+            Law::Thermal { .. } | Law::Table { .. } => {}
+        }
+        found
+    }
+
     /// The earliest trip of a device of this family.
     ///
     /// # Errors
-    /// [`FamilyError`] when a setting that decides the curve is missing or out of range.
+    /// The first of its [`mistakes`](Self::mistakes) when there are any.
     pub fn curve(&self, settings: &Settings) -> Result<Curve, FamilyError> {
+        if let Some(first) = self.mistakes(settings).into_iter().next() {
+            return Err(first);
+        }
+        let given = |setting, value: Option<f64>| {
+            value.ok_or_else(|| FamilyError::Missing { family: self.name.clone(), setting })
+        };
         match &self.law {
-            Law::Thermal { holds, thermal, fast } => Ok(Curve::image(*holds, thermal, fast.clone())),
+            Law::Thermal { holds, thermal, fast, coil } => {
+                let mut fast = fast.clone();
+                if let (Some(coil), Some(ii), Some(last)) = (coil, settings.ii, fast.last_mut()) {
+                    last.0 = ii * coil.pickup;
+                }
+                Ok(Curve::image(*holds, thermal, fast))
+            }
             Law::Electronic { holds, long, pickup, delay, instantaneous_s } => {
-                let tr_s = self.setting("tr_s", settings.tr_s, 0.5, 60.0, "0.5 to 60 s at 6 Ir")?;
-                let ii = self.setting("ii", settings.ii, 1.5, 20.0, "1.5 to 20 times Ir")?;
+                let (tr_s, ii) = (given("tr_s", settings.tr_s)?, given("ii", settings.ii)?);
                 let thermal: Vec<(f64, f64)> =
                     long.iter().map(|(ratio, share)| (*ratio, share * tr_s * (6.0 / ratio).powi(2))).collect();
                 let at_once = (ii * pickup, *instantaneous_s);
                 let fast = match settings.isd {
                     None => vec![at_once],
                     Some(isd) => {
-                        let isd = self.setting("isd", Some(isd), 1.5, ii, "1.5 to ii")?;
-                        let tsd_s = self.setting("tsd_s", settings.tsd_s, 0.0, 1.0, "0 to 1 s")?;
-                        let short = (tsd_s * delay).max(*instantaneous_s);
+                        let short = (given("tsd_s", settings.tsd_s)? * delay).max(*instantaneous_s);
                         vec![(isd * pickup, short), (at_once.0.max(isd * pickup), short), (at_once.0 + STEP, at_once.1)]
                     }
                 };
                 Ok(Curve::image(*holds, &thermal, fast))
             }
             Law::Fuse { holds, gates } => {
-                let amperes = self.setting("rating_amperes", settings.amperes, 16.0, 1250.0, "16 to 1250 A")?;
+                let amperes = given("rating_amperes", settings.amperes)?;
                 let share = |current: fn(&[f64; 4]) -> f64| {
                     let above = gates.iter().position(|row| row[0] >= amperes).unwrap_or(gates.len() - 1);
                     let below = if gates[above][0] <= amperes { above } else { above.saturating_sub(1) };

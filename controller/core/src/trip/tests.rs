@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// A device of every family, with settings in the middle of what exists.
 fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
-    let settings = Settings {
+    let all = Settings {
         amperes: Some(63.0),
         tr_s: Some(8.0),
         isd: Some(4.0),
@@ -13,7 +13,9 @@ fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
         ii: Some(10.0),
         ambient_celsius: None,
     };
-    families().iter().map(|f| (f, Arc::new(f.curve(&settings).unwrap()))).collect()
+    let none = Settings { amperes: Some(63.0), ..Settings::default() };
+    let of = |f: &Family| f.curve(if f.is_electronic() { &all } else { &none }).unwrap();
+    families().iter().map(|f| (f, Arc::new(of(f)))).collect()
 }
 
 fn device(index: usize) -> (&'static Family, Arc<Curve>) {
@@ -105,6 +107,29 @@ fn a_trip_unit_follows_its_settings() {
     assert_eq!(missing.to_string(), "electronic-lsi needs tr_s");
     let wrong = unit.curve(&Settings { ii: Some(99.0), ..settings }).unwrap_err();
     assert!(wrong.to_string().contains("ii = 99 is not 1.5 to 20"), "{wrong}");
+}
+
+#[test]
+fn every_setting_counts_or_is_refused_and_all_are_refused_at_once() {
+    let set = Settings { tr_s: Some(8.0), ii: Some(99.0), isd: Some(2.0), ..Settings::default() };
+    let wrong = |name: &str, settings: &Settings| -> Vec<String> {
+        family(name).unwrap().mistakes(settings).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(wrong("iec60898-c", &set).len(), 3, "{:?}", wrong("iec60898-c", &set));
+    assert_eq!(wrong("electronic-lsi", &set).len(), 2, "ii is too high and tsd_s missing");
+    let alone = Settings { isd: None, ii: Some(10.0), tsd_s: Some(0.2), ..set };
+    assert!(wrong("electronic-lsi", &alone)[0].contains("without isd"));
+}
+
+#[test]
+fn the_coil_of_a_moulded_case_breaker_acts_where_it_is_set_less_a_fifth() {
+    let at = |ii, ratio| {
+        let curve = family("iec60947-tm").unwrap().curve(&Settings { ii, ..Settings::default() }).unwrap();
+        Protection::with_used(Arc::new(curve), 0.0).time_to_trip_s(ratio).unwrap()
+    };
+    assert!(at(Some(10.0), 8.01) <= 0.011 && at(Some(10.0), 5.1) > 0.02, "{}", at(Some(10.0), 5.1));
+    assert!(at(Some(3.0), 2.41) <= 0.011 && at(None, 2.41) > 0.1);
+    assert!((at(Some(6.25), 4.0) - at(None, 4.0)).abs() < 1e-9);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How a family is written in `protection/*.toml`.
 
-use super::{Confidence, Family, Law, STEP};
+use super::{Coil, Confidence, Family, Law, STEP};
 use serde::Deserialize;
 
 const FILES: &[&str] = &[
@@ -45,6 +45,7 @@ struct Raw {
     holds: Option<f64>,
     thermal: Option<Vec<(f64, f64)>>,
     fast: Option<Vec<(f64, f64)>>,
+    ii: Option<[f64; 3]>,
     long: Option<Vec<(f64, f64)>>,
     pickup: Option<f64>,
     delay: Option<f64>,
@@ -66,7 +67,12 @@ struct Raw {
 impl Raw {
     fn family(self) -> Option<Family> {
         let law = match self.law {
-            Word::Thermal => Law::Thermal { holds: self.holds?, thermal: self.thermal?, fast: self.fast? },
+            Word::Thermal => Law::Thermal {
+                holds: self.holds?,
+                thermal: self.thermal?,
+                fast: self.fast?,
+                coil: self.ii.map(|[low, high, pickup]| Coil { pickup, low, high }),
+            },
             Word::Electronic => Law::Electronic {
                 holds: self.holds?,
                 long: self.long?,

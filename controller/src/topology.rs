@@ -42,7 +42,8 @@ pub enum Command {
     /// Make a topology file from what another system knows. What it does not know is left open and named.
     Import {
         /// NetBox's JSON: answers of /api/dcim/{power-panels,power-feeds,power-ports,power-outlets,devices,racks}/
-        /// (?limit=0), one per file, or one file with an object that has a list for each. Repeatable.
+        /// (?limit=1000), one per file, or one file with an object that has a list for each. Repeatable. NetBox cuts an
+        /// answer at its MAX_PAGE_SIZE, whatever the limit: fetch each `next` as well, a file for each page.
         #[arg(long, value_name = "FILE", required = true)]
         netbox: Vec<PathBuf>,
         /// Write the topology here instead of to standard output.

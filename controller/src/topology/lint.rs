@@ -36,7 +36,8 @@ pub fn lint(tree: &Tree, topology: &Topology) -> Vec<Warning> {
             found.push(Warning { of: of.to_owned(), problem, remedy: remedy.to_owned() });
         };
         if let Some(above) = node.parent.as_ref().and_then(|p| by_id.get(p))
-            && node.rating > above.rating * 1.0001
+            // Ratings are rounded: watts here, volts there.
+            && node.rating > above.rating * 1.005
         {
             say(
                 format!(

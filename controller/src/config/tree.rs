@@ -15,6 +15,7 @@ use headroom_rack::{Amperes, DeviceId, NodeId, RackId, Volts, Watts};
 use names::{Names, What};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -29,6 +30,10 @@ pub struct Tree {
     pub cooling: Vec<Cooling>,
     /// Where each of them stands in the file, by byte.
     pub spots: BTreeMap<String, usize>,
+    /// The file, where it is not the one that was read but one it names.
+    pub file: Option<PathBuf>,
+    /// Whether all that is written is in it: an entry with a mistake may be left out.
+    pub is_whole: bool,
 }
 
 /// Cooling units that serve a set of racks together.
@@ -147,6 +152,7 @@ pub(super) fn read(root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> 
     if racks.is_empty() {
         m.add(0, "there is no rack", "add one [[rack]] per agent; `default-config` prints an example");
     }
+    let written = [read.len(), racks.len(), cooling.len()];
     let racks: Vec<Rack> = racks.iter().filter_map(|t| rack::read(t, bands, &mut names, m)).collect();
     let cooling: Vec<Cooling> = cooling.iter().filter_map(|t| cooling::read(t, &mut names, m)).collect();
     names.resolve(m);
@@ -168,8 +174,9 @@ pub(super) fn read(root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> 
         node.phases = names.phases(node.id.as_str());
         nodes.push(node);
     }
+    let is_whole = written == [nodes.len(), racks.len(), cooling.len()] && nodes.iter().all(|n| !n.feed.is_empty());
     let spots = names.nodes.into_iter().chain(names.racks).chain(names.cooling).collect();
-    Tree { nodes, racks, cooling, spots }
+    Tree { nodes, racks, cooling, spots, file: None, is_whole }
 }
 
 fn id<T: FromStr<Err: Display>>(spot: Option<&Spot<String>>, key: &str, m: &Mistakes) -> Option<T> {

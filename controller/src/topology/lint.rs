@@ -2,7 +2,7 @@
 //! that promise more than what feeds them, safe shares that are not safe.
 
 use super::loads::{Carried, loads};
-use crate::config::{Rack, Tree};
+use crate::config::{Cooling, Node, Rack, Tree};
 use headroom_controller_core::topology::NodeKind;
 use headroom_controller_core::{NodeSpec, Topology};
 use headroom_rack::{NodeId, Watts};
@@ -86,14 +86,82 @@ pub fn lint(tree: &Tree, topology: &Topology) -> Vec<Warning> {
             );
         }
     }
-    for unit in tree.cooling.iter().filter(|c| c.units.len() < 2) {
-        found.push(Warning {
-            of: unit.id.to_string(),
-            problem: "is one cooling unit alone: its loss stops its racks".to_owned(),
-            remedy: "name a second unit, or expect the racks at their floor when it fails".to_owned(),
-        });
-    }
+    let by_id: BTreeMap<&NodeId, &Node> = tree.nodes.iter().map(|n| (&n.id, n)).collect();
+    found.extend(tree.nodes.iter().filter_map(|node| between_lines(node)));
+    found.extend(tree.nodes.iter().filter_map(|node| other_feed(node, by_id.get(node.parent.as_ref()?)?)));
+    tree.cooling.iter().for_each(|set| cooling(set, &tree.racks, &mut found));
     found
+}
+
+/// Voltages that exist only between lines: no grid has more than 347 V from phase to neutral, and none 200 to 208 V
+/// (Canada has 347 of 600, the US 277 of 480 and 120 of 208, Japan 115 of 200).
+fn between_lines(node: &Node) -> Option<Warning> {
+    let current = node.current.filter(|c| c.phases == 3)?;
+    let volts = current.volts.get();
+    if !(volts > 350.0 || (199.0..=209.0).contains(&volts)) {
+        return None;
+    }
+    Some(Warning {
+        of: node.id.to_string(),
+        problem: format!(
+            "has volts = {volts} on three phases: volts is phase to neutral, and this looks like line to line"
+        ),
+        remedy: format!("write volts = {:.0}, or it is rated 73 % too high", volts / 3.0_f64.sqrt()),
+    })
+}
+
+/// Below a device that fails as a whole, nothing is on another feed.
+fn other_feed(node: &Node, above: &Node) -> Option<Warning> {
+    use NodeKind::{Breaker, Busway, Pdu, RackPdu, Ups};
+    let is_one = matches!(above.kind, Ups | Busway | Pdu | Breaker | RackPdu);
+    (is_one && node.feed != above.feed).then(|| Warning {
+        of: node.id.to_string(),
+        problem: format!("is on feed {:?} and hangs on {:?} of feed {:?}", node.feed, above.id.as_str(), above.feed),
+        remedy: "a feed is what fails together: take feed out here, or correct the parent".to_owned(),
+    })
+}
+
+/// Whether a set of units removes the heat of its racks: at the safe shares also with one unit less, because nobody
+/// lowers them then; a unit alone even at the nameplates, because no cap counts on it.
+fn cooling(set: &Cooling, racks: &[Rack], found: &mut Vec<Warning>) {
+    let mut say = |problem: String, remedy: &str| {
+        found.push(Warning { of: set.id.to_string(), problem, remedy: remedy.to_owned() });
+    };
+    let whole: Watts = set.units.iter().map(|u| u.capacity).sum();
+    let left = whole - set.units.iter().map(|u| u.capacity).fold(Watts::ZERO, Watts::max);
+    let (safe, nameplate) = (heat(racks, &set.racks, |r| r.safe_gpu), heat(racks, &set.racks, |r| r.gpu_max));
+    let is_alone = set.units.len() < 2;
+    if is_alone {
+        say(
+            "is one cooling unit alone: its loss stops its racks".to_owned(),
+            "name a second unit, or expect the racks at their floor when it fails",
+        );
+    }
+    let lower = "check capacity_watts, name all units, or lower safe_gpu_watts";
+    if safe > whole {
+        say(
+            format!("removes {} and its racks give off {} with every GPU at its safe share", kw(whole), kw(safe)),
+            lower,
+        );
+    } else if safe > left && !is_alone {
+        say(
+            format!(
+                "removes {} once its largest unit is lost, and its racks give off {} with every GPU at its safe share",
+                kw(left),
+                kw(safe)
+            ),
+            lower,
+        );
+    } else if is_alone && nameplate > whole {
+        say(
+            format!(
+                "removes {} and its racks give off up to {}, which no cap holds for a unit alone",
+                kw(whole),
+                kw(nameplate)
+            ),
+            "check capacity_watts; with a second unit, racks are held to what is removed",
+        );
+    }
 }
 
 fn one_feed(topology: &Topology, r: usize, id: &str, found: &mut Vec<Warning>) {
@@ -145,8 +213,8 @@ pub(super) fn kw(power: Watts) -> String {
     format!("{:.1} kW", power.get() / 1e3)
 }
 
-/// The racks of a set of cooling units are known by name; this is what they want at most.
-pub(super) fn heat(racks: &[Rack], names: &[headroom_rack::RackId]) -> Watts {
+/// What the racks of a set of cooling units, known by name, give off with each GPU at this power.
+pub(super) fn heat(racks: &[Rack], names: &[headroom_rack::RackId], gpu: impl Fn(&Rack) -> Watts) -> Watts {
     let of = |r: &&Rack| names.contains(&r.id);
-    racks.iter().filter(of).map(|r| r.overhead + r.gpu_max * f64::from(r.gpus)).sum()
+    racks.iter().filter(of).map(|r| r.overhead + gpu(r) * f64::from(r.gpus)).sum()
 }

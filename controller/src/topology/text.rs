@@ -26,7 +26,11 @@ pub fn draw(tree: &Tree, topology: &Topology) -> String {
     for unit in &tree.cooling {
         rows.push((String::new(), String::new()));
         let total: Watts = unit.units.iter().map(|u| u.capacity).sum();
-        let about = format!("cooling    {:>9} for {} at nameplate", kw(total), kw(heat(&tree.racks, &unit.racks)));
+        let about = format!(
+            "cooling    {:>9} for {} at nameplate",
+            kw(total),
+            kw(heat(&tree.racks, &unit.racks, |r| r.gpu_max))
+        );
         rows.push((unit.id.to_string(), about));
         for (i, of) in unit.units.iter().enumerate() {
             let corner = if i + 1 == unit.units.len() { "└─ " } else { "├─ " };

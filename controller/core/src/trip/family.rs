@@ -41,6 +41,20 @@ impl Settings {
     fn set(&self) -> [(&'static str, Option<f64>); 4] {
         [("tr_s", self.tr_s), ("isd", self.isd), ("tsd_s", self.tsd_s), ("ii", self.ii)]
     }
+
+    /// The same without those that these mistakes call unused.
+    #[must_use]
+    pub fn without_unused(mut self, mistakes: &[FamilyError]) -> Self {
+        for mistake in mistakes.iter().filter(|m| matches!(m, FamilyError::Unused { .. })) {
+            match mistake.setting() {
+                "tr_s" => self.tr_s = None,
+                "isd" => self.isd = None,
+                "tsd_s" => self.tsd_s = None,
+                _ => self.ii = None,
+            }
+        }
+        self
+    }
 }
 
 /// Why a family gives no curve for these settings.

@@ -152,8 +152,8 @@ fn protection(
             m.add(spot_of(why.setting()).map_or(at, |s| s.at), why.to_string(), remedy(found, why));
         }
     }
-    // What it would do is known as soon as every setting fits.
-    found.curve(&settings).ok().map(|curve| (found, curve))
+    // What has no effect is a mistake, and leaves it known what the device does.
+    found.curve(&settings.without_unused(&mistakes)).ok().map(|curve| (found, curve))
 }
 
 fn remedy(found: &Family, why: &FamilyError) -> String {

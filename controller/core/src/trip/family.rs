@@ -2,6 +2,7 @@
 //! earliest and latest trips, the source of the numbers and how far to trust them.
 
 mod file;
+mod latest;
 
 use super::Curve;
 use serde::Deserialize;
@@ -117,8 +118,7 @@ pub struct Family {
     pub reference_celsius: Option<f64>,
     /// Where the temperature factors come from.
     pub ambient_source: Option<String>,
-    /// The latest trip allowed: (ratio, seconds).
-    pub maximum: Vec<(f64, f64)>,
+    latest: latest::Latest,
     ambient: Vec<(f64, f64)>,
     law: Law,
 }

@@ -3,8 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
-/// A device of every family, with settings in the middle of what exists.
-fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
+/// Settings in the middle of what exists, as far as a family has them.
+fn settings(family: &Family) -> Settings {
     let all = Settings {
         amperes: Some(63.0),
         tr_s: Some(8.0),
@@ -14,8 +14,12 @@ fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
         ambient_celsius: None,
     };
     let none = Settings { amperes: Some(63.0), ..Settings::default() };
-    let of = |f: &Family| f.curve(if f.is_electronic() { &all } else { &none }).unwrap();
-    families().iter().map(|f| (f, Arc::new(of(f)))).collect()
+    if family.is_electronic() { all } else { none }
+}
+
+/// A device of every family.
+fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
+    families().iter().map(|f| (f, Arc::new(f.curve(&settings(f)).unwrap()))).collect()
 }
 
 fn device(index: usize) -> (&'static Family, Arc<Curve>) {
@@ -37,10 +41,12 @@ fn every_shipped_family_has_a_source_a_name_of_its_own_and_falling_times() {
         assert!(family.source.len() > 20 && family.words.len() > 5, "{}", family.name);
         assert!(curve.holds() >= 1.0 && curve.holds() < 1.3, "{} holds {}", family.name, curve.holds());
         let protection = Protection::with_used(curve, 0.0);
-        for (ratio, at_most_s) in &family.maximum {
+        let latest = family.latest(&settings(family));
+        assert_eq!(latest.is_empty(), family.no_latest().is_some(), "{}: a latest trip, or why none", family.name);
+        for (ratio, at_most_s) in latest {
             // The latest trip of the standard is never earlier than our earliest.
-            let earliest = protection.time_to_trip_s(*ratio).unwrap();
-            assert!(earliest <= *at_most_s, "{} at {ratio}: {earliest} after {at_most_s}", family.name);
+            let earliest = protection.time_to_trip_s(ratio).unwrap();
+            assert!(earliest <= at_most_s, "{} at {ratio}: {earliest} after {at_most_s}", family.name);
         }
     }
 }
@@ -130,6 +136,27 @@ fn the_coil_of_a_moulded_case_breaker_acts_where_it_is_set_less_a_fifth() {
     assert!(at(Some(10.0), 8.01) <= 0.011 && at(Some(10.0), 5.1) > 0.02, "{}", at(Some(10.0), 5.1));
     assert!(at(Some(3.0), 2.41) <= 0.011 && at(None, 2.41) > 0.1);
     assert!((at(Some(6.25), 4.0) - at(None, 4.0)).abs() < 1e-9);
+}
+
+#[test]
+fn the_latest_trip_is_that_of_the_size_and_of_the_settings() {
+    let ul = family("ul489-tm").unwrap();
+    let of = |amperes| ul.latest_s(&Settings { amperes, ..Settings::default() }, 2.5);
+    assert_eq!([of(None), of(Some(400.0)), of(Some(20.0))], [Some(1680.0), Some(1680.0), Some(120.0)]);
+    assert_eq!(ul.latest_s(&Settings::default(), 1.2), None);
+    let sized = |name: &str, amperes, ratio| {
+        family(name).unwrap().latest_s(&Settings { amperes: Some(amperes), ..Settings::default() }, ratio)
+    };
+    assert_eq!([sized("iec60898-c", 32.0, 3.0), sized("iec60898-c", 40.0, 3.0)], [Some(60.0), Some(120.0)]);
+    assert_eq!([50.0, 100.0, 630.0].map(|a| sized("iec60269-gg", a, 2.0)), [Some(3600.0), Some(7200.0), Some(14400.0)]);
+    let unit = family("electronic-lsi").unwrap();
+    let set = Settings { tr_s: Some(8.0), isd: Some(4.0), tsd_s: Some(0.2), ii: Some(10.0), ..Settings::default() };
+    let at = |ratio| unit.latest_s(&set, ratio);
+    assert_eq!([at(1.2), at(2.0), at(4.5), at(11.1)], [None, Some(200.0), Some(0.2), Some(0.08)]);
+    let long = Settings { isd: None, tsd_s: None, ..set };
+    assert_eq!(unit.latest_s(&long, 6.5), Some(8.0));
+    let moulded = family("iec60947-tm").unwrap();
+    assert_eq!(moulded.latest_s(&Settings { ii: Some(10.0), ..Settings::default() }, 12.0), Some(0.2));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How a family is written in `protection/*.toml`.
 
+use super::latest::{Latest, Sized, Unit};
 use super::{Coil, Confidence, Family, Law, STEP};
 use serde::Deserialize;
 
@@ -58,6 +59,11 @@ struct Raw {
     hotter_from_celsius: Option<f64>,
     #[serde(default)]
     maximum: Vec<(f64, f64)>,
+    #[serde(default)]
+    sized: Vec<Sized>,
+    ii_latest: Option<(f64, f64)>,
+    latest: Option<Unit>,
+    no_latest: Option<String>,
     reference_celsius: Option<f64>,
     #[serde(default)]
     ambient: Vec<(f64, f64)>,
@@ -95,7 +101,13 @@ impl Raw {
             unverified: self.unverified,
             reference_celsius: self.reference_celsius,
             ambient_source: self.ambient_source,
-            maximum: self.maximum,
+            latest: Latest {
+                maximum: self.maximum,
+                sized: self.sized,
+                coil: self.ii_latest,
+                unit: self.latest,
+                none: self.no_latest,
+            },
             ambient: self.ambient,
             law,
         })

@@ -5,7 +5,9 @@ mod battery;
 mod cooling;
 mod names;
 mod node;
+mod overload;
 mod phases;
+mod protection;
 mod rack;
 
 use super::document::{Mistakes, Spot, Table};
@@ -75,7 +77,7 @@ pub struct Node {
     pub current: Option<Current>,
     /// 1 or 3: as written, or for a rating in watts as above it.
     pub phases: u32,
-    /// The family of its protection.
+    /// The family of its protection, or "own" for an overload table.
     pub family: String,
     /// Air around it, degrees Celsius, if it was written.
     pub ambient_celsius: Option<f64>,

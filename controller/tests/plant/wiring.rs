@@ -157,3 +157,30 @@ fn a_setting_that_would_not_count_is_a_mistake() {
     let (code, text) = check(&good.replacen("curve = \"iec60947-tm\"", "curve = \"iec60947-tm\"\nii = 8", 1));
     assert_eq!(code, Some(0), "{text}");
 }
+
+#[test]
+fn an_overload_table_of_a_data_sheet_stands_in_for_a_family_and_its_mistakes_are_told() {
+    let good = std::fs::read_to_string(example("2n")).unwrap();
+    let ups = "curve = \"ups-125-10min-150-60s\" ";
+    let with = |new: &str| check(&good.replacen(ups, new, 1));
+    let (code, text) = with("overload = [[1.1, 600], [1.25, 60], [1.5, 0.5]] ");
+    assert_eq!(code, Some(0), "{text}");
+    for (new, part) in [
+        ("overload = [[1.1, 600], [1.25]] ", "a row that is no pair"),
+        ("overload = [] ", "there is no load in it"),
+        ("overload = [[1.25, 600], [1.1, 60], [1.5, 80]] ", "loads must rise: 1.25 comes before 1.1"),
+        ("overload = [[1.25, 600], [1.1, 60], [1.5, 80]] ", "seconds must fall: 60 comes before 80"),
+        (
+            "overload = [[1.1, 600]]\nisd = 2\nambient_celsius = 30\ncurve = \"ups-market\" ",
+            "overload and curve, isd are both there",
+        ),
+        ("overload = [[1.1, 600]]\nambient_celsius = 30 ", "ambient_celsius has no effect beside overload"),
+        ("overload = \"long\" ", "a list of lists of numbers"),
+    ] {
+        let (code, text) = with(new);
+        assert!(code == Some(2) && text.contains(part), "{part} is not in\n{text}");
+        assert!(!text.contains("is not known"), "{text}");
+    }
+    let breaker = good.replacen("curve = \"iec60898-c\"\nambient_celsius = 35", "overload = [[5, 0.02]]", 1);
+    assert!(check(&breaker).1.contains("no load is borne for 1 s or more"), "{}", check(&breaker).1);
+}

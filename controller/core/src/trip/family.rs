@@ -4,6 +4,8 @@
 mod file;
 mod latest;
 
+pub(super) use file::steps;
+
 use super::Curve;
 use serde::Deserialize;
 use std::sync::LazyLock;

@@ -22,8 +22,16 @@ fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
     families().iter().map(|f| (f, Arc::new(f.curve(&settings(f)).unwrap()))).collect()
 }
 
+/// What a site wrote from data sheets: a UPS and a breaker.
+fn own() -> [Curve; 2] {
+    let bears = [(1.1, 600.0), (1.25, 60.0), (1.5, 10.0), (6.0, 0.05)];
+    [true, false].map(|is_table| Curve::own(&bears, is_table).unwrap())
+}
+
 fn device(index: usize) -> (&'static Family, Arc<Curve>) {
-    let all = devices();
+    let mut all = devices();
+    // For their laws a site's own are like any; the family only names them in a failure.
+    all.extend(own().map(|curve| (family("ups-market").unwrap(), Arc::new(curve))));
     all[index % all.len()].clone()
 }
 
@@ -157,6 +165,33 @@ fn the_latest_trip_is_that_of_the_size_and_of_the_settings() {
     assert_eq!(unit.latest_s(&long, 6.5), Some(8.0));
     let moulded = family("iec60947-tm").unwrap();
     assert_eq!(moulded.latest_s(&Settings { ii: Some(10.0), ..Settings::default() }, 12.0), Some(0.2));
+}
+
+#[test]
+fn an_overload_table_of_a_site_bears_what_it_says_and_the_higher_load_between() {
+    let [ups, breaker] = own().map(|curve| Protection::with_used(Arc::new(curve), 0.0));
+    for (ratio, seconds) in [(1.05, 600.0), (1.1, 600.0), (1.11, 60.0), (1.5, 10.0), (2.0, 0.05), (6.1, 0.01)] {
+        let told = ups.time_to_trip_s(ratio).unwrap();
+        assert!((told - seconds).abs() < 1e-6, "{ratio}: {told}");
+        let told = breaker.time_to_trip_s(ratio).unwrap();
+        assert!(told <= seconds * 1.001 || ratio < 1.1, "{ratio}: {told}");
+    }
+    assert_eq!((ups.time_to_trip_s(1.0), breaker.time_to_trip_s(1.0)), (None, None));
+    let warm = Protection::at(Arc::new(own()[1].clone()), 0.9);
+    assert!(warm.time_to_trip_s(1.1).unwrap() < 0.7 * breaker.time_to_trip_s(1.1).unwrap());
+}
+
+#[test]
+fn everything_wrong_with_an_overload_table_is_told() {
+    let wrong = Curve::own(&[(0.9, 600.0), (0.8, 700.0), (2.0, f64::NAN)], true).unwrap_err();
+    let text: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    for part in ["[0.9, 600] is not above 1", "loads must rise: 0.9 comes before 0.8", "seconds must fall: 600", "NaN"]
+    {
+        assert!(text.iter().any(|t| t.contains(part)), "{part} is not in {text:?}");
+    }
+    assert_eq!(Curve::own(&[], true), Err(vec![OwnError::Nothing]));
+    assert_eq!(Curve::own(&[(5.0, 0.02)], false), Err(vec![OwnError::NoSlow]));
+    assert!(Curve::own(&[(5.0, 0.02)], true).is_ok());
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use super::super::document::{Mistakes, Spot, Table};
 use super::super::{one_of, ranged};
-use super::{Current, Names, Node, What, id, positive};
+use super::{Current, Names, Node, What, id, positive, protection};
 use headroom_controller_core::NodeKind;
-use headroom_controller_core::trip::{Curve, Family, FamilyError, Settings, families, family};
 use headroom_rack::{Amperes, DeviceId, RackId, Volts, Watts};
 use std::sync::Arc;
 
@@ -36,15 +35,20 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
     if let (Some(name), Some(phases)) = (&name, phases) {
         names.phased.insert(name.value.clone(), phases);
     }
-    refuse_ir(table, rating.and_then(|(_, current)| current), m);
+    protection::refuse_ir(table, rating.and_then(|(_, current)| current), m);
     let ambient_celsius =
         table.get::<f64>("ambient_celsius").map(|s| ranged(Some(s), 30.0, -40.0, 90.0, "ambient_celsius", m));
-    let protection = kind.and_then(|kind| protection(table, kind, rating, ambient_celsius, m));
+    let protection = match kind {
+        Some(kind) => protection::read(table, kind, rating.and_then(|(_, current)| current), ambient_celsius, m),
+        None => {
+            table.ignore(&protection::KEYS);
+            None
+        }
+    };
     let battery = super::battery::read(table, kind.is_none_or(|kind| kind == NodeKind::Ups), m);
     table.refuse_unknown();
     let (rated, current) = rating?;
-    let (family, curve) = protection?;
-    let left = ambient_celsius.map_or(1.0, |celsius| family.ambient_factor(celsius));
+    let protection = protection?;
     Some(Node {
         id: id(name.as_ref(), "id", m)?,
         kind: kind?,
@@ -52,13 +56,13 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
         feed: String::new(),
         parent: parent.and_then(|p| id(Some(&p), "parent", m)),
         standby: standby.and_then(|p| id(Some(&p), "standby", m)),
-        rating: rated * left,
+        rating: rated * protection.left,
         current,
         // As the feed.
         phases: 3,
-        family: family.name.clone(),
+        family: protection.family,
         ambient_celsius,
-        curve: Arc::new(curve),
+        curve: Arc::new(protection.curve),
         meter,
         battery: battery.map(Arc::new),
     })
@@ -110,86 +114,4 @@ fn phases(table: &Table<'_>, m: &Mistakes) -> Option<Spot<u32>> {
         return None;
     }
     Some(Spot { value: spot.value as u32, at: spot.at })
-}
-
-/// The family of the protection and its curve under the node's settings.
-fn protection(
-    table: &Table<'_>,
-    kind: NodeKind,
-    rating: Option<(Watts, Option<Current>)>,
-    ambient_celsius: Option<f64>,
-    m: &Mistakes,
-) -> Option<(&'static Family, Curve)> {
-    let fits = |f: &&Family| f.is_table() == matches!(kind, NodeKind::Ups | NodeKind::Transformer);
-    let spot = table.get::<String>("curve");
-    let at = spot.as_ref().map_or(table.at(), |s| s.at);
-    let set = ["tr_s", "isd", "tsd_s", "ii"].map(|key| (key, table.get::<f64>(key)));
-    let spot_of = |key: &str| set.iter().find(|(k, _)| *k == key).and_then(|(_, spot)| *spot);
-    let number = |key| spot_of(key).map(|s| s.value);
-    let settings = Settings {
-        amperes: rating.and_then(|(_, current)| current).map(|c| c.rating.get()),
-        ambient_celsius,
-        tr_s: number("tr_s"),
-        isd: number("isd"),
-        tsd_s: number("tsd_s"),
-        ii: number("ii"),
-    };
-    let found = match &spot {
-        None => family(kind.usual_family()),
-        Some(spot) => families().iter().filter(fits).find(|f| f.name == spot.value),
-    };
-    let Some(found) = found else {
-        let names: Vec<String> = families().iter().filter(fits).map(|f| format!("{:?}", f.name)).collect();
-        let written = spot.map(|s| s.value).unwrap_or_default();
-        let remedy = format!("write one of {}; `headroom-controller curves` tells them", names.join(", "));
-        m.add(at, format!("curve = {written:?} is not known for kind = {:?}", kind.word()), remedy);
-        return None;
-    };
-    let mistakes = found.mistakes(&settings);
-    for why in &mistakes {
-        let is_told = table.has(why.setting()) && matches!(why, FamilyError::Missing { .. });
-        if !is_told {
-            m.add(spot_of(why.setting()).map_or(at, |s| s.at), why.to_string(), remedy(found, why));
-        }
-    }
-    // What has no effect is a mistake, and leaves it known what the device does.
-    found.curve(&settings.without_unused(&mistakes)).ok().map(|curve| (found, curve))
-}
-
-fn remedy(found: &Family, why: &FamilyError) -> String {
-    match why {
-        FamilyError::Unused { setting: setting @ ("tsd_s" | "isd"), .. } if found.is_electronic() => {
-            format!("add isd, the short-time pickup in Ir, or remove {setting}")
-        }
-        FamilyError::Unused { setting, .. } => {
-            format!("remove {setting}, or write the curve of a device that has it, like \"electronic-lsi\"")
-        }
-        _ if found.is_electronic() => {
-            "write the settings of the trip unit: tr_s, ii and, if it has them, isd and tsd_s".to_owned()
-        }
-        FamilyError::Range { setting: "ii", .. } => {
-            "write Ii as it is set on the device, as a multiple of In".to_owned()
-        }
-        _ => "write rating_amperes as it stands on the device".to_owned(),
-    }
-}
-
-/// Trip units are set as a share of In, and the rating of a node is what its unit is set to.
-fn refuse_ir(table: &Table<'_>, current: Option<Current>, m: &Mistakes) {
-    let Some(ir) = table.get::<f64>("ir") else { return };
-    let rated = current.map(|c| c.rating.get());
-    let remedy = match rated {
-        Some(rated) if ir.value > 0.0 && ir.value <= 1.0 => {
-            format!(
-                "write rating_amperes = {}, if In is {rated} A, and remove ir",
-                (ir.value * rated * 10.0).round() / 10.0
-            )
-        }
-        _ => "write Ir times In, in amperes, as rating_amperes, and remove ir".to_owned(),
-    };
-    m.add(
-        ir.at,
-        format!("ir = {}: the rating of a node is what its trip unit is set to, Ir times In", ir.value),
-        remedy,
-    );
 }

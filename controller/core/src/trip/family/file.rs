@@ -115,7 +115,7 @@ impl Raw {
 }
 
 /// A band becomes two points: its time holds up to where the next band begins.
-fn steps(bands: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(in crate::trip) fn steps(bands: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut points = Vec::with_capacity(2 * bands.len());
     for (i, (from, seconds)) in bands.iter().enumerate() {
         points.push((if i == 0 { *from } else { from + STEP }, *seconds));

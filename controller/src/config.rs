@@ -257,14 +257,27 @@ pub fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
 /// Every mistake.
 pub fn parse_tree(file: &str, text: &str, bands: Option<&[String]>) -> Result<Tree, Vec<Mistake>> {
     document::read(file, text, |root, m| {
-        let whole = root.has("site") || root.has("topology");
-        if whole {
-            root.ignore_rest();
-        }
-        let tree = if whole { plant(file, root, bands, m) } else { tree::read(root, bands, m) };
+        let tree = tree_of(file, root, bands, m);
         sound(&tree, m)?;
         Some(tree)
     })
+}
+
+/// The same, and the tree also where mistakes leave it whole: those that are about it can then be told with the rest.
+pub fn look_at_tree(file: &str, text: &str) -> (Option<Tree>, Vec<Mistake>) {
+    document::look(file, text, |root, m| {
+        let tree = tree_of(file, root, None, m);
+        let hangs_together = sound(&tree, m).is_some() || core::topology(&tree).is_ok();
+        (tree.is_whole && hangs_together).then_some(tree)
+    })
+}
+
+fn tree_of(file: &str, root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> Tree {
+    if root.has("site") || root.has("topology") {
+        root.ignore_rest();
+        return plant(file, root, bands, m);
+    }
+    tree::read(root, bands, m)
 }
 
 /// Whether what is fine entry by entry hangs together.
@@ -296,7 +309,7 @@ fn plant(file: &str, root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -
     let name = path.display().to_string();
     match std::fs::read_to_string(&path) {
         Ok(text) => match parse_tree(&name, &text, bands) {
-            Ok(tree) => tree,
+            Ok(tree) => Tree { file: Some(path), ..tree },
             Err(mistakes) => {
                 m.adopt(mistakes);
                 Tree::default()

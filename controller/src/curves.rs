@@ -1,8 +1,8 @@
-//! `headroom-controller curves`: the families of protective devices that ship, and the earliest trip
-//! of one of them by load.
+//! `headroom-controller curves`: the families of protective devices that ship, and the earliest and latest
+//! trip of one of them by load.
 
 use clap::Args;
-use headroom_controller_core::trip::{Confidence, Family, Protection, Settings, families, family};
+use headroom_controller_core::trip::{Confidence, Family, FamilyError, Protection, Settings, families, family};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const RATIOS: [f64; 16] = [1.0, 1.05, 1.1, 1.13, 1.2, 1.25, 1.3, 1.35, 1.45, 1.5
 pub struct Options {
     /// A family; all of them are listed without it.
     name: Option<String>,
-    /// Rated current; decides the row of a fuse.
+    /// Rated current; decides the row of a fuse, and the latest trip.
     #[arg(long, value_name = "A")]
     amperes: Option<f64>,
     /// Temperature of the air around the device.
@@ -29,7 +29,7 @@ pub struct Options {
     /// Its short-time delay, in seconds.
     #[arg(long, value_name = "S")]
     tsd: Option<f64>,
-    /// Its instantaneous pickup, in Ir.
+    /// Its instantaneous pickup, in Ir; that of an adjustable coil, in In.
     #[arg(long, value_name = "RATIO")]
     ii: Option<f64>,
     /// Load the device carried for long before, as a share of its rating: 0 is cold.
@@ -58,14 +58,19 @@ pub fn tell(options: &Options) -> Result<String, String> {
         tsd_s: options.tsd,
         ii: options.ii,
     };
-    let curve = Arc::new(found.curve(&settings).map_err(|why| format!("{why}; give it as --{}", flag(&why)))?);
+    let mistakes = found.mistakes(&settings);
+    if !mistakes.is_empty() {
+        return Err(mistakes.iter().map(told).collect::<Vec<_>>().join("\n"));
+    }
+    let curve = Arc::new(found.curve(&settings).map_err(|why| told(&why))?);
     let left = options.ambient.map_or(1.0, |celsius| found.ambient_factor(celsius));
     let device = Protection::at(curve, options.before / left);
     let rows: Vec<(f64, Option<f64>)> = RATIOS.iter().map(|r| (*r, device.time_to_trip_s(r / left))).collect();
     if options.json {
-        let earliest: Vec<Value> = rows.iter().map(|(r, s)| json!({ "ratio": r, "earliest_s": s })).collect();
-        let curve = json!({ "rating_left_ratio": left, "used_ratio": device.used(), "earliest": earliest });
-        let mut about = about(found);
+        let one = |(r, s): &(f64, Option<f64>)| json!({ "ratio": r, "earliest_s": s, "latest_s": found.latest_s(&settings, *r) });
+        let trips: Vec<Value> = rows.iter().map(one).collect();
+        let curve = json!({ "rating_left_ratio": left, "used_ratio": device.used(), "earliest": trips });
+        let mut about = about(found, &settings);
         about["curve"] = curve;
         return Ok(format!("{about}\n"));
     }
@@ -79,40 +84,52 @@ pub fn tell(options: &Options) -> Result<String, String> {
             left * 100.0
         ));
     }
-    text.push_str(&format!("\n  load   earliest trip, {:.0} % used up\n", device.used() * 100.0));
+    text.push_str(&format!("\n  load   earliest trip   latest trip      {:.0} % used up\n", device.used() * 100.0));
     for (ratio, seconds) in rows {
-        let told = seconds.map_or_else(|| "never".to_owned(), |s| format!("{s:.2} s"));
-        text.push_str(&format!("{:>5.0} %  {told}\n", ratio * 100.0));
+        let earliest = seconds.map_or_else(|| "never".to_owned(), |s| format!("{s:.2} s"));
+        let latest = found.latest_s(&settings, ratio).map_or_else(|| "not stated".to_owned(), |s| format!("{s:.2} s"));
+        text.push_str(&format!("{:>5.0} %  {earliest:<14}  {latest}\n", ratio * 100.0));
+    }
+    match found.no_latest() {
+        Some(why) => text.push_str(&format!("no latest trip: {why}\n")),
+        None => text.push_str("latest: cold, at the reference temperature, by the highest stated load below\n"),
     }
     Ok(text)
 }
 
-fn flag(why: &headroom_controller_core::trip::FamilyError) -> &'static str {
-    use headroom_controller_core::trip::FamilyError::{Missing, Range};
-    let (Missing { setting, .. } | Range { setting, .. }) = why;
-    match *setting {
+fn told(why: &FamilyError) -> String {
+    let flag = match why.setting() {
         "tr_s" => "tr",
         "tsd_s" => "tsd",
         "rating_amperes" => "amperes",
         other => other,
+    };
+    match why {
+        FamilyError::Unused { .. } => format!("{why}; leave out --{flag}"),
+        _ => format!("{why}; give it as --{flag}"),
     }
 }
 
 fn list(json: bool) -> String {
     if json {
-        return format!("{}\n", Value::from_iter(families().iter().map(about)));
+        return format!("{}\n", Value::from_iter(families().iter().map(|f| about(f, &Settings::default()))));
     }
     let line = |f: &Family| format!("{:<24} {:<9} {}\n", f.name, word(f.confidence), f.words);
     let mut text: String = families().iter().map(line).collect();
-    text.push_str("\n`headroom-controller curves NAME` tells the source and the earliest trip by load.\n");
+    text.push_str(
+        "\n`headroom-controller curves NAME` tells the source, and the earliest and the latest trip by load.\n",
+    );
     text
 }
 
-fn about(f: &Family) -> Value {
+fn about(f: &Family, settings: &Settings) -> Value {
+    let unset = f.is_electronic() && settings.tr_s.is_none();
+    let missing = if unset { Some("it depends on the settings: tr_s, isd, tsd_s and ii") } else { f.no_latest() };
     json!({
         "name": f.name, "words": f.words, "source": f.source, "confidence": word(f.confidence),
         "unverified": f.unverified,
-        "reference_celsius": f.reference_celsius, "ambient_source": f.ambient_source, "latest": f.maximum,
+        "reference_celsius": f.reference_celsius, "ambient_source": f.ambient_source,
+        "latest": f.latest(settings), "latest_missing": missing,
     })
 }
 

@@ -1,6 +1,7 @@
 //! `headroom-controller topology`: checks a plant as an operator wrote it, draws it, imports it.
 
 mod lint;
+mod loads;
 mod netbox;
 mod svg;
 mod text;
@@ -41,7 +42,8 @@ pub enum Command {
     /// Make a topology file from what another system knows. What it does not know is left open and named.
     Import {
         /// NetBox's JSON: answers of /api/dcim/{power-panels,power-feeds,power-ports,power-outlets,devices,racks}/
-        /// (?limit=0), one per file, or one file with an object that has a list for each. Repeatable.
+        /// (?limit=1000), one per file, or one file with an object that has a list for each. Repeatable. NetBox cuts an
+        /// answer at its MAX_PAGE_SIZE, whatever the limit: fetch each `next` as well, a file for each page.
         #[arg(long, value_name = "FILE", required = true)]
         netbox: Vec<PathBuf>,
         /// Write the topology here instead of to standard output.
@@ -82,22 +84,10 @@ fn check(file: &Path, allow_warnings: bool, as_json: bool) -> ExitCode {
         Err(code) => return code,
     };
     let name = file.display().to_string();
-    let (mistakes, warnings, said) = match read(&name, &text) {
-        Err(mistakes) => (mistakes, Vec::new(), String::new()),
-        Ok((tree, topology)) => {
-            let warn = |w: Warning| Mistake {
-                file: name.clone(),
-                line: tree.spots.get(&w.of).map_or(1, |at| config::line_of(&text, *at)),
-                problem: format!("{:?} {}", w.of, w.problem),
-                remedy: w.remedy,
-            };
-            let mut warnings: Vec<Mistake> = lint(&tree, &topology).into_iter().map(warn).collect();
-            warnings.sort_by_key(|w| w.line);
-            let said =
-                format!("{} nodes, {} racks, {} cooling sets", tree.nodes.len(), tree.racks.len(), tree.cooling.len());
-            (Vec::new(), warnings, said)
-        }
-    };
+    let (tree, mistakes) = config::look_at_tree(&name, &text);
+    let warnings = tree.as_ref().map(|tree| warnings(tree, &name, &text));
+    let is_built = warnings.is_some();
+    let warnings = warnings.unwrap_or_default();
     if as_json {
         let list = |of: &[Mistake]| -> Vec<serde_json::Value> {
             let one = |m: &Mistake| json!({ "file": m.file, "line": m.line, "problem": m.problem, "remedy": m.remedy });
@@ -105,15 +95,25 @@ fn check(file: &Path, allow_warnings: bool, as_json: bool) -> ExitCode {
         };
         println!(
             "{}",
-            json!({ "sound": mistakes.is_empty(), "mistakes": list(&mistakes), "warnings": list(&warnings) })
+            json!({
+                "sound": mistakes.is_empty(), "mistakes": list(&mistakes), "warnings": list(&warnings),
+                "warnings_known": is_built
+            })
         );
     } else {
         mistakes.iter().for_each(|m| eprintln!("{m}"));
         warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+        let said = tree.map_or_else(String::new, |t| {
+            format!("{} nodes, {} racks, {} cooling sets", t.nodes.len(), t.racks.len(), t.cooling.len())
+        });
+        let warned = format!("{} warning{}", warnings.len(), if warnings.len() == 1 { "" } else { "s" });
+        let mistaken =
+            format!("{} mistake{} in the topology", mistakes.len(), if mistakes.len() == 1 { "" } else { "s" });
         match (mistakes.len(), warnings.len()) {
             (0, 0) => println!("{name}: sound ({said})"),
-            (0, n) => eprintln!("{n} warning{}; the tree can be used ({said})", if n == 1 { "" } else { "s" }),
-            (n, _) => eprintln!("{n} mistake{} in the topology", if n == 1 { "" } else { "s" }),
+            (0, _) => eprintln!("{warned}; the tree can be used ({said})"),
+            _ if is_built => eprintln!("{mistaken}, {warned}"),
+            _ => eprintln!("{mistaken}; warnings come when the tree can be built without them"),
         }
     }
     match (mistakes.is_empty(), warnings.is_empty() || allow_warnings) {
@@ -121,6 +121,22 @@ fn check(file: &Path, allow_warnings: bool, as_json: bool) -> ExitCode {
         (true, false) => ExitCode::from(1),
         (true, true) => ExitCode::SUCCESS,
     }
+}
+
+/// What to look at, with its lines.
+fn warnings(tree: &Tree, name: &str, text: &str) -> Vec<Mistake> {
+    let Ok(topology) = config::core_topology(tree) else { return Vec::new() };
+    let other = tree.file.as_ref().and_then(|f| Some((f.display().to_string(), std::fs::read_to_string(f).ok()?)));
+    let (name, text) = other.as_ref().map_or((name, text), |(name, text)| (name, text));
+    let warn = |w: Warning| Mistake {
+        file: name.to_owned(),
+        line: tree.spots.get(&w.of).map_or(1, |at| config::line_of(text, *at)),
+        problem: format!("{:?} {}", w.of, w.problem),
+        remedy: w.remedy,
+    };
+    let mut warnings: Vec<Mistake> = lint(tree, &topology).into_iter().map(warn).collect();
+    warnings.sort_by_key(|w| w.line);
+    warnings
 }
 
 fn show(file: &Path, to: Option<&Path>) -> ExitCode {

@@ -102,12 +102,27 @@ fn the_curves_it_knows_are_told_with_their_source_and_a_wrong_name_with_the_righ
     for name in ["iec60898-b", "iec60947-k", "ul489-tm", "electronic-lsi", "iec60269-gg", "huawei-ups2000-g-3k-hot"] {
         assert!(all.contains(name), "{name} is not in\n{all}");
     }
-    let json = program(&["curves", "iec60898-c", "--ambient", "40", "--json"]).stdout;
+    let json = program(&["curves", "iec60898-c", "--ambient", "40", "--amperes", "16", "--json"]).stdout;
     let told: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!((&told["confidence"], &told["curve"]["rating_left_ratio"]), (&"standard".into(), &0.94.into()));
+    let at = |ratio: f64| {
+        told["curve"]["earliest"].as_array().unwrap().iter().find(|r| r["ratio"] == ratio).unwrap().clone()
+    };
+    assert_eq!((&at(1.45)["latest_s"], &at(1.13)["latest_s"]), (&3600.0.into(), &serde_json::Value::Null));
+    let text = String::from_utf8(program(&["curves", "ul489-tm", "--amperes", "20"]).stdout).unwrap();
+    assert!(text.contains("120.00 s"), "{text}");
+    let ups = String::from_utf8(program(&["curves", "ups-market"]).stdout).unwrap();
+    assert!(ups.contains("not stated") && ups.contains("no latest trip: the table states"), "{ups}");
     let wrong = program(&["curves", "iec60898-e"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8(wrong.stderr).unwrap().contains("iec60898-d"));
     let missing = String::from_utf8(program(&["curves", "electronic-lsi"]).stderr).unwrap();
-    assert!(missing.contains("needs tr_s; give it as --tr"), "{missing}");
+    for part in ["needs tr_s; give it as --tr", "needs ii; give it as --ii"] {
+        assert!(missing.contains(part), "{part} is not in {missing}");
+    }
+    let unused = program(&["curves", "iec60898-c", "--tr", "8", "--isd", "2"]);
+    let text = String::from_utf8(unused.stderr).unwrap();
+    for part in ["`tr_s` has no effect on iec60898-c", "leave out --tr", "leave out --isd"] {
+        assert!(unused.status.code() == Some(2) && text.contains(part), "{part} is not in {text}");
+    }
 }

@@ -3,6 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+#[path = "plant/netbox.rs"]
+mod netbox;
+#[path = "plant/warnings.rs"]
+mod warnings;
+#[path = "plant/wiring.rs"]
+mod wiring;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -64,7 +71,7 @@ fn every_mistake_is_told_at_once_with_its_line_and_a_remedy() {
         (line_of(&bad, "branch-c-3"), "no node is named \"branch-c-3\""),
         (line_of(&bad, "share = 0.6"), "add up to 1.1"),
         (line_of(&bad, "iec60898-x"), "write one of \"iec60898-b\", \"iec60898-c\""),
-        (line_of(&bad, "curve = \"electronic-lsi\""), "tr_s = 800 is not 0.5 to 60 s"),
+        (line_of(&bad, "tr_s = 800"), "tr_s = 800 is not 0.5 to 60 s"),
         (line_of(&bad, "rack-9"), "no rack is named \"rack-9\""),
     ] {
         let place = format!("plant.toml:{line}: ");
@@ -152,9 +159,13 @@ fn netbox_becomes_a_topology_and_what_it_does_not_know_is_asked_for() {
     let bare = topology(&["import", "--netbox", json.to_str().unwrap()]);
     assert_eq!(bare.status.code(), Some(0), "{}", said(&bare));
     let asked = String::from_utf8_lossy(&bare.stderr).into_owned();
-    for part in
-        ["panel panel-b: write rating_watts", "rack r02: write gpus", "\"Store\" has no PDU", "\"A3\" is planned"]
-    {
+    for part in [
+        "panel panel-b: write rating_watts",
+        "rack r02: write gpus",
+        "\"Store\" has no PDU",
+        "\"A3\" is planned",
+        "rack r02: write phases of its feed b2",
+    ] {
         assert!(asked.contains(part), "{part} is not in\n{asked}");
     }
     let (code, text) = check(&String::from_utf8(bare.stdout).unwrap());
@@ -170,9 +181,13 @@ fn netbox_becomes_a_topology_and_what_it_does_not_know_is_asked_for() {
         "phases = [0.7500, 0.2500, 0.0000]",
         "priority = \"inference\"",
         "kind = \"rack-pdu\"",
+        "feed = \"b\"",
+        "meter = \"pdu-a2\", phases = \"L1\"",
     ] {
         assert!(toml.contains(part), "{part} is not in\n{toml}");
     }
     let (code, text) = check(&toml);
-    assert!(code == Some(1) && text.contains("the tree can be used"), "{text}\n{toml}");
+    assert!(code == Some(2) && text.contains("\"b2\" has one phase"), "{text}\n{toml}");
+    let (code, text) = check(&toml.replace("meter = \"pdu-b2\"", "meter = \"pdu-b2\", phases = \"L2\""));
+    assert_ne!(code, Some(2), "{text}\n{toml}");
 }

@@ -1,15 +1,17 @@
 //! How near a node is to tripping. Standards bound trip times from above; a real device may trip
 //! sooner, so everything here is the *minimum* edge of its family. The families, each with its
 //! source, are data in `protection/*.toml`; `trip/family.rs` reads them, `trip/curve.rs` is the
-//! arithmetic, and a [`Protection`] is one device with how much of it is used up.
+//! arithmetic, `trip/own.rs` takes an overload table of a site's own, and a [`Protection`] is one device with how much of it is used up.
 
 mod curve;
 mod family;
+mod own;
 #[cfg(test)]
 mod tests;
 
 pub use curve::Curve;
 pub use family::{Confidence, Family, FamilyError, Settings, families, family};
+pub use own::OwnError;
 
 use crate::topology::NodeKind;
 use std::sync::{Arc, LazyLock};

@@ -25,7 +25,7 @@ fn node(node: &Node) -> NodeSpec {
     NodeSpec {
         parent: node.parent.clone(),
         standby: node.standby.clone(),
-        phases: node.current.map_or(3, |c| c.phases),
+        phases: node.phases,
         meter: node.meter.clone().map(|(rack, device)| MeterRef { rack, device }),
         curve: Arc::clone(&node.curve),
         battery: node.battery.clone(),

@@ -80,6 +80,21 @@ pub fn read<T>(
     text: &str,
     read: impl FnOnce(&Table<'_>, &Mistakes) -> Option<T>,
 ) -> Result<T, Vec<Mistake>> {
+    match look(file, text, read) {
+        (Some(value), found) if found.is_empty() => Ok(value),
+        (_, found) => {
+            assert!(!found.is_empty(), "invariant: a reader that gives nothing has said why");
+            Err(found)
+        }
+    }
+}
+
+/// The same where something may be made of a file with mistakes.
+pub fn look<T>(
+    file: &str,
+    text: &str,
+    read: impl FnOnce(&Table<'_>, &Mistakes) -> Option<T>,
+) -> (Option<T>, Vec<Mistake>) {
     let mistakes = Mistakes::new(file, text);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -91,13 +106,8 @@ pub fn read<T>(
     table.refuse_unknown();
     let mut found = mistakes.found.take();
     found.sort_by(|a, b| (a.file != file, &a.file, a.line).cmp(&(b.file != file, &b.file, b.line)));
-    match value {
-        Some(value) if found.is_empty() => Ok(value),
-        _ => {
-            assert!(!found.is_empty(), "invariant: a reader that gives nothing has said why");
-            Err(found)
-        }
-    }
+    // Of a file that is not even TOML nothing is known to be whole.
+    (value.filter(|_| errors.is_empty()), found)
 }
 
 /// The line of a place in a text, counted from 1.

@@ -3,15 +3,21 @@
 
 mod battery;
 mod cooling;
+mod names;
 mod node;
+mod overload;
+mod phases;
+mod protection;
 mod rack;
 
 use super::document::{Mistakes, Spot, Table};
 use headroom_controller_core::trip::Curve;
 use headroom_controller_core::{BatterySpec, NodeKind};
 use headroom_rack::{Amperes, DeviceId, NodeId, RackId, Volts, Watts};
-use std::collections::{BTreeMap, BTreeSet};
+use names::{Names, What};
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -26,6 +32,10 @@ pub struct Tree {
     pub cooling: Vec<Cooling>,
     /// Where each of them stands in the file, by byte.
     pub spots: BTreeMap<String, usize>,
+    /// The file, where it is not the one that was read but one it names.
+    pub file: Option<PathBuf>,
+    /// Whether all that is written is in it: an entry with a mistake may be left out.
+    pub is_whole: bool,
 }
 
 /// Cooling units that serve a set of racks together.
@@ -65,7 +75,9 @@ pub struct Node {
     pub rating: Watts,
     /// The current that the rating was written as, if it was.
     pub current: Option<Current>,
-    /// The family of its protection.
+    /// 1 or 3: as written, or for a rating in watts as above it.
+    pub phases: u32,
+    /// The family of its protection, or "own" for an overload table.
     pub family: String,
     /// Air around it, degrees Celsius, if it was written.
     pub ambient_celsius: Option<f64>,
@@ -133,115 +145,6 @@ pub struct Feed {
     pub phases: [f64; 3],
 }
 
-/// What is collected over all entries, to be held against each other at the end.
-#[derive(Default)]
-struct Names {
-    nodes: BTreeMap<String, usize>,
-    racks: BTreeMap<String, usize>,
-    /// Cooling sets and units.
-    cooling: BTreeMap<String, usize>,
-    /// Spots that must name a node.
-    hung: Vec<Spot<String>>,
-    /// Child, where its parent is written, and the parent.
-    parents: BTreeMap<String, Spot<String>>,
-    /// Feeds as written.
-    feeds: BTreeMap<String, String>,
-    /// Spots that must name a rack.
-    cooled: Vec<Spot<String>>,
-    meters: Vec<Spot<String>>,
-}
-
-/// What has a name.
-#[derive(Clone, Copy)]
-enum What {
-    Node,
-    Rack,
-    Cooling,
-}
-
-impl Names {
-    fn take(&mut self, spot: Option<&Spot<String>>, what: What, m: &Mistakes) {
-        let Some(spot) = spot else { return };
-        if [&self.nodes, &self.racks, &self.cooling].iter().any(|names| names.contains_key(&spot.value)) {
-            m.add(spot.at, format!("{:?} is used twice", spot.value), "give each its own id");
-        }
-        let names = match what {
-            What::Node => &mut self.nodes,
-            What::Rack => &mut self.racks,
-            What::Cooling => &mut self.cooling,
-        };
-        names.insert(spot.value.clone(), spot.at);
-    }
-
-    fn resolve(&self, m: &Mistakes) {
-        let known = listed(self.nodes.keys());
-        for spot in self.hung.iter().filter(|s| !self.nodes.contains_key(&s.value)) {
-            let remedy = format!("write one of {known}, or add it as [[node]]");
-            m.add(spot.at, format!("no node is named {:?}", spot.value), remedy);
-        }
-        for spot in self.cooled.iter().filter(|s| !self.racks.contains_key(&s.value)) {
-            let remedy = format!("write racks out of {}", listed(self.racks.keys()));
-            m.add(spot.at, format!("no rack is named {:?}", spot.value), remedy);
-        }
-        for spot in &self.meters {
-            let rack = spot.value.split('/').next().unwrap_or_default();
-            if !self.racks.contains_key(rack) {
-                let remedy = format!(
-                    "write RACK/DEVICE with RACK one of {}: the agent that reads the device",
-                    listed(self.racks.keys())
-                );
-                m.add(spot.at, format!("meter = {:?}: no rack is named {rack:?}", spot.value), remedy);
-            }
-        }
-    }
-}
-
-impl Names {
-    /// The feed of a node: its own or that of the nearest node above that says one. In a circle none.
-    fn feed(&self, of: &str) -> Option<String> {
-        let mut next = of;
-        for _ in 0..=self.nodes.len() {
-            if let Some(feed) = self.feeds.get(next) {
-                return Some(feed.clone());
-            }
-            next = self.parents.get(next)?.value.as_str();
-        }
-        // The circle is a mistake of its own.
-        Some(String::new())
-    }
-
-    /// Reports each circle of parents once.
-    fn circles(&self, m: &Mistakes) {
-        let mut done: BTreeSet<&str> = BTreeSet::new();
-        for start in self.parents.keys() {
-            let mut path: Vec<&str> = Vec::new();
-            let mut next = Some(start.as_str());
-            while let Some(name) = next.filter(|n| !done.contains(n)) {
-                if let Some(from) = path.iter().position(|p| *p == name) {
-                    let round = path[from..].iter().chain([&name]).map(|n| format!("{n:?}")).collect::<Vec<_>>();
-                    let remedy = "follow the cable upwards: one of these parents is wrong, a tree has a root";
-                    m.add(self.parents[name].at, format!("{} hang in a circle", round.join(" on ")), remedy);
-                    break;
-                }
-                path.push(name);
-                next = self.parents.get(name).map(|p| p.value.as_str());
-            }
-            done.extend(path);
-        }
-    }
-}
-
-/// The first names of many, for a remedy that can be read.
-fn listed<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
-    const SHOWN: usize = 12;
-    let more = names.len().saturating_sub(SHOWN);
-    let mut text = names.take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        text.push_str(&format!(" and {more} more"));
-    }
-    text
-}
-
 pub(super) fn read(root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> Tree {
     let mut names = Names::default();
     let nodes = root.tables("node");
@@ -251,10 +154,14 @@ pub(super) fn read(root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> 
     if racks.is_empty() {
         m.add(0, "there is no rack", "add one [[rack]] per agent; `default-config` prints an example");
     }
+    let written = [read.len(), racks.len(), cooling.len()];
     let racks: Vec<Rack> = racks.iter().filter_map(|t| rack::read(t, bands, &mut names, m)).collect();
     let cooling: Vec<Cooling> = cooling.iter().filter_map(|t| cooling::read(t, &mut names, m)).collect();
     names.resolve(m);
     names.circles(m);
+    names.standbys(m);
+    names.metered_twice(m);
+    phases::check(&names, m);
     let mut nodes = Vec::with_capacity(read.len());
     for (at, node) in read {
         let Some(mut node) = node else { continue };
@@ -266,10 +173,12 @@ pub(super) fn read(root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> 
                 m.add(at, problem, "add feed = \"a\" to the root: what fails together has one feed");
             }
         }
+        node.phases = names.phases(node.id.as_str());
         nodes.push(node);
     }
+    let is_whole = written == [nodes.len(), racks.len(), cooling.len()] && nodes.iter().all(|n| !n.feed.is_empty());
     let spots = names.nodes.into_iter().chain(names.racks).chain(names.cooling).collect();
-    Tree { nodes, racks, cooling, spots }
+    Tree { nodes, racks, cooling, spots, file: None, is_whole }
 }
 
 fn id<T: FromStr<Err: Display>>(spot: Option<&Spot<String>>, key: &str, m: &Mistakes) -> Option<T> {

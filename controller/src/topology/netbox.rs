@@ -1,7 +1,10 @@
 //! A topology from NetBox: its power panels, feeds, PDUs and racks as the REST API lists them become
 //! `[[node]]` and `[[rack]]`. What NetBox does not know (GPUs, panel ratings, curves) is left
-//! open and named, so that `topology check` asks for it.
+//! open and named, so that `topology check` asks for it. PDUs and UPSs between a feed and a rack are in
+//! `strips.rs`, racks and their cords in `racks.rs`.
 
+mod racks;
+mod strips;
 mod tables;
 
 use serde_json::Value;
@@ -38,18 +41,40 @@ pub struct Imported {
     pub open: Vec<String>,
 }
 
-/// Reads exports of NetBox, each the answer of one list or an object of several.
+/// Reads exports of NetBox, each a page of one list or an object of several.
 ///
 /// # Errors
-/// Words for people: what was not understood and where it stands.
+/// Words for people: what was not understood and where it stands, all at once.
 pub fn import(files: &[(String, String)], defaults: &Defaults) -> Result<Imported, String> {
     let tables = Tables::read(files)?;
+    let mut wrong = tables.cut();
     if tables.of("power-feeds").next().is_none() {
-        return Err("there are no power feeds in it: export /api/dcim/power-feeds/?limit=0 as well".to_owned());
+        wrong.push("there are no power feeds in it: export /api/dcim/power-feeds/ as well".to_owned());
     }
-    let mut import =
-        Import { tables: &tables, defaults, names: Names::default(), toml: String::new(), open: Vec::new() };
-    import.write();
+    if !wrong.is_empty() {
+        return Err(wrong.join("\n"));
+    }
+    let mut import = Import {
+        tables: &tables,
+        defaults,
+        names: Names::default(),
+        toml: String::new(),
+        open: Vec::new(),
+        above: BTreeMap::new(),
+    };
+    let racks = import.write();
+    let missing = tables.missing(&["power-ports", "power-outlets", "devices", "racks"]);
+    let export = format!("export /api/dcim/{}/ as well", missing.join("/ and /api/dcim/"));
+    if racks == 0 {
+        let none = "no rack hangs on a power feed";
+        return Err(match missing.is_empty() {
+            true => format!("{none}:\n{}", import.open.join("\n")),
+            false => format!("{none}: {export}"),
+        });
+    }
+    if !missing.is_empty() {
+        import.open.push(format!("there is nothing in it of {}: {export}", missing.join(" and of ")));
+    }
     Ok(Imported { toml: import.toml, open: import.open })
 }
 
@@ -79,11 +104,13 @@ impl Names {
     }
 }
 
-/// A PDU that hangs on a feed.
-struct Strip<'v> {
-    device: &'v Value,
+/// A power feed, as the breaker that it is.
+struct Breaker {
     node: String,
-    outlets: BTreeMap<u64, Option<String>>,
+    watts: f64,
+    phases: u32,
+    /// The phase of a feed of one, if its custom field `phases` says so.
+    on: Option<String>,
 }
 
 struct Import<'v> {
@@ -92,10 +119,13 @@ struct Import<'v> {
     names: Names,
     toml: String,
     open: Vec<String>,
+    /// What each node hangs on.
+    above: BTreeMap<String, String>,
 }
 
 impl<'v> Import<'v> {
-    fn write(&mut self) {
+    /// Writes all; the number of racks.
+    fn write(&mut self) -> usize {
         self.toml.push_str("# From NetBox. `headroom-controller topology check FILE` tells what is still missing.\n");
         let tables = self.tables;
         let mut feeds_of: BTreeMap<u64, Vec<&'v Value>> = BTreeMap::new();
@@ -110,24 +140,47 @@ impl<'v> Import<'v> {
                 None => self.open.push(format!("power feed {:?} names no panel and is left out", label(feed))),
             }
         }
-        let mut breakers: BTreeMap<u64, (String, f64)> = BTreeMap::new();
+        let sides = self.sides(&feeds_of);
+        let mut breakers: BTreeMap<u64, Breaker> = BTreeMap::new();
         for (panel, feeds) in feeds_of {
             let about = tables.find("power-panels", panel).unwrap_or(&feeds[0]["power_panel"]);
-            let name = self.panel(panel, about, &feeds);
+            let name = self.panel(panel, about, sides.get(&panel).copied());
             for feed in feeds {
-                if let Some((id, node, rating)) = self.feed(feed, &name) {
-                    breakers.insert(id, (node, rating));
+                if let Some((id, breaker)) = self.feed(feed, &name) {
+                    self.above.insert(breaker.node.clone(), name.clone());
+                    breakers.insert(id, breaker);
                 }
             }
         }
         let strips = self.strips(&breakers);
-        self.racks(&breakers, &strips);
+        self.racks(&breakers, &strips)
     }
 
-    fn panel(&mut self, id: u64, panel: &Value, feeds: &[&Value]) -> String {
+    /// Sides of panels, where NetBox tells them. Primary and redundant are said of a power feed towards its rack, and
+    /// primary is what nobody changed: they tell sides only if both are there and each panel has one of them.
+    fn sides(&mut self, feeds_of: &BTreeMap<u64, Vec<&'v Value>>) -> BTreeMap<u64, &'static str> {
+        let redundant = |feeds: &Vec<&Value>| {
+            let count = feeds.iter().filter(|f| text(f, "type").as_deref() == Some("redundant")).count();
+            if count == 0 { Some("a") } else { (count == feeds.len()).then_some("b") }
+        };
+        let sides: BTreeMap<u64, Option<&str>> = feeds_of.iter().map(|(id, feeds)| (*id, redundant(feeds))).collect();
+        let has = |side| sides.values().any(|s| *s == Some(side));
+        if has("a") && has("b") && sides.values().all(Option::is_some) {
+            self.toml.push_str("# feed a: panels with primary power feeds; feed b: panels with redundant ones.\n");
+            return sides.into_iter().filter_map(|(id, side)| Some((id, side?))).collect();
+        }
+        self.toml.push_str("# Each panel is a feed of its own: primary and redundant do not tell their sides.\n");
+        if sides.len() > 1 {
+            let line =
+                "each panel is a feed of its own: write the same feed to panels that fail together, as behind one UPS";
+            self.open.push(line.to_owned());
+        }
+        BTreeMap::new()
+    }
+
+    fn panel(&mut self, id: u64, panel: &Value, side: Option<&str>) -> String {
         let name = self.names.take("panel", id, &label(panel));
-        let redundant = feeds.iter().filter(|f| text(f, "type").as_deref() == Some("redundant")).count();
-        let side = if redundant * 2 > feeds.len() { "b" } else { "a" };
+        let side = side.unwrap_or(&name);
         let _ = write!(self.toml, "\n[[node]]\nid = \"{name}\"\nkind = \"pdu\"\nfeed = \"{side}\"\n");
         match custom(panel, &["rating_watts", "rated_power_watts"]) {
             Some(watts) => {
@@ -143,10 +196,11 @@ impl<'v> Import<'v> {
 
     /// NetBox's voltage of a three-phase feed is between lines: its own sum of a feed is `V * A * sqrt(3)`
     /// (netbox/dcim/models/power.py, `PowerFeed.save`).
-    fn feed(&mut self, feed: &Value, panel: &str) -> Option<(u64, String, f64)> {
+    fn feed(&mut self, feed: &Value, panel: &str) -> Option<(u64, Breaker)> {
         let id = id_of(feed)?;
         let node = self.names.take("feed", id, &label(feed));
-        let (Some(volts), Some(amperes)) = (number(feed, "voltage"), number(feed, "amperage")) else {
+        let above_zero = |key| number(feed, key).map(f64::abs).filter(|n| *n > 0.0);
+        let (Some(volts), Some(amperes)) = (above_zero("voltage"), above_zero("amperage")) else {
             self.open.push(format!("power feed {node} has no voltage or no amperage and is left out"));
             return None;
         };
@@ -154,147 +208,30 @@ impl<'v> Import<'v> {
             self.open.push(format!("power feed {node} is direct current: check its rating and curve"));
         }
         let three = text(feed, "phase").as_deref() == Some("three-phase");
-        let (volts, phases) = if three { (volts.abs() / 3.0_f64.sqrt(), 3) } else { (volts.abs(), 1) };
-        let side = if text(feed, "type").as_deref() == Some("redundant") { "b" } else { "a" };
+        let (volts, phases) = if three { (volts / 3.0_f64.sqrt(), 3) } else { (volts, 1) };
+        // As it is written, so that what hangs on it is rated no higher.
+        let volts = (volts * 10.0).round() / 10.0;
         let _ = write!(
             self.toml,
-            "\n[[node]]\nid = \"{node}\"\nkind = \"breaker\"\nfeed = \"{side}\"\nparent = \"{panel}\"\n\
-             rating_amperes = {amperes:?}\nvolts = {:.1}\nphases = {phases}\n",
-            volts
+            "\n[[node]]\nid = \"{node}\"\nkind = \"breaker\"\nparent = \"{panel}\"\n\
+             rating_amperes = {amperes:?}\nvolts = {volts:.1}\nphases = {phases}\n"
         );
         if let Some(most) = number(feed, "max_utilization") {
             let _ =
                 writeln!(self.toml, "# NetBox allows {most} % of it; `derate` in the policy is the share that is used");
         }
-        Some((id, node, amperes * volts * f64::from(phases)))
+        let on = feed["custom_fields"]["phases"].as_str().map(str::to_owned);
+        Some((id, Breaker { node, watts: amperes * volts * f64::from(phases), phases, on }))
     }
 
-    /// Devices with outlets whose power port hangs on a feed, or on a rack's feed by its place.
-    fn strips(&mut self, breakers: &BTreeMap<u64, (String, f64)>) -> BTreeMap<u64, Strip<'v>> {
-        let tables = self.tables;
-        let mut outlets: BTreeMap<u64, BTreeMap<u64, Option<String>>> = BTreeMap::new();
-        for outlet in tables.of("power-outlets") {
-            if let (Some(device), Some(id)) = (id_of(&outlet["device"]), id_of(outlet)) {
-                outlets.entry(device).or_default().insert(id, text(outlet, "feed_leg"));
-            }
-        }
-        let mut strips = BTreeMap::new();
-        for port in tables.of("power-ports") {
-            let Some(device) = id_of(&port["device"]).filter(|d| outlets.contains_key(d)) else { continue };
-            let feed = tables.ends(port, "power-feeds").into_iter().find_map(|id| breakers.get(&id));
-            let Some((breaker, rating)) = feed else {
-                self.open.push(format!("the port {:?} of {:?} hangs on no feed", label(port), label(&port["device"])));
-                continue;
-            };
-            let about = tables.find("devices", device).unwrap_or(&port["device"]);
-            let node = self.names.take("device", device, &label(about));
-            let side = if breaker.is_empty() { "a" } else { self.side(breaker) };
-            let watts = number(port, "maximum_draw").filter(|w| *w > 0.0).unwrap_or(*rating);
-            let _ = write!(
-                self.toml,
-                "\n[[node]]\nid = \"{node}\"\nkind = \"rack-pdu\"\nfeed = \"{side}\"\nparent = \"{breaker}\"\nrating_watts = {watts:.1}\n"
-            );
-            let outlets = outlets.get(&device).cloned().unwrap_or_default();
-            strips.insert(device, Strip { device: about, node, outlets });
-        }
-        strips
+    /// The node and all above it.
+    fn way(&self, node: &str) -> Vec<&str> {
+        let start = self.above.get_key_value(node).map(|(node, _)| node.as_str());
+        std::iter::successors(start, |n| self.above.get(*n).map(String::as_str)).collect()
     }
-
-    /// The side of a breaker that was already written.
-    fn side(&self, node: &str) -> &'static str {
-        let entry = self.toml.split("[[node]]").find(|e| e.contains(&format!("\nid = \"{node}\"\n")));
-        if entry.is_some_and(|e| e.contains("feed = \"b\"")) { "b" } else { "a" }
-    }
-
-    fn racks(&mut self, breakers: &BTreeMap<u64, (String, f64)>, strips: &BTreeMap<u64, Strip<'v>>) {
-        let tables = self.tables;
-        let mut named: BTreeMap<u64, &Value> = tables.of("racks").filter_map(|r| Some((id_of(r)?, r))).collect();
-        for strip in strips.values() {
-            if let Some(id) = id_of(&strip.device["rack"]) {
-                named.entry(id).or_insert(&strip.device["rack"]);
-            }
-        }
-        for (id, rack) in named {
-            let mut cords: Vec<(String, String, Option<[f64; 3]>)> = strips
-                .values()
-                .filter(|s| id_of(&s.device["rack"]) == Some(id))
-                .map(|s| (s.node.clone(), s.node.clone(), legs(tables, s)))
-                .collect();
-            if cords.is_empty() {
-                let feeds = tables.of("power-feeds").filter(|f| id_of(&f["rack"]) == Some(id));
-                let direct = feeds.filter_map(|f| Some(breakers.get(&id_of(f)?)?.0.clone()));
-                cords = direct.map(|node| (node.clone(), format!("pdu-{node}"), None)).collect();
-            }
-            if cords.is_empty() {
-                self.open.push(format!("rack {:?} has no PDU on a feed and is left out", label(rack)));
-                continue;
-            }
-            self.rack(id, rack, &cords);
-        }
-    }
-
-    fn rack(&mut self, id: u64, rack: &Value, cords: &[(String, String, Option<[f64; 3]>)]) {
-        let name = self.names.take("rack", id, &label(rack));
-        let priority = rack["custom_fields"]["priority"].as_str().unwrap_or(&self.defaults.priority).to_owned();
-        let _ = write!(self.toml, "\n[[rack]]\nid = \"{name}\"\npriority = {priority:?}\n");
-        let defaults = self.defaults;
-        for (key, value) in [
-            ("gpus", custom(rack, &["gpus", "gpu_count"]).or(defaults.gpus.map(f64::from))),
-            ("overhead_watts", custom(rack, &["overhead_watts"]).or(defaults.overhead_watts)),
-            ("gpu_max_watts", custom(rack, &["gpu_max_watts"]).or(defaults.gpu_max_watts)),
-            ("safe_gpu_watts", custom(rack, &["safe_gpu_watts"]).or(defaults.safe_gpu_watts)),
-        ] {
-            match value {
-                Some(value) if key == "gpus" => {
-                    let _ = writeln!(self.toml, "{key} = {value:.0}");
-                }
-                Some(value) => {
-                    let _ = writeln!(self.toml, "{key} = {value:?}");
-                }
-                None => {
-                    let _ = writeln!(self.toml, "# {key} =");
-                    let flag = key.replace('_', "-");
-                    self.open.push(format!("rack {name}: write {key}, or import again with --{flag}"));
-                }
-            }
-        }
-        let share = 1.0 / cords.len() as f64;
-        let each = cords.iter().enumerate().map(|(i, (node, meter, legs))| {
-            // The shares of a rack must add up to 1 as they are written.
-            let share = if i + 1 == cords.len() { 1.0 - round(share) * i as f64 } else { round(share) };
-            let legs = legs.map_or_else(String::new, |l| format!(", phases = [{:.4}, {:.4}, {:.4}]", l[0], l[1], l[2]));
-            format!("    {{ node = \"{node}\", share = {share:.4}, meter = \"{meter}\"{legs} }},\n")
-        });
-        let each: String = each.collect();
-        let _ = write!(self.toml, "feeds = [\n{each}]\n");
-    }
-}
-
-fn round(share: f64) -> f64 {
-    (share * 1e4).round() / 1e4
 }
 
 /// A number among the object's custom fields.
 fn custom(object: &Value, names: &[&str]) -> Option<f64> {
     names.iter().find_map(|name| number(&object["custom_fields"], name)).filter(|n| *n > 0.0)
-}
-
-/// How the devices on a strip load its legs, when NetBox knows their ports and the loads differ.
-fn legs(tables: &Tables, strip: &Strip<'_>) -> Option<[f64; 3]> {
-    let mut sums = [0.0; 3];
-    for port in tables.of("power-ports") {
-        for outlet in tables.ends(port, "power-outlets") {
-            let Some(Some(leg)) = strip.outlets.get(&outlet) else { continue };
-            let draw = ["allocated_draw", "maximum_draw"].iter().find_map(|key| number(port, key)).unwrap_or(1.0);
-            match leg.as_str() {
-                "A" => sums[0] += draw,
-                "B" => sums[1] += draw,
-                "C" => sums[2] += draw,
-                _ => {}
-            }
-        }
-    }
-    let total: f64 = sums.iter().sum();
-    let even = sums.iter().all(|s| (s * 3.0 - total).abs() < 0.01 * total);
-    (total > 0.0 && !even).then(|| sums.map(|s| s / total))
 }

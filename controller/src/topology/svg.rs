@@ -7,8 +7,14 @@ use headroom_controller_core::topology::{NodeKind, NodeSpec};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Space for one symbol with its words, px.
+/// Least space for one symbol with its words, px.
 const WIDE: f64 = 150.0;
+/// One bold letter in the widest of usual fonts, px.
+const LETTER: f64 = 7.6;
+/// Longer names are shortened in the middle; the whole name is the symbol's title.
+const LONGEST: usize = 32;
+/// From the middle of a bar to its end.
+const BAR: f64 = 30.0;
 const HIGH: f64 = 92.0;
 const MARGIN: f64 = 30.0;
 /// Feeds in order of their names. Told apart by people who see no red or green (Okabe and Ito, 2008).
@@ -18,8 +24,13 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 pub fn draw(topology: &Topology, title: &str) -> String {
     let nodes = topology.nodes();
     let row = rows(topology);
-    let pitch = pitch(topology, &row);
-    let places = places(topology, row, pitch);
+    let letters = |id: &str| short(id).chars().count() as f64 * LETTER;
+    let words = |n: &NodeSpec| side(n.kind) + letters(n.id.as_str()).max(letters("999.9 kW"));
+    // Words stand to the right of their symbol and end before the next one.
+    let wide = nodes.iter().map(|n| words(n) + BAR + 10.0).fold(WIDE, f64::max);
+    let box_wide = topology.racks().iter().map(|r| letters(r.id.as_str()) + 12.0).fold(84.0, f64::max);
+    let pitch = pitch(topology, &row, WIDE.max(box_wide + 14.0), wide);
+    let places = places(topology, row, pitch, wide);
     let depth = places.iter().map(|p| p.1).max().unwrap_or(0) + 1;
     let mut feeds: BTreeMap<&str, &str> = nodes.iter().map(|n| (n.feed.as_str(), "")).collect();
     for (i, colour) in feeds.values_mut().enumerate() {
@@ -30,8 +41,11 @@ pub fn draw(topology: &Topology, title: &str) -> String {
     let rack_x = |r: usize| MARGIN + (r as f64 + 0.5) * pitch;
     let at = |n: usize| (places[n].0, MARGIN + 40.0 + places[n].1 as f64 * HIGH);
     let rack_y = MARGIN + 40.0 + depth as f64 * HIGH;
-    let right = places.iter().map(|p| p.0).chain([rack_x(topology.racks().len())]).fold(0.0, f64::max);
-    let (width, height) = (right + WIDE / 2.0 + MARGIN, rack_y + 60.0 + MARGIN);
+    let right = places.iter().zip(nodes).map(|(p, n)| p.0 + words(n));
+    let right = right.chain((0..topology.racks().len()).map(|r| rack_x(r) + box_wide / 2.0)).fold(0.0, f64::max);
+    let heads: f64 = feeds.keys().map(|feed| 46.0 + 7.6 * feed.chars().count() as f64).sum();
+    let right = right.max(MARGIN + 24.0 + 10.0 * title.chars().count() as f64 + heads);
+    let (width, height) = (right + MARGIN, rack_y + 60.0 + MARGIN);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          font-family=\"sans-serif\" font-size=\"11\" role=\"img\">\n<title>{title}</title>\n\
@@ -46,7 +60,7 @@ pub fn draw(topology: &Topology, title: &str) -> String {
             "<text x=\"{x:.0}\" y=\"24\" fill=\"{colour}\" font-weight=\"bold\">feed {}</text>",
             escape(feed)
         );
-        x += 46.0 + 7.0 * feed.chars().count() as f64;
+        x += 46.0 + 7.6 * feed.chars().count() as f64;
     }
     let by_id: BTreeMap<_, usize> = nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
     for (n, node) in nodes.iter().enumerate() {
@@ -71,12 +85,14 @@ pub fn draw(topology: &Topology, title: &str) -> String {
         let (x, y) = (rack_x(r), rack_y);
         let _ = writeln!(
             svg,
-            "<g text-anchor=\"middle\"><rect x=\"{:.1}\" y=\"{y:.1}\" width=\"84\" height=\"44\" rx=\"3\" fill=\"#f4f4f4\" stroke=\"#333333\"/>\
+            "<g text-anchor=\"middle\"><title>{}</title>\
+             <rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{box_wide:.1}\" height=\"44\" rx=\"3\" fill=\"#f4f4f4\" stroke=\"#333333\"/>\
              <text x=\"{x:.1}\" y=\"{:.1}\" font-weight=\"bold\">{}</text><text x=\"{x:.1}\" y=\"{:.1}\">{}</text>\
              <text x=\"{x:.1}\" y=\"{:.1}\">{}</text></g>",
-            x - 42.0,
-            y + 14.0,
             escape(rack.id.as_str()),
+            x - box_wide / 2.0,
+            y + 14.0,
+            escape(&short(rack.id.as_str())),
             y + 27.0,
             escape(&rack.priority),
             y + 40.0,
@@ -99,16 +115,16 @@ fn rows(topology: &Topology) -> Vec<usize> {
 }
 
 /// Distance of the racks, so that the longest row of nodes has room above them.
-fn pitch(topology: &Topology, row: &[usize]) -> f64 {
+fn pitch(topology: &Topology, row: &[usize], rack: f64, wide: f64) -> f64 {
     let mut counts = vec![0_usize; row.iter().max().map_or(0, |r| r + 1)];
     row.iter().for_each(|r| counts[*r] += 1);
     let longest = counts.into_iter().max().unwrap_or(0) as f64;
-    WIDE * (longest / topology.racks().len() as f64).max(1.0)
+    (wide * longest / topology.racks().len() as f64).max(rack)
 }
 
 /// The middle of each node and its row. Nodes stand above the middle of what they feed and give way to
 /// their neighbours to the right.
-fn places(topology: &Topology, row: Vec<usize>, pitch: f64) -> Vec<(f64, usize)> {
+fn places(topology: &Topology, row: Vec<usize>, pitch: f64, wide: f64) -> Vec<(f64, usize)> {
     let count = topology.nodes().len();
     let mut sums = vec![(0.0, 0.0); count];
     for r in 0..topology.racks().len() {
@@ -127,15 +143,15 @@ fn places(topology: &Topology, row: Vec<usize>, pitch: f64) -> Vec<(f64, usize)>
             wish(*a).total_cmp(&wish(*b)).then_with(|| topology.nodes()[*a].feed.cmp(&topology.nodes()[*b].feed))
         });
         // Neighbours that wish for the same place stand around it.
-        let mut next = MARGIN + WIDE / 2.0;
+        let mut next = MARGIN + wide / 2.0;
         let mut at = 0;
         while at < on.len() {
             let same = on[at..].iter().take_while(|n| (wish(**n) - wish(on[at])).abs() < 1.0).count();
-            let middle = wish(on[at]).min(next + f64::from(u16::try_from(same).unwrap_or(u16::MAX)) * WIDE);
-            let mut place = (middle - (same as f64 - 1.0) / 2.0 * WIDE).max(next);
+            let middle = wish(on[at]).min(next + f64::from(u16::try_from(same).unwrap_or(u16::MAX)) * wide);
+            let mut place = (middle - (same as f64 - 1.0) / 2.0 * wide).max(next);
             for n in &on[at..at + same] {
                 x[*n] = place;
-                place += WIDE;
+                place += wide;
             }
             next = place;
             at += same;
@@ -167,14 +183,14 @@ fn symbol(svg: &mut String, (x, y): (f64, f64), node: &NodeSpec, colour: &str) {
             y + 6.0
         ),
         NodeKind::Ups => format!(
-            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"32\" height=\"24\" {line}/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{colour}\">~/=/~</text>",
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"32\" height=\"24\" {line}/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"9\" fill=\"{colour}\">~/=/~</text>",
             x - 16.0,
             y - 12.0,
             y + 4.0
         ),
         NodeKind::Switchboard | NodeKind::Busway | NodeKind::Pdu => format!(
             "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"60\" height=\"8\" fill=\"{colour}\" stroke=\"{colour}\"/>",
-            x - 30.0,
+            x - BAR,
             y - 4.0
         ),
         NodeKind::Breaker | NodeKind::RackPdu => format!(
@@ -185,17 +201,32 @@ fn symbol(svg: &mut String, (x, y): (f64, f64), node: &NodeSpec, colour: &str) {
             y - 4.0
         ),
     };
-    let side = if matches!(node.kind, NodeKind::Switchboard | NodeKind::Busway | NodeKind::Pdu) { 34.0 } else { 20.0 };
     let _ = writeln!(
         svg,
-        "<g>{shape}<text x=\"{tx:.1}\" y=\"{:.1}\" font-weight=\"bold\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\">{}</text>\
+        "<g><title>{title}</title>{shape}<text x=\"{tx:.1}\" y=\"{:.1}\" font-weight=\"bold\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\">{}</text>\
          <text x=\"{tx:.1}\" y=\"{:.1}\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\">{}</text></g>",
         y - 2.0,
-        escape(node.id.as_str()),
+        escape(&short(node.id.as_str())),
         y + 11.0,
         kw(node.rating),
-        tx = x + side
+        title = escape(node.id.as_str()),
+        tx = x + side(node.kind)
     );
+}
+
+/// From the middle of a symbol to its words.
+fn side(kind: NodeKind) -> f64 {
+    if matches!(kind, NodeKind::Switchboard | NodeKind::Busway | NodeKind::Pdu) { BAR + 4.0 } else { 20.0 }
+}
+
+/// A name that has room: both ends of a long one, which tell it from its neighbours.
+fn short(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= LONGEST {
+        return name.to_owned();
+    }
+    let (first, last) = (LONGEST / 3, LONGEST - LONGEST / 3 - 1);
+    letters[..first].iter().chain(&['…']).chain(&letters[letters.len() - last..]).collect()
 }
 
 fn escape(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! A tree as text: each root with what hangs on it, ratings, families and loads.
 
-use super::lint::{Load, heat, kw, loads};
+use super::lint::{heat, kw};
+use super::loads::{Carried, Load, loads};
 use crate::config::{Node, Tree};
 use headroom_controller_core::NodeSpec;
 use headroom_controller_core::Topology;
@@ -25,7 +26,11 @@ pub fn draw(tree: &Tree, topology: &Topology) -> String {
     for unit in &tree.cooling {
         rows.push((String::new(), String::new()));
         let total: Watts = unit.units.iter().map(|u| u.capacity).sum();
-        let about = format!("cooling    {:>9} for {} at nameplate", kw(total), kw(heat(&tree.racks, &unit.racks)));
+        let about = format!(
+            "cooling    {:>9} for {} at nameplate",
+            kw(total),
+            kw(heat(&tree.racks, &unit.racks, |r| r.gpu_max))
+        );
         rows.push((unit.id.to_string(), about));
         for (i, of) in unit.units.iter().enumerate() {
             let corner = if i + 1 == unit.units.len() { "└─ " } else { "├─ " };
@@ -52,18 +57,21 @@ impl Picture<'_> {
     fn branch(&self, n: usize, lead: &str, below: &str, rows: &mut Vec<(String, String)>) {
         let (node, load) = (&self.topology.nodes()[n], &self.loads[n]);
         let written = self.written.get(&node.id);
-        let percent = |watts: Watts| watts / node.rating * 100.0;
+        let percent = |carried: &Carried| {
+            let on = carried.fullest(node).map_or_else(String::new, |(phase, _)| format!(" on L{}", phase + 1));
+            format!("{:.0} %{on}", carried.of(node) / node.rating * 100.0)
+        };
         let mut about = format!("{:<11}{:>9}", node.kind.word(), kw(node.rating));
         if let Some(current) = written.and_then(|w| w.current) {
             about.push_str(&format!("  {} A x {}", current.rating.get(), current.phases));
         }
         about.push_str(&format!(
-            "  {}  feed {}  nameplate {:.0} %, safe {:.0} %, safe after a loss {:.0} %",
+            "  {}  feed {}  nameplate {}, safe {}, safe after a loss {}",
             written.map_or("", |w| w.family.as_str()),
             node.feed,
-            percent(load.nameplate),
-            percent(load.safe),
-            percent(load.safe_after_loss)
+            percent(&load.nameplate),
+            percent(&load.safe),
+            percent(&load.safe_after_loss)
         ));
         if node.kind == NodeKind::Ups {
             about.push_str(&battery(node, load));
@@ -111,7 +119,7 @@ fn racks(topology: &Topology) -> BTreeMap<&NodeId, Vec<(String, String)>> {
 fn battery(node: &NodeSpec, load: &Load) -> String {
     let Some(data) = &node.battery else { return ", battery as the UPS tells it".to_owned() };
     let seconds = |load: Watts| data.runtime_s(load);
-    let (most, safe) = (seconds(load.nameplate), seconds(load.safe));
+    let (most, safe) = (seconds(load.nameplate.total), seconds(load.safe.total));
     format!(", battery {most:.0} s at nameplate, {safe:.0} s at safe")
 }
 

@@ -2,6 +2,11 @@
 //! earliest and latest trips, the source of the numbers and how far to trust them.
 
 mod file;
+mod latest;
+mod settings;
+
+pub(super) use file::steps;
+pub use settings::{FamilyError, Settings};
 
 use super::Curve;
 use serde::Deserialize;
@@ -17,48 +22,6 @@ pub enum Confidence {
     Vendor,
     /// Nobody states the least time; a value below published curves stands in.
     Estimate,
-}
-
-/// What a node says of its own device.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Settings {
-    /// Rated current, A; which row of a fuse table counts.
-    pub amperes: Option<f64>,
-    /// Temperature of the air around it, degrees Celsius; without it, the family's reference.
-    pub ambient_celsius: Option<f64>,
-    /// Long-time delay at 6 Ir, s.
-    pub tr_s: Option<f64>,
-    /// Short-time pickup in Ir.
-    pub isd: Option<f64>,
-    /// Short-time delay, s.
-    pub tsd_s: Option<f64>,
-    /// Instantaneous pickup in Ir.
-    pub ii: Option<f64>,
-}
-
-/// Why a family gives no curve for these settings.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum FamilyError {
-    /// A setting that decides the curve is missing.
-    #[error("{family} needs {setting}")]
-    Missing {
-        /// The family.
-        family: String,
-        /// What to write.
-        setting: &'static str,
-    },
-    /// A setting is outside what such devices have.
-    #[error("{family}: {setting} = {got} is not {must}")]
-    Range {
-        /// The family.
-        family: String,
-        /// Which.
-        setting: &'static str,
-        /// What it is.
-        got: f64,
-        /// What would be right.
-        must: &'static str,
-    },
 }
 
 /// One family.
@@ -78,18 +41,26 @@ pub struct Family {
     pub reference_celsius: Option<f64>,
     /// Where the temperature factors come from.
     pub ambient_source: Option<String>,
-    /// The latest trip allowed: (ratio, seconds).
-    pub maximum: Vec<(f64, f64)>,
+    latest: latest::Latest,
     ambient: Vec<(f64, f64)>,
     law: Law,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Law {
-    Thermal { holds: f64, thermal: Vec<(f64, f64)>, fast: Vec<(f64, f64)> },
+    Thermal { holds: f64, thermal: Vec<(f64, f64)>, fast: Vec<(f64, f64)>, coil: Option<Coil> },
     Electronic { holds: f64, long: Vec<(f64, f64)>, pickup: f64, delay: f64, instantaneous_s: f64 },
     Fuse { holds: f64, gates: Vec<[f64; 4]> },
     Table { points: Vec<(f64, f64)>, cools_s: f64, hotter: Option<(f64, String)> },
+}
+
+/// A coil whose pickup can be set, in place of the last point of `fast`.
+#[derive(Debug, Clone, PartialEq)]
+struct Coil {
+    /// Share of the setting at which it may act at the earliest.
+    pickup: f64,
+    low: f64,
+    high: f64,
 }
 
 /// Ratios this close are the two sides of a step.
@@ -103,29 +74,38 @@ impl Family {
     /// The earliest trip of a device of this family.
     ///
     /// # Errors
-    /// [`FamilyError`] when a setting that decides the curve is missing or out of range.
+    /// The first of its [`mistakes`](Self::mistakes) when there are any.
     pub fn curve(&self, settings: &Settings) -> Result<Curve, FamilyError> {
+        if let Some(first) = self.mistakes(settings).into_iter().next() {
+            return Err(first);
+        }
+        let given = |setting, value: Option<f64>| {
+            value.ok_or_else(|| FamilyError::Missing { family: self.name.clone(), setting })
+        };
         match &self.law {
-            Law::Thermal { holds, thermal, fast } => Ok(Curve::image(*holds, thermal, fast.clone())),
+            Law::Thermal { holds, thermal, fast, coil } => {
+                let mut fast = fast.clone();
+                if let (Some(coil), Some(ii), Some(last)) = (coil, settings.ii, fast.last_mut()) {
+                    last.0 = ii * coil.pickup;
+                }
+                Ok(Curve::image(*holds, thermal, fast))
+            }
             Law::Electronic { holds, long, pickup, delay, instantaneous_s } => {
-                let tr_s = self.setting("tr_s", settings.tr_s, 0.5, 60.0, "0.5 to 60 s at 6 Ir")?;
-                let ii = self.setting("ii", settings.ii, 1.5, 20.0, "1.5 to 20 times Ir")?;
+                let (tr_s, ii) = (given("tr_s", settings.tr_s)?, given("ii", settings.ii)?);
                 let thermal: Vec<(f64, f64)> =
                     long.iter().map(|(ratio, share)| (*ratio, share * tr_s * (6.0 / ratio).powi(2))).collect();
                 let at_once = (ii * pickup, *instantaneous_s);
                 let fast = match settings.isd {
                     None => vec![at_once],
                     Some(isd) => {
-                        let isd = self.setting("isd", Some(isd), 1.5, ii, "1.5 to ii")?;
-                        let tsd_s = self.setting("tsd_s", settings.tsd_s, 0.0, 1.0, "0 to 1 s")?;
-                        let short = (tsd_s * delay).max(*instantaneous_s);
+                        let short = (given("tsd_s", settings.tsd_s)? * delay).max(*instantaneous_s);
                         vec![(isd * pickup, short), (at_once.0.max(isd * pickup), short), (at_once.0 + STEP, at_once.1)]
                     }
                 };
                 Ok(Curve::image(*holds, &thermal, fast))
             }
             Law::Fuse { holds, gates } => {
-                let amperes = self.setting("rating_amperes", settings.amperes, 16.0, 1250.0, "16 to 1250 A")?;
+                let amperes = given("rating_amperes", settings.amperes)?;
                 let share = |current: fn(&[f64; 4]) -> f64| {
                     let above = gates.iter().position(|row| row[0] >= amperes).unwrap_or(gates.len() - 1);
                     let below = if gates[above][0] <= amperes { above } else { above.saturating_sub(1) };
@@ -144,22 +124,6 @@ impl Family {
                 },
                 _ => Ok(Curve::table(points.clone(), *cools_s)),
             },
-        }
-    }
-
-    fn setting(
-        &self,
-        setting: &'static str,
-        value: Option<f64>,
-        low: f64,
-        high: f64,
-        must: &'static str,
-    ) -> Result<f64, FamilyError> {
-        let family = || self.name.clone();
-        match value {
-            None => Err(FamilyError::Missing { family: family(), setting }),
-            Some(value) if (low..=high).contains(&value) => Ok(value),
-            Some(got) => Err(FamilyError::Range { family: family(), setting, got, must }),
         }
     }
 

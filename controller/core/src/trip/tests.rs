@@ -3,9 +3,9 @@
 use super::*;
 use proptest::prelude::*;
 
-/// A device of every family, with settings in the middle of what exists.
-fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
-    let settings = Settings {
+/// Settings in the middle of what exists, as far as a family has them.
+fn settings(family: &Family) -> Settings {
+    let all = Settings {
         amperes: Some(63.0),
         tr_s: Some(8.0),
         isd: Some(4.0),
@@ -13,11 +13,25 @@ fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
         ii: Some(10.0),
         ambient_celsius: None,
     };
-    families().iter().map(|f| (f, Arc::new(f.curve(&settings).unwrap()))).collect()
+    let none = Settings { amperes: Some(63.0), ..Settings::default() };
+    if family.is_electronic() { all } else { none }
+}
+
+/// A device of every family.
+fn devices() -> Vec<(&'static Family, Arc<Curve>)> {
+    families().iter().map(|f| (f, Arc::new(f.curve(&settings(f)).unwrap()))).collect()
+}
+
+/// What a site wrote from data sheets: a UPS and a breaker.
+fn own() -> [Curve; 2] {
+    let bears = [(1.1, 600.0), (1.25, 60.0), (1.5, 10.0), (6.0, 0.05)];
+    [true, false].map(|is_table| Curve::own(&bears, is_table).unwrap())
 }
 
 fn device(index: usize) -> (&'static Family, Arc<Curve>) {
-    let all = devices();
+    let mut all = devices();
+    // For their laws a site's own are like any; the family only names them in a failure.
+    all.extend(own().map(|curve| (family("ups-market").unwrap(), Arc::new(curve))));
     all[index % all.len()].clone()
 }
 
@@ -35,10 +49,12 @@ fn every_shipped_family_has_a_source_a_name_of_its_own_and_falling_times() {
         assert!(family.source.len() > 20 && family.words.len() > 5, "{}", family.name);
         assert!(curve.holds() >= 1.0 && curve.holds() < 1.3, "{} holds {}", family.name, curve.holds());
         let protection = Protection::with_used(curve, 0.0);
-        for (ratio, at_most_s) in &family.maximum {
+        let latest = family.latest(&settings(family));
+        assert_eq!(latest.is_empty(), family.no_latest().is_some(), "{}: a latest trip, or why none", family.name);
+        for (ratio, at_most_s) in latest {
             // The latest trip of the standard is never earlier than our earliest.
-            let earliest = protection.time_to_trip_s(*ratio).unwrap();
-            assert!(earliest <= *at_most_s, "{} at {ratio}: {earliest} after {at_most_s}", family.name);
+            let earliest = protection.time_to_trip_s(ratio).unwrap();
+            assert!(earliest <= at_most_s, "{} at {ratio}: {earliest} after {at_most_s}", family.name);
         }
     }
 }
@@ -105,6 +121,77 @@ fn a_trip_unit_follows_its_settings() {
     assert_eq!(missing.to_string(), "electronic-lsi needs tr_s");
     let wrong = unit.curve(&Settings { ii: Some(99.0), ..settings }).unwrap_err();
     assert!(wrong.to_string().contains("ii = 99 is not 1.5 to 20"), "{wrong}");
+}
+
+#[test]
+fn every_setting_counts_or_is_refused_and_all_are_refused_at_once() {
+    let set = Settings { tr_s: Some(8.0), ii: Some(99.0), isd: Some(2.0), ..Settings::default() };
+    let wrong = |name: &str, settings: &Settings| -> Vec<String> {
+        family(name).unwrap().mistakes(settings).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(wrong("iec60898-c", &set).len(), 3, "{:?}", wrong("iec60898-c", &set));
+    assert_eq!(wrong("electronic-lsi", &set).len(), 2, "ii is too high and tsd_s missing");
+    let alone = Settings { isd: None, ii: Some(10.0), tsd_s: Some(0.2), ..set };
+    assert!(wrong("electronic-lsi", &alone)[0].contains("without isd"));
+}
+
+#[test]
+fn the_coil_of_a_moulded_case_breaker_acts_where_it_is_set_less_a_fifth() {
+    let at = |ii, ratio| {
+        let curve = family("iec60947-tm").unwrap().curve(&Settings { ii, ..Settings::default() }).unwrap();
+        Protection::with_used(Arc::new(curve), 0.0).time_to_trip_s(ratio).unwrap()
+    };
+    assert!(at(Some(10.0), 8.01) <= 0.011 && at(Some(10.0), 5.1) > 0.02, "{}", at(Some(10.0), 5.1));
+    assert!(at(Some(3.0), 2.41) <= 0.011 && at(None, 2.41) > 0.1);
+    assert!((at(Some(6.25), 4.0) - at(None, 4.0)).abs() < 1e-9);
+}
+
+#[test]
+fn the_latest_trip_is_that_of_the_size_and_of_the_settings() {
+    let ul = family("ul489-tm").unwrap();
+    let of = |amperes| ul.latest_s(&Settings { amperes, ..Settings::default() }, 2.5);
+    assert_eq!([of(None), of(Some(400.0)), of(Some(20.0))], [Some(1680.0), Some(1680.0), Some(120.0)]);
+    assert_eq!(ul.latest_s(&Settings::default(), 1.2), None);
+    let sized = |name: &str, amperes, ratio| {
+        family(name).unwrap().latest_s(&Settings { amperes: Some(amperes), ..Settings::default() }, ratio)
+    };
+    assert_eq!([sized("iec60898-c", 32.0, 3.0), sized("iec60898-c", 40.0, 3.0)], [Some(60.0), Some(120.0)]);
+    assert_eq!([50.0, 100.0, 630.0].map(|a| sized("iec60269-gg", a, 2.0)), [Some(3600.0), Some(7200.0), Some(14400.0)]);
+    let unit = family("electronic-lsi").unwrap();
+    let set = Settings { tr_s: Some(8.0), isd: Some(4.0), tsd_s: Some(0.2), ii: Some(10.0), ..Settings::default() };
+    let at = |ratio| unit.latest_s(&set, ratio);
+    assert_eq!([at(1.2), at(2.0), at(4.5), at(11.1)], [None, Some(200.0), Some(0.2), Some(0.08)]);
+    let long = Settings { isd: None, tsd_s: None, ..set };
+    assert_eq!(unit.latest_s(&long, 6.5), Some(8.0));
+    let moulded = family("iec60947-tm").unwrap();
+    assert_eq!(moulded.latest_s(&Settings { ii: Some(10.0), ..Settings::default() }, 12.0), Some(0.2));
+}
+
+#[test]
+fn an_overload_table_of_a_site_bears_what_it_says_and_the_higher_load_between() {
+    let [ups, breaker] = own().map(|curve| Protection::with_used(Arc::new(curve), 0.0));
+    for (ratio, seconds) in [(1.05, 600.0), (1.1, 600.0), (1.11, 60.0), (1.5, 10.0), (2.0, 0.05), (6.1, 0.01)] {
+        let told = ups.time_to_trip_s(ratio).unwrap();
+        assert!((told - seconds).abs() < 1e-6, "{ratio}: {told}");
+        let told = breaker.time_to_trip_s(ratio).unwrap();
+        assert!(told <= seconds * 1.001 || ratio < 1.1, "{ratio}: {told}");
+    }
+    assert_eq!((ups.time_to_trip_s(1.0), breaker.time_to_trip_s(1.0)), (None, None));
+    let warm = Protection::at(Arc::new(own()[1].clone()), 0.9);
+    assert!(warm.time_to_trip_s(1.1).unwrap() < 0.7 * breaker.time_to_trip_s(1.1).unwrap());
+}
+
+#[test]
+fn everything_wrong_with_an_overload_table_is_told() {
+    let wrong = Curve::own(&[(0.9, 600.0), (0.8, 700.0), (2.0, f64::NAN)], true).unwrap_err();
+    let text: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    for part in ["[0.9, 600] is not above 1", "loads must rise: 0.9 comes before 0.8", "seconds must fall: 600", "NaN"]
+    {
+        assert!(text.iter().any(|t| t.contains(part)), "{part} is not in {text:?}");
+    }
+    assert_eq!(Curve::own(&[], true), Err(vec![OwnError::Nothing]));
+    assert_eq!(Curve::own(&[(5.0, 0.02)], false), Err(vec![OwnError::NoSlow]));
+    assert!(Curve::own(&[(5.0, 0.02)], true).is_ok());
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use super::super::document::{Mistakes, Spot, Table};
 use super::super::{one_of, ranged};
-use super::{Current, Names, Node, What, id, positive};
+use super::{Current, Names, Node, What, id, positive, protection};
 use headroom_controller_core::NodeKind;
-use headroom_controller_core::trip::{Curve, Family, Settings, families, family};
 use headroom_rack::{Amperes, DeviceId, RackId, Volts, Watts};
 use std::sync::Arc;
 
@@ -16,7 +15,10 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
     let standby = table.get::<String>("standby");
     names.hung.extend(parent.iter().chain(&standby).cloned());
     if let Some(name) = &name {
-        names.parents.extend(parent.iter().map(|p| (name.value.clone(), p.clone())));
+        if let Some(parent) = &parent {
+            names.parents.entry(name.value.clone()).or_default().push(parent.clone());
+        }
+        names.standbys.extend(standby.iter().map(|s| (name.value.clone(), s.clone())));
         names.feeds.extend(feed.iter().map(|f| (name.value.clone(), f.value.clone())));
     }
     if let (Some(standby), None) = (&standby, &parent) {
@@ -25,15 +27,28 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
     let meter = meter(table, names, m);
     let words: Vec<(&str, NodeKind)> = NodeKind::ALL.iter().map(|(kind, word)| (*word, *kind)).collect();
     let kind = table.need::<String>("kind", "\"breaker\"").and_then(|k| one_of(&k, "kind", &words, m));
-    let rating = rating(table, kind, m);
+    let phases = phases(table, m);
+    let rating = rating(table, kind, phases.as_ref().map_or(3, |s| s.value), m);
+    // A current without is one of three; what is rated in watts has those of what feeds it.
+    let is_current = rating.is_some_and(|(_, current)| current.is_some());
+    let phases = phases.or(is_current.then_some(Spot { value: 3, at: table.at() }));
+    if let (Some(name), Some(phases)) = (&name, phases) {
+        names.phased.insert(name.value.clone(), phases);
+    }
+    protection::refuse_ir(table, rating.and_then(|(_, current)| current), m);
     let ambient_celsius =
         table.get::<f64>("ambient_celsius").map(|s| ranged(Some(s), 30.0, -40.0, 90.0, "ambient_celsius", m));
-    let protection = kind.and_then(|kind| protection(table, kind, rating, ambient_celsius, m));
+    let protection = match kind {
+        Some(kind) => protection::read(table, kind, rating.and_then(|(_, current)| current), ambient_celsius, m),
+        None => {
+            table.ignore(&protection::KEYS);
+            None
+        }
+    };
     let battery = super::battery::read(table, kind.is_none_or(|kind| kind == NodeKind::Ups), m);
     table.refuse_unknown();
     let (rated, current) = rating?;
-    let (family, curve) = protection?;
-    let left = ambient_celsius.map_or(1.0, |celsius| family.ambient_factor(celsius));
+    let protection = protection?;
     Some(Node {
         id: id(name.as_ref(), "id", m)?,
         kind: kind?,
@@ -41,11 +56,13 @@ pub(super) fn read(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option
         feed: String::new(),
         parent: parent.and_then(|p| id(Some(&p), "parent", m)),
         standby: standby.and_then(|p| id(Some(&p), "standby", m)),
-        rating: rated * left,
+        rating: rated * protection.left,
         current,
-        family: family.name.clone(),
+        // As the feed.
+        phases: 3,
+        family: protection.family,
         ambient_celsius,
-        curve: Arc::new(curve),
+        curve: Arc::new(protection.curve),
         meter,
         battery: battery.map(Arc::new),
     })
@@ -64,7 +81,7 @@ fn meter(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option<(RackId, 
 }
 
 /// The rating as it stands there: a current, or watts.
-fn rating(table: &Table<'_>, kind: Option<NodeKind>, m: &Mistakes) -> Option<(Watts, Option<Current>)> {
+fn rating(table: &Table<'_>, kind: Option<NodeKind>, phases: u32, m: &Mistakes) -> Option<(Watts, Option<Current>)> {
     let watts = table.get::<f64>("rating_watts");
     let amperes = table.get::<f64>("rating_amperes");
     match (watts, amperes) {
@@ -73,71 +90,28 @@ fn rating(table: &Table<'_>, kind: Option<NodeKind>, m: &Mistakes) -> Option<(Wa
             None
         }
         (None, Some(_)) => {
-            let current = current(table, m)?;
+            let current = current(table, phases, m)?;
             Some((current.volts * current.rating * f64::from(current.phases), Some(current)))
         }
         (None, None) if kind == Some(NodeKind::Breaker) => {
-            current(table, m);
+            current(table, phases, m);
             None
         }
         _ => Some((Watts::new(positive(table, "rating_watts", "30000", m)?), None)),
     }
 }
 
-fn current(table: &Table<'_>, m: &Mistakes) -> Option<Current> {
+fn current(table: &Table<'_>, phases: u32, m: &Mistakes) -> Option<Current> {
     let rating = positive(table, "rating_amperes", "16.0", m);
     let volts = positive(table, "volts", "240.0", m);
-    let phases = match table.get::<u64>("phases") {
-        None => 3,
-        Some(Spot { value: n @ (1 | 3), .. }) => n as u32,
-        Some(spot) => {
-            m.add(spot.at, format!("phases = {} does not exist", spot.value), "write 1 or 3");
-            3
-        }
-    };
     Some(Current { rating: Amperes::new(rating?), volts: Volts::new(volts?), phases })
 }
 
-/// The family of the protection and its curve under the node's settings.
-fn protection(
-    table: &Table<'_>,
-    kind: NodeKind,
-    rating: Option<(Watts, Option<Current>)>,
-    ambient_celsius: Option<f64>,
-    m: &Mistakes,
-) -> Option<(&'static Family, Curve)> {
-    let fits = |f: &&Family| f.is_table() == matches!(kind, NodeKind::Ups | NodeKind::Transformer);
-    let spot = table.get::<String>("curve");
-    let at = spot.as_ref().map_or(table.at(), |s| s.at);
-    let number = |key| table.get::<f64>(key).map(|s| s.value);
-    let settings = Settings {
-        amperes: rating.and_then(|(_, current)| current).map(|c| c.rating.get()),
-        ambient_celsius,
-        tr_s: number("tr_s"),
-        isd: number("isd"),
-        tsd_s: number("tsd_s"),
-        ii: number("ii"),
-    };
-    let found = match &spot {
-        None => family(kind.usual_family()),
-        Some(spot) => families().iter().filter(fits).find(|f| f.name == spot.value),
-    };
-    let Some(found) = found else {
-        let names: Vec<String> = families().iter().filter(fits).map(|f| format!("{:?}", f.name)).collect();
-        let written = spot.map(|s| s.value).unwrap_or_default();
-        let remedy = format!("write one of {}; `headroom-controller curves` tells them", names.join(", "));
-        m.add(at, format!("curve = {written:?} is not known for kind = {:?}", kind.word()), remedy);
+fn phases(table: &Table<'_>, m: &Mistakes) -> Option<Spot<u32>> {
+    let spot = table.get::<u64>("phases")?;
+    if !matches!(spot.value, 1 | 3) {
+        m.add(spot.at, format!("phases = {} does not exist", spot.value), "write 1 or 3");
         return None;
-    };
-    match found.curve(&settings) {
-        Ok(curve) => Some((found, curve)),
-        Err(why) => {
-            let remedy = match found.is_electronic() {
-                true => "write the settings of the trip unit: tr_s, ii and, if it has them, isd and tsd_s",
-                false => "write rating_amperes as it stands on the device",
-            };
-            m.add(at, why.to_string(), remedy);
-            None
-        }
     }
+    Some(Spot { value: spot.value as u32, at: spot.at })
 }

@@ -2,6 +2,7 @@
 
 use super::super::document::{Mistakes, Table};
 use super::super::{one_of, ranged};
+use super::names::Cord;
 use super::{Feed, Names, Rack, What, id, positive};
 use headroom_controller_core::topology::BALANCED;
 use headroom_rack::Watts;
@@ -42,6 +43,12 @@ pub(super) fn read(table: &Table<'_>, bands: Option<&[String]>, names: &mut Name
     if feed_tables.is_empty() {
         m.add(table.at(), "a rack hangs on nothing", format!("add {example}"));
     } else if feeds.len() == feed_tables.len() {
+        for (i, (table, feed)) in feed_tables.iter().zip(&feeds).enumerate() {
+            if feeds[..i].iter().any(|other| other.meter == feed.meter) {
+                let problem = format!("meter = {:?} is the meter of another feed of this rack", feed.meter.as_str());
+                m.add(table.at(), problem, "name the meter of this cord; a meter of both cannot tell them apart");
+            }
+        }
         let sum: f64 = feeds.iter().map(|f| f.share).sum();
         if (sum - 1.0).abs() > 1e-6 {
             let problem = format!("the shares of the rack's feeds add up to {sum}");
@@ -68,24 +75,37 @@ fn feed(table: &Table<'_>, names: &mut Names, m: &Mistakes) -> Option<Feed> {
     let share = ranged(table.need("share", "0.5"), 1.0, 0.001, 1.0, "share", m);
     let meter = table.need::<String>("meter", "\"pdu-a\"").and_then(|d| id(Some(&d), "meter", m));
     let phases = phases(table, m);
+    if let (Some(node), Ok(phases)) = (&node, phases) {
+        names.cords.push(Cord { at: table.at(), node: node.value.clone(), phases });
+    }
     table.refuse_unknown();
-    Some(Feed { node: id(node.as_ref(), "node", m)?, share, meter: meter?, phases })
+    Some(Feed {
+        node: id(node.as_ref(), "node", m)?,
+        share,
+        meter: meter?,
+        phases: phases.ok().flatten().unwrap_or(BALANCED),
+    })
 }
 
-/// Shares of a cord on L1, L2, L3: `"L2"` for one phase, `"L1-L2"` for a load between two lines, or three
-/// numbers that add up to 1.
-fn phases(table: &Table<'_>, m: &Mistakes) -> [f64; 3] {
+/// Shares of a cord on L1, L2, L3, if it says: `"L2"` for one phase, `"L1-L2"` for a load between two lines, or three
+/// numbers that add up to 1. An error is one that was told.
+fn phases(table: &Table<'_>, m: &Mistakes) -> Result<Option<[f64; 3]>, ()> {
+    table.ignore(&["phases"]);
+    if !table.has("phases") {
+        return Ok(None);
+    }
     if table.is_text("phases") {
-        let Some(spot) = table.get::<String>("phases") else { return BALANCED };
+        let spot = table.get::<String>("phases").ok_or(())?;
         let on: Option<Vec<usize>> =
             spot.value.split('-').map(|line| ["L1", "L2", "L3"].iter().position(|l| *l == line)).collect();
         match on.as_deref() {
-            Some([one]) => return std::array::from_fn(|p| if p == *one { 1.0 } else { 0.0 }),
+            Some([one]) => return Ok(Some(std::array::from_fn(|p| if p == *one { 1.0 } else { 0.0 }))),
             // P between two lines is a current of P / (sqrt(3) U) in both, where a phase alone has P / U.
             Some([one, other]) if one != other => {
-                return std::array::from_fn(|p| if p == *one || p == *other { 1.0 / 3.0_f64.sqrt() } else { 0.0 });
+                let each = 1.0 / 3.0_f64.sqrt();
+                return Ok(Some(std::array::from_fn(|p| if p == *one || p == *other { each } else { 0.0 })));
             }
-            Some([a, b, c]) if a != b && b != c && a != c => return BALANCED,
+            Some([a, b, c]) if a != b && b != c && a != c => return Ok(Some(BALANCED)),
             _ => {}
         }
         m.add(
@@ -93,16 +113,16 @@ fn phases(table: &Table<'_>, m: &Mistakes) -> [f64; 3] {
             format!("phases = {:?} is not known", spot.value),
             "write \"L1\", \"L1-L2\", or leave it out for all three",
         );
-        return BALANCED;
+        return Err(());
     }
-    let Some(spot) = table.get::<Vec<f64>>("phases") else { return BALANCED };
+    let spot = table.get::<Vec<f64>>("phases").ok_or(())?;
     let sum: f64 = spot.value.iter().sum();
     match <[f64; 3]>::try_from(spot.value.clone()) {
-        Ok(shares) if shares.iter().all(|s| *s >= 0.0) && (sum - 1.0).abs() < 1e-3 => shares.map(|s| s / sum),
+        Ok(shares) if shares.iter().all(|s| *s >= 0.0) && (sum - 1.0).abs() < 1e-3 => Ok(Some(shares.map(|s| s / sum))),
         _ => {
             let remedy = "write three shares of L1, L2, L3 that add up to 1, or \"L1\" for a plug of one phase";
             m.add(spot.at, format!("phases = {:?} are no three shares", spot.value), remedy);
-            BALANCED
+            Err(())
         }
     }
 }

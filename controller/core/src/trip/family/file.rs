@@ -1,6 +1,7 @@
 //! How a family is written in `protection/*.toml`.
 
-use super::{Confidence, Family, Law, STEP};
+use super::latest::{Latest, Sized, Unit};
+use super::{Coil, Confidence, Family, Law, STEP};
 use serde::Deserialize;
 
 const FILES: &[&str] = &[
@@ -45,6 +46,7 @@ struct Raw {
     holds: Option<f64>,
     thermal: Option<Vec<(f64, f64)>>,
     fast: Option<Vec<(f64, f64)>>,
+    ii: Option<[f64; 3]>,
     long: Option<Vec<(f64, f64)>>,
     pickup: Option<f64>,
     delay: Option<f64>,
@@ -57,6 +59,11 @@ struct Raw {
     hotter_from_celsius: Option<f64>,
     #[serde(default)]
     maximum: Vec<(f64, f64)>,
+    #[serde(default)]
+    sized: Vec<Sized>,
+    ii_latest: Option<(f64, f64)>,
+    latest: Option<Unit>,
+    no_latest: Option<String>,
     reference_celsius: Option<f64>,
     #[serde(default)]
     ambient: Vec<(f64, f64)>,
@@ -66,7 +73,12 @@ struct Raw {
 impl Raw {
     fn family(self) -> Option<Family> {
         let law = match self.law {
-            Word::Thermal => Law::Thermal { holds: self.holds?, thermal: self.thermal?, fast: self.fast? },
+            Word::Thermal => Law::Thermal {
+                holds: self.holds?,
+                thermal: self.thermal?,
+                fast: self.fast?,
+                coil: self.ii.map(|[low, high, pickup]| Coil { pickup, low, high }),
+            },
             Word::Electronic => Law::Electronic {
                 holds: self.holds?,
                 long: self.long?,
@@ -89,7 +101,13 @@ impl Raw {
             unverified: self.unverified,
             reference_celsius: self.reference_celsius,
             ambient_source: self.ambient_source,
-            maximum: self.maximum,
+            latest: Latest {
+                maximum: self.maximum,
+                sized: self.sized,
+                coil: self.ii_latest,
+                unit: self.latest,
+                none: self.no_latest,
+            },
             ambient: self.ambient,
             law,
         })
@@ -97,7 +115,7 @@ impl Raw {
 }
 
 /// A band becomes two points: its time holds up to where the next band begins.
-fn steps(bands: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(in crate::trip) fn steps(bands: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut points = Vec::with_capacity(2 * bands.len());
     for (i, (from, seconds)) in bands.iter().enumerate() {
         points.push((if i == 0 { *from } else { from + STEP }, *seconds));

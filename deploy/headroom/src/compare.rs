@@ -31,13 +31,15 @@ const MOST_RACKS: f64 = 3.0;
 pub struct Options {
     /// Traces: CSV files, plain or .gz, or folders of them; without, the simulator generates some.
     ///
-    /// Known are nvidia-smi's "timestamp, power.draw [W]" (a row per GPU and tick), "time_s,power_watts" of a
-    /// rack's GPUs, what `headroom-sim trace` writes, and arrivals "TIMESTAMP,ContextTokens,GeneratedTokens",
-    /// which a serving engine sized to them turns into power.
+    /// Known are nvidia-smi's "timestamp, power.draw [W]" (a row per GPU and tick; with index, uuid or hostname it is known
+    /// whose), "time_s,power_watts" of a rack's GPUs, what `headroom-sim trace` writes, and arrivals
+    /// "TIMESTAMP,ContextTokens,GeneratedTokens" or "Timestamp,Request tokens,Response tokens", which a serving engine
+    /// sized to them turns into power.
     #[arg(long, value_name = "DIR|FILES", num_args = 1..)]
     traces: Vec<PathBuf>,
     /// Power in the files, W, that counts as a GPU (or all GPUs of a rack) at its limit. Default: the highest
-    /// in a file of "time_s,power_watts", the limits in what headroom-sim wrote, watts as they are from nvidia-smi.
+    /// in a file of "time_s,power_watts", the limits in what headroom-sim wrote, power.limit from nvidia-smi or, without it,
+    /// watts as they are.
     #[arg(long, value_name = "WATTS")]
     top_watts: Option<f64>,
     /// Racks that the breaker carries at nameplate.
@@ -150,6 +152,7 @@ pub fn run(options: &Options) -> ExitCode {
             }
         },
     };
+    let traces: Vec<Trace> = traces.into_iter().map(|t| t.parted(options.gpus.into())).collect();
     let setup = Setup {
         nameplate_racks: options.nameplate_racks.into(),
         racks: options.racks.map(usize::from),

@@ -158,7 +158,7 @@ fn plant(setup: &Setup, trace: &Trace, racks: usize, begin: Begin) -> PlantSpec 
         let start_s = if begin == Begin::Apart { chance.between(0.0, trace.seconds()) } else { 0.0 };
         let workload = WorkloadSpec::Replay(ReplaySpec {
             word: BANDS[i % BANDS.len()],
-            watts: Arc::clone(&trace.watts),
+            watts: Arc::clone(trace.of_rack(i)),
             step_s: TRACE_STEP_S,
             start_s,
             clock_sensitivity: trace.clock_sensitivity,
@@ -221,6 +221,7 @@ pub fn worst(setup: &Setup, policy: Policy, racks: usize) -> [f64; 2] {
         kind: "made up",
         clock_sensitivity: 0.9,
         watts: Arc::new((0..((IDLE_S + FULL_S) / TRACE_STEP_S) as usize).map(row).collect()),
+        parts: Vec::new(),
         notes: Vec::new(),
     };
     [false, true].map(|dies| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Jobs that start and end together in half the GPUs, so that shifted copies overlap at times.
 fn trace() -> Trace {
     let watts = (0..1800_u32).map(|i| vec![if i / 300 % 2 == 0 { 690.0 } else { 160.0 }; 8]).collect();
-    Trace { name: "square".to_owned(), kind: "test", clock_sensitivity: 0.9, watts: Arc::new(watts), notes: vec![] }
+    Trace { name: "square".to_owned(), kind: "test", clock_sensitivity: 0.9, watts: Arc::new(watts), parts: vec![], notes: vec![] }
 }
 
 fn setup() -> Setup {

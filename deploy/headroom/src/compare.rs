@@ -45,7 +45,7 @@ pub struct Options {
     /// Racks that the breaker carries at nameplate.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=200))]
     nameplate_racks: u16,
-    /// Lay the policies side by side at so many racks. Default: the most that both ours and the reactive three-band host,
+    /// Lay the policies side by side at so many racks. Default: the most that all of ours and a reactive three-band host,
     /// at least 1.3 times those that the breaker carries at nameplate.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=600))]
     racks: Option<u16>,
@@ -191,18 +191,14 @@ fn write(dir: &std::path::Path, table: &str, results: &Results) -> std::io::Resu
     std::fs::write(dir.join("report.md"), text)
 }
 
-/// Searches how many racks each policy hosts, then lays all side by side at the most that ours and the reactive
-/// three-band both host, but at least at the racks that ours must.
+/// Searches how many racks each policy hosts, then lays all side by side at the most that all of ours and one of the
+/// reactive three-bands host, but at least at the racks that ours must.
 fn compare(setup: Setup, traces: Vec<Trace>) -> Results {
     let searched: Vec<Policy> = Policy::ALL.into_iter().filter(|p| *p != Policy::StaticNameplate).collect();
     let found = parallel(searched.len(), |i| hosts(&setup, &traces, searched[i]));
     let mut hosted: BTreeMap<Policy, usize> = searched.into_iter().zip(found).collect();
     hosted.insert(Policy::StaticNameplate, setup.nameplate_racks);
-    let least = (setup.nameplate_racks as f64 * MORE_RACKS).ceil() as usize;
-    // Beyond what one of them hosts the other has nothing to be compared with.
-    let ours = hosted[&Policy::OursForecast].max(hosted[&Policy::OursReactive]);
-    let theirs = hosted[&Policy::ThreeBand].max(hosted[&Policy::ThreeBandLowFirst]);
-    let racks = setup.racks.unwrap_or(ours.min(theirs).max(least));
+    let racks = side_by_side(&setup, &hosted);
     let mut results = Results { setup, traces, hosted, racks, runs: BTreeMap::new(), worst: BTreeMap::new() };
     let todo: Vec<(Policy, usize)> =
         Policy::ALL.iter().flat_map(|p| (0..results.traces.len()).map(move |t| (*p, t))).collect();
@@ -214,6 +210,15 @@ fn compare(setup: Setup, traces: Vec<Trace>) -> Results {
     let fates = parallel(Policy::ALL.len(), |i| worst(&results.setup, Policy::ALL[i], results.racks(Policy::ALL[i])));
     results.worst = Policy::ALL.into_iter().zip(fates).collect();
     results
+}
+
+/// At how many racks the policies are laid side by side.
+fn side_by_side(setup: &Setup, hosted: &BTreeMap<Policy, usize>) -> usize {
+    let least = (setup.nameplate_racks as f64 * MORE_RACKS).ceil() as usize;
+    // Beyond what one of them hosts the other has nothing to be compared with.
+    let ours = Policy::OURS.iter().map(|p| hosted[p]).min().unwrap_or(0);
+    let theirs = hosted[&Policy::ThreeBand].max(hosted[&Policy::ThreeBandLowFirst]);
+    setup.racks.unwrap_or(ours.min(theirs).max(least))
 }
 
 /// The largest number of racks with which, on every trace, nothing trips and no more than the bound is

@@ -31,19 +31,21 @@ const MOST_RACKS: f64 = 3.0;
 pub struct Options {
     /// Traces: CSV files, plain or .gz, or folders of them; without, the simulator generates some.
     ///
-    /// Known are nvidia-smi's "timestamp, power.draw [W]" (a row per GPU and tick), "time_s,power_watts" of a
-    /// rack's GPUs, what `headroom-sim trace` writes, and arrivals "TIMESTAMP,ContextTokens,GeneratedTokens",
-    /// which a serving engine sized to them turns into power.
+    /// Known are nvidia-smi's "timestamp, power.draw [W]" (a row per GPU and tick; with index, uuid or hostname it is known
+    /// whose), "time_s,power_watts" of a rack's GPUs, what `headroom-sim trace` writes, and arrivals
+    /// "TIMESTAMP,ContextTokens,GeneratedTokens" or "Timestamp,Request tokens,Response tokens", which a serving engine
+    /// sized to them turns into power.
     #[arg(long, value_name = "DIR|FILES", num_args = 1..)]
     traces: Vec<PathBuf>,
     /// Power in the files, W, that counts as a GPU (or all GPUs of a rack) at its limit. Default: the highest
-    /// in a file of "time_s,power_watts", the limits in what headroom-sim wrote, watts as they are from nvidia-smi.
+    /// in a file of "time_s,power_watts", the limits in what headroom-sim wrote, power.limit from nvidia-smi or, without it,
+    /// watts as they are.
     #[arg(long, value_name = "WATTS")]
     top_watts: Option<f64>,
     /// Racks that the breaker carries at nameplate.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=200))]
     nameplate_racks: u16,
-    /// Lay the policies side by side at so many racks. Default: the most that both ours and the reactive three-band host,
+    /// Lay the policies side by side at so many racks. Default: the most that all of ours and a reactive three-band host,
     /// at least 1.3 times those that the breaker carries at nameplate.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=600))]
     racks: Option<u16>,
@@ -150,6 +152,7 @@ pub fn run(options: &Options) -> ExitCode {
             }
         },
     };
+    let traces: Vec<Trace> = traces.into_iter().map(|t| t.parted(options.gpus.into())).collect();
     let setup = Setup {
         nameplate_racks: options.nameplate_racks.into(),
         racks: options.racks.map(usize::from),
@@ -188,18 +191,14 @@ fn write(dir: &std::path::Path, table: &str, results: &Results) -> std::io::Resu
     std::fs::write(dir.join("report.md"), text)
 }
 
-/// Searches how many racks each policy hosts, then lays all side by side at the most that ours and the reactive
-/// three-band both host, but at least at the racks that ours must.
+/// Searches how many racks each policy hosts, then lays all side by side at the most that all of ours and one of the
+/// reactive three-bands host, but at least at the racks that ours must.
 fn compare(setup: Setup, traces: Vec<Trace>) -> Results {
     let searched: Vec<Policy> = Policy::ALL.into_iter().filter(|p| *p != Policy::StaticNameplate).collect();
     let found = parallel(searched.len(), |i| hosts(&setup, &traces, searched[i]));
     let mut hosted: BTreeMap<Policy, usize> = searched.into_iter().zip(found).collect();
     hosted.insert(Policy::StaticNameplate, setup.nameplate_racks);
-    let least = (setup.nameplate_racks as f64 * MORE_RACKS).ceil() as usize;
-    // Beyond what one of them hosts the other has nothing to be compared with.
-    let ours = hosted[&Policy::OursForecast].max(hosted[&Policy::OursReactive]);
-    let theirs = hosted[&Policy::ThreeBand].max(hosted[&Policy::ThreeBandLowFirst]);
-    let racks = setup.racks.unwrap_or(ours.min(theirs).max(least));
+    let racks = side_by_side(&setup, &hosted);
     let mut results = Results { setup, traces, hosted, racks, runs: BTreeMap::new(), worst: BTreeMap::new() };
     let todo: Vec<(Policy, usize)> =
         Policy::ALL.iter().flat_map(|p| (0..results.traces.len()).map(move |t| (*p, t))).collect();
@@ -211,6 +210,15 @@ fn compare(setup: Setup, traces: Vec<Trace>) -> Results {
     let fates = parallel(Policy::ALL.len(), |i| worst(&results.setup, Policy::ALL[i], results.racks(Policy::ALL[i])));
     results.worst = Policy::ALL.into_iter().zip(fates).collect();
     results
+}
+
+/// At how many racks the policies are laid side by side.
+fn side_by_side(setup: &Setup, hosted: &BTreeMap<Policy, usize>) -> usize {
+    let least = (setup.nameplate_racks as f64 * MORE_RACKS).ceil() as usize;
+    // Beyond what one of them hosts the other has nothing to be compared with.
+    let ours = Policy::OURS.iter().map(|p| hosted[p]).min().unwrap_or(0);
+    let theirs = hosted[&Policy::ThreeBand].max(hosted[&Policy::ThreeBandLowFirst]);
+    setup.racks.unwrap_or(ours.min(theirs).max(least))
 }
 
 /// The largest number of racks with which, on every trace, nothing trips and no more than the bound is

@@ -40,6 +40,9 @@ impl Policy {
         Self::Oracle,
     ];
 
+    /// Ours, whatever it knows.
+    pub(super) const OURS: [Self; 3] = [Self::OursAlike, Self::OursReactive, Self::OursForecast];
+
     /// Its name in tables and JSON.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -96,8 +99,10 @@ pub struct Figures {
     pub to_cap_ms: Vec<f64>,
     /// Runs in which the automation stopped itself.
     pub stopped: u64,
-    /// Load over rating, once a second.
-    pub load: Vec<f32>,
+    /// When it first did, s.
+    pub stopped_s: Option<f64>,
+    /// Load over rating, mean and highest of each second.
+    pub load: Vec<[f32; 2]>,
 }
 
 impl Figures {
@@ -158,7 +163,7 @@ fn plant(setup: &Setup, trace: &Trace, racks: usize, begin: Begin) -> PlantSpec 
         let start_s = if begin == Begin::Apart { chance.between(0.0, trace.seconds()) } else { 0.0 };
         let workload = WorkloadSpec::Replay(ReplaySpec {
             word: BANDS[i % BANDS.len()],
-            watts: Arc::clone(&trace.watts),
+            watts: Arc::clone(trace.of_rack(i)),
             step_s: TRACE_STEP_S,
             start_s,
             clock_sensitivity: trace.clock_sensitivity,
@@ -179,7 +184,8 @@ pub fn play(setup: &Setup, trace: &Trace, policy: Policy, racks: usize) -> Figur
     let mut figures = Figures::default();
     let seconds = trace.seconds().min(setup.seconds) + WARM_UP_S;
     let mut before = (figures.clone(), 0);
-    let every = (1.0 / STEP_S).round() as u64;
+    let every = (1.0 / STEP_S).round() as usize;
+    let mut second: Vec<f64> = Vec::with_capacity(every);
     for step in 0..(seconds / STEP_S) as u64 {
         if step == (WARM_UP_S / STEP_S) as u64 {
             before = (tally(&stage), stage.plant().tally().overload_to_cap_ms.len());
@@ -187,13 +193,21 @@ pub fn play(setup: &Setup, trace: &Trace, policy: Policy, racks: usize) -> Figur
         stage.physics(false, &mut outcome);
         stage.decide(mind.as_mut(), 0.0, false);
         stage.deliver();
-        if step.is_multiple_of(every) && stage.time_s() > WARM_UP_S {
-            figures.load.push(stage.plant().feeds()[0].load_ratio() as f32);
+        if stage.time_s() > WARM_UP_S {
+            second.push(stage.plant().feeds()[0].load_ratio());
+        }
+        if second.len() == every {
+            let highest = second.iter().copied().fold(0.0, f64::max);
+            figures.load.push([second.iter().sum::<f64>() / every as f64, highest].map(|load| load as f32));
+            second.clear();
+        }
+        if figures.stopped_s.is_none() && mind.has_stopped() {
+            figures.stopped_s = Some((stage.time_s() - WARM_UP_S).max(0.0));
         }
     }
     let after = tally(&stage);
     figures.trips = stage.plant().tally().trips.len() as u64;
-    figures.stopped = u64::from(mind.has_stopped());
+    figures.stopped = u64::from(figures.stopped_s.is_some());
     figures.shutdowns = stage.plant().racks().iter().flat_map(|r| &r.gpus).filter(|g| g.overheated()).count() as u64;
     figures.seconds_over_rating = after.seconds_over_rating - before.0.seconds_over_rating;
     for band in 0..BANDS.len() {
@@ -221,6 +235,7 @@ pub fn worst(setup: &Setup, policy: Policy, racks: usize) -> [f64; 2] {
         kind: "made up",
         clock_sensitivity: 0.9,
         watts: Arc::new((0..((IDLE_S + FULL_S) / TRACE_STEP_S) as usize).map(row).collect()),
+        parts: Vec::new(),
         notes: Vec::new(),
     };
     [false, true].map(|dies| {

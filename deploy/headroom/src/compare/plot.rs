@@ -32,6 +32,23 @@ fn text(out: &mut String, x: f64, y: f64, anchor: &str, colour: &str, what: &str
     );
 }
 
+fn line(out: &mut String, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2], colour: &str, dashes: &str) {
+    let _ = writeln!(
+        out,
+        "<line x1=\"{x1:.1}\" x2=\"{x2:.1}\" y1=\"{y1:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" stroke-dasharray=\"{dashes}\"/>"
+    );
+}
+
+/// What went wrong, in words; nothing if nothing did.
+fn fate(trips: u64, stopped: u64) -> String {
+    match (trips, stopped) {
+        (0, 0) => String::new(),
+        (_, 0) => "trips".to_owned(),
+        (0, _) => "automation stopped".to_owned(),
+        _ => "trips, automation stopped".to_owned(),
+    }
+}
+
 /// Every plot with the name of its file.
 pub fn all(results: &Results) -> Vec<(String, String)> {
     let mut plots = vec![("racks.svg".to_owned(), racks(results)), ("lost.svg".to_owned(), lost(results))];
@@ -44,38 +61,43 @@ pub fn all(results: &Results) -> Vec<(String, String)> {
 /// Load of the breaker over time, one strip per policy.
 fn power(results: &Results, trace: usize) -> String {
     const STRIP: f64 = 90.0;
-    let height = 50.0 + STRIP * Policy::ALL.len() as f64 + 30.0;
+    const TOP: f64 = 60.0;
+    // Right of the strips stands their scale.
+    const TO: f64 = WIDTH - RIGHT - 20.0;
+    let height = TOP + STRIP * Policy::ALL.len() as f64 + 30.0;
     let name = &results.traces[trace].name;
-    let mut out = begin(height, &format!("{name}: load of the breaker (black) against its rating (red)"));
+    let mut out = begin(height, &format!("{name}: load of the breaker, share of its rating"));
+    text(&mut out, LEFT, 44.0, "start", GREY, "black: mean of each second, grey: its highest, red: the rating");
     for (row, policy) in Policy::ALL.into_iter().enumerate() {
         let figures = &results.runs[&(policy, trace)];
-        let most = figures.load.iter().copied().fold(1.2_f32, f32::max).min(3.0);
-        let bottom = 50.0 + STRIP * (row as f64 + 1.0) - 12.0;
+        let most = figures.load.iter().map(|[_, highest]| *highest).fold(1.2_f32, f32::max).min(3.0);
+        let bottom = TOP + STRIP * (row as f64 + 1.0) - 12.0;
         let y = |ratio: f32| bottom - f64::from(ratio.min(most) / most) * (STRIP - 20.0);
         let span = figures.load.len().max(2) as f64 - 1.0;
-        let x = |i: usize| LEFT + i as f64 / span * (WIDTH - LEFT - RIGHT);
+        let x = |second: f64| LEFT + (second / span).min(1.0) * (TO - LEFT);
         text(&mut out, LEFT - 10.0, bottom - 45.0, "end", "black", &policy.word().replace('_', " "));
         let racks = results.racks(policy);
         let lost = format!("{racks} racks, {:.2} % lost", figures.lost_share() * 100.0);
         text(&mut out, LEFT - 10.0, bottom - 29.0, "end", GREY, &lost);
-        if figures.trips > 0 {
-            text(&mut out, LEFT - 10.0, bottom - 13.0, "end", RED, "trips");
+        text(&mut out, LEFT - 10.0, bottom - 13.0, "end", RED, &fate(figures.trips, figures.stopped));
+        for half in 0..=(most * 2.0) as u8 {
+            let (share, at) = (f32::from(half) / 2.0, y(f32::from(half) / 2.0));
+            let (colour, dashes) = if half == 2 { (RED, "4 3") } else { ("#ddd", "none") };
+            line(&mut out, [LEFT, at], [TO, at], colour, dashes);
+            text(&mut out, TO + 4.0, at + 4.0, "start", GREY, &format!("{:.0} %", share * 100.0));
         }
-        let (from, to) = (LEFT, WIDTH - RIGHT);
-        let _ =
-            writeln!(out, "<line x1=\"{from}\" x2=\"{to}\" y1=\"{bottom:.1}\" y2=\"{bottom:.1}\" stroke=\"{GREY}\"/>");
-        let one = y(1.0);
-        let _ = writeln!(
-            out,
-            "<line x1=\"{from}\" x2=\"{to}\" y1=\"{one:.1}\" y2=\"{one:.1}\" stroke=\"{RED}\" stroke-dasharray=\"4 3\"/>"
-        );
-        let points: Vec<String> =
-            figures.load.iter().enumerate().map(|(i, r)| format!("{:.1},{:.1}", x(i), y(*r))).collect();
-        let _ = writeln!(out, "<polyline points=\"{}\" fill=\"none\" stroke=\"black\"/>", points.join(" "));
+        if let Some(at_s) = figures.stopped_s {
+            line(&mut out, [x(at_s), bottom], [x(at_s), bottom - STRIP + 20.0], RED, "1 2");
+        }
+        for (which, colour) in [(1, GREY), (0, "black")] {
+            let point = |(i, load): (usize, &[f32; 2])| format!("{:.1},{:.1}", x(i as f64), y(load[which]));
+            let points: Vec<String> = figures.load.iter().enumerate().map(point).collect();
+            let _ = writeln!(out, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\"/>", points.join(" "));
+        }
     }
     let seconds = results.runs.iter().find(|((_, t), _)| *t == trace).map_or(0, |(_, f)| f.load.len());
     text(&mut out, LEFT, height - 12.0, "start", GREY, "0 s");
-    text(&mut out, WIDTH - RIGHT, height - 12.0, "end", GREY, &format!("{seconds} s"));
+    text(&mut out, TO, height - 12.0, "end", GREY, &format!("{seconds} s"));
     out + "</svg>\n"
 }
 
@@ -104,9 +126,9 @@ fn lost(results: &Results) -> String {
         let top = 64.0 + GROUP * row as f64;
         text(&mut out, LEFT - 10.0, top + 20.0, "end", "black", &policy.word().replace('_', " "));
         let racks = results.racks(policy);
-        let trips = results.sum(policy).trips;
-        let note = if trips > 0 { format!("{racks} racks, {trips} trips") } else { format!("{racks} racks") };
-        text(&mut out, LEFT - 10.0, top + 36.0, "end", if trips > 0 { RED } else { GREY }, &note);
+        let sum = results.sum(policy);
+        text(&mut out, LEFT - 10.0, top + 36.0, "end", GREY, &format!("{racks} racks"));
+        text(&mut out, LEFT - 10.0, top + 52.0, "end", RED, &fate(sum.trips, sum.stopped));
         for (b, colour) in COLOURS.iter().enumerate() {
             let lost = share(policy, b);
             bar(&mut out, top + 17.0 * b as f64, lost / most, colour, &format!("{:.2}", lost * 100.0));

@@ -1,15 +1,14 @@
-//! The comparison as a table for people and as JSON for programs, with what was to be reached.
+//! The comparison as a table for people and as JSON for programs.
+
+mod claims;
+mod why;
 
 use super::play::{Figures, Policy, nameplate_watts};
-use super::{BANDS, DERATE, MORE_RACKS, Results};
+use super::{BANDS, DERATE, Results};
 use crate::harness::model_name;
+use claims::claims;
 use serde_json::{Value, json};
 use std::fmt::Write;
-
-/// Lost work may be at most this share of the reactive three-band's.
-const HALF: f64 = 0.5;
-/// Losses nearer than this share of the wanted work are alike.
-const ALIKE: f64 = 1e-4;
 
 /// Percentile of values, 0 to 1; `None` of none.
 fn percentile(values: &[f64], share: f64) -> Option<f64> {
@@ -21,122 +20,6 @@ fn percentile(values: &[f64], share: f64) -> Option<f64> {
 
 fn per_gpu_hour(figures: &Figures) -> f64 {
     if figures.gpu_hours > 0.0 { figures.cap_changes as f64 / figures.gpu_hours } else { 0.0 }
-}
-
-/// One thing that was to be reached, and whether it was.
-struct Claim {
-    key: &'static str,
-    reached: bool,
-    text: String,
-}
-
-fn claims(results: &Results) -> Vec<Claim> {
-    let ours = [Policy::OursReactive, Policy::OursForecast];
-    let trips: u64 = ours.iter().map(|p| results.sum(*p).trips).sum();
-    let best = ours.iter().map(|p| results.hosted[p]).max().unwrap_or(0);
-    let more = best as f64 / results.setup.nameplate_racks as f64;
-    let stopped: u64 = [Policy::OursAlike].into_iter().chain(ours).map(|p| results.sum(p).stopped).sum();
-    vec![
-        Claim { key: "no_trips", reached: trips == 0, text: format!("ours trips {trips} time(s)") },
-        Claim {
-            key: "racks_30_percent_more",
-            reached: more >= MORE_RACKS - 1e-9,
-            text: format!("ours hosts {best} racks where nameplate allows {}", results.setup.nameplate_racks),
-        },
-        half(results),
-        forecast(results),
-        worst(results),
-        Claim {
-            key: "automation_never_stopped",
-            reached: stopped == 0,
-            text: format!("the automation's own breaker stopped ours in {stopped} run(s)"),
-        },
-    ]
-}
-
-/// Lost work against the reactive three-band, by who knows what: both without priorities, both with.
-fn half(results: &Results) -> Claim {
-    let lost = |policy| results.sum(policy).lost_share();
-    let is_half = |mine: Policy, theirs: Policy| lost(mine) <= (lost(theirs) * HALF).max(ALIKE);
-    let said = |policy: Policy| {
-        let sum = results.sum(policy);
-        let trips = if sum.trips > 0 { format!(" and trips {} time(s)", sum.trips) } else { String::new() };
-        format!("{:.2} %{trips}", sum.lost_share() * 100.0)
-    };
-    let pairs = [(Policy::OursAlike, Policy::ThreeBand), (Policy::OursForecast, Policy::ThreeBandLowFirst)];
-    Claim {
-        key: "lost_work_at_most_half_of_three_band",
-        reached: pairs.iter().all(|(mine, theirs)| is_half(*mine, *theirs)),
-        text: format!(
-            "with all racks alike ours loses {} of the wanted work, the reactive three-band {}; with priorities ours {}, \
-             the three-band that cuts the least important first {}; all with {} racks",
-            said(pairs[0].0),
-            said(pairs[0].1),
-            said(pairs[1].0),
-            said(pairs[1].1),
-            results.racks
-        ),
-    }
-}
-
-/// Whether ours survives what no trace held.
-fn worst(results: &Results) -> Claim {
-    let trips = |policy: &Policy| results.worst[policy].iter().any(|used| *used >= 1.0);
-    let ours = [Policy::OursAlike, Policy::OursReactive, Policy::OursForecast].iter().any(trips);
-    let names: Vec<String> = Policy::ALL.iter().filter(|p| trips(p)).map(|p| p.word().replace('_', " ")).collect();
-    let who = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-    let mut text = format!(
-        "a breaker that trips as early as its standard allows may trip when all {} racks rise from idle to full at once, with or \
-         without whoever decides dying then, under: {who}",
-        results.racks
-    );
-    if ours && trips(&Policy::Oracle) {
-        text.push_str(
-            ". The oracle is among them: with every GPU at its floor so many racks draw more than the breaker carries",
-        );
-    }
-    Claim { key: "no_trip_if_all_rise_at_once", reached: !ours, text }
-}
-
-/// Whether the forecast helped, trace by trace, and if not, why.
-fn forecast(results: &Results) -> Claim {
-    let (with, without) = (results.sum(Policy::OursForecast), results.sum(Policy::OursReactive));
-    let mut better = Vec::new();
-    let mut worse = Vec::new();
-    for (t, trace) in results.traces.iter().enumerate() {
-        let lost = |p| results.runs[&(p, t)].lost_share();
-        let gain = lost(Policy::OursReactive) - lost(Policy::OursForecast);
-        if gain > ALIKE {
-            better.push(trace.name.as_str());
-        } else if gain < -ALIKE {
-            worse.push(trace.name.as_str());
-        }
-    }
-    let (a, b) = (without.lost_share(), with.lost_share());
-    let gained_s = without.seconds_over_rating - with.seconds_over_rating;
-    let reached = b <= a + ALIKE && with.trips <= without.trips && (a - b > ALIKE || gained_s > 0.0);
-    let mut text = format!(
-        "with forecast {:.2} % lost and {:.1} s over the rating, without {:.2} % and {:.1} s; better on {} of {} traces",
-        b * 100.0,
-        with.seconds_over_rating,
-        a * 100.0,
-        without.seconds_over_rating,
-        better.len(),
-        results.traces.len()
-    );
-    if !worse.is_empty() {
-        let _ = write!(text, ", worse on {}", worse.join(", "));
-    }
-    if !reached {
-        let model = model_name().unwrap_or_else(|why| format!("none ({why})"));
-        let _ = write!(
-            text,
-            ". Why not: the decision gives each rack room for the forecast's 0.9 quantile over the 3 s an Order takes, \
-             never less than what it draws; model {model} knows simulated racks, and where a rack neither ramps in a way \
-             it has seen nor is near its limit, that room is what others are refused"
-        );
-    }
-    Claim { key: "forecast_better", reached, text }
 }
 
 /// The whole report but the plots.
@@ -161,7 +44,7 @@ pub fn markdown(results: &Results) -> String {
     let _ = writeln!(
         out,
         "*Racks hosted*: the most with which, on every trace, nothing trips and at most {:.0} % of the wanted work is lost (not tried beyond \
-         {}); nameplate's is by its own rule. All other figures are with {} racks, the most that ours and three-band both host but at least 30 % above nameplate (nameplate: {}), all traces together. *Lost*: share of \
+         {}); nameplate's is by its own rule. All other figures are with {} racks, the most that all three of ours and one of the three-bands host but at least 30 % above nameplate (nameplate: {}), all traces together, unless --racks says otherwise. *Lost*: share of \
          wanted work left undone, by the curve below. The three-band and ours come twice, because who protects the important costs the others more: \
          *reactive three band* and *ours all alike* know no priorities, *low first* and the other two of ours do. *To cap*: from an overload of the breaker to limits that end it. *If all rise*: what of the earliest trip that IEC 60898 allows a breaker of type C (2.55 times its rating for 1 s, 2.0 for 10 s) is used up when \
          every rack, after a minute of idling, wants everything from one moment to the next; *and it dies*: when, in that moment, whoever decides dies as well and \
@@ -176,6 +59,11 @@ pub fn markdown(results: &Results) -> String {
     for claim in claims(results) {
         let _ = writeln!(out, "* {}: **{}**. {}.", claim.key.replace('_', " "), yes(claim.reached), claim.text);
     }
+    out.push_str("\n## Traces\n\n");
+    for trace in &results.traces {
+        let _ =
+            writeln!(out, "* {}: {:.0} s, {}; {}.", trace.name, trace.seconds(), trace.kind, trace.notes.join("; "));
+    }
     out.push_str("\n## Trace by trace: share of wanted work lost, %\n\n| trace |");
     Policy::ALL.iter().for_each(|p| {
         let _ = write!(out, " {} |", p.word().replace('_', " "));
@@ -186,7 +74,8 @@ pub fn markdown(results: &Results) -> String {
         for policy in Policy::ALL {
             let figures = &results.runs[&(policy, t)];
             let trips = if figures.trips > 0 { " trips" } else { "" };
-            let _ = write!(out, " {:.2}{trips} |", figures.lost_share() * 100.0);
+            let stopped = if figures.stopped > 0 { " stopped" } else { "" };
+            let _ = write!(out, " {:.2}{trips}{stopped} |", figures.lost_share() * 100.0);
         }
     }
     out.push_str("\n\n");
@@ -200,8 +89,8 @@ fn yes(reached: bool) -> &'static str {
 
 fn table(out: &mut String, results: &Results) {
     out.push_str(
-        "| policy | trips | if all rise / and it dies: earliest trip used, % | s over rating | racks hosted | lost, % | training | inference | batch | cap changes per GPU-hour | to cap p50 / p99 / max, ms |\n\
-         |---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|\n",
+        "| policy | trips | if all rise / and it dies: earliest trip used, % | s over rating | racks hosted | lost, % | training | inference | batch | cap changes per GPU-hour | to cap p50 / p99 / max, ms | runs in which the automation stopped |\n\
+         |---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|---:|\n",
     );
     for policy in Policy::ALL {
         let sum = results.sum(policy);
@@ -210,7 +99,7 @@ fn table(out: &mut String, results: &Results) {
         let to_cap = |share| percentile(&sum.to_cap_ms, share).map_or("-".to_owned(), |ms| format!("{ms:.0}"));
         let _ = writeln!(
             out,
-            "| {} | {} | {:.0} / {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {} / {} / {} |",
+            "| {} | {} | {:.0} / {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {} / {} / {} | {} |",
             policy.word().replace('_', " "),
             sum.trips,
             risen * 100.0,
@@ -224,7 +113,8 @@ fn table(out: &mut String, results: &Results) {
             per_gpu_hour(&sum),
             to_cap(0.5),
             to_cap(0.99),
-            to_cap(1.0)
+            to_cap(1.0),
+            sum.stopped
         );
     }
 }
@@ -297,6 +187,7 @@ fn figures(of: &Figures) -> Value {
         "trips": of.trips,
         "thermal_shutdowns": of.shutdowns,
         "automation_stopped": of.stopped,
+        "automation_stopped_s": of.stopped_s,
         "seconds_over_rating": of.seconds_over_rating,
         "lost_work_share": of.lost_share(),
         "lost_work": by_band,

@@ -1,12 +1,21 @@
 //! The comparison on a small row: who must be better than whom, and what is written.
 
+mod claims;
+
 use super::*;
 use std::sync::Arc;
 
 /// Jobs that start and end together in half the GPUs, so that shifted copies overlap at times.
 fn trace() -> Trace {
     let watts = (0..1800_u32).map(|i| vec![if i / 300 % 2 == 0 { 690.0 } else { 160.0 }; 8]).collect();
-    Trace { name: "square".to_owned(), kind: "test", clock_sensitivity: 0.9, watts: Arc::new(watts), notes: vec![] }
+    Trace {
+        name: "square".to_owned(),
+        kind: "test",
+        clock_sensitivity: 0.9,
+        watts: Arc::new(watts),
+        parts: vec![],
+        notes: vec![],
+    }
 }
 
 fn setup() -> Setup {
@@ -44,6 +53,14 @@ fn ours_survives_that_all_rise_at_once_as_it_dies_and_others_do_not() {
     for policy in [Policy::StaticNameplate, Policy::ThreeBand] {
         assert_eq!(most(policy, 7), 1.0, "{policy:?}");
     }
+}
+
+#[test]
+fn a_swing_within_a_second_shows_in_its_highest_load() {
+    let watts = (0..1200_u32).map(|i| vec![if i % 10 < 5 { 690.0 } else { 160.0 }; 8]).collect();
+    let figures = play(&setup(), &Trace { watts: Arc::new(watts), ..trace() }, Policy::StaticNameplate, 1);
+    assert_eq!(figures.load.len(), 120);
+    assert!(figures.load.iter().all(|[mean, highest]| *mean > 0.0 && *highest > mean * 1.02), "{:?}", figures.load);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Arrivals of requests to a language model, made into power by a workload model: the simulator's
 //! serving engine with continuous batching (`firmware-sim/src/plant/workload/inference.rs`), at full
 //! clock. The engine is sized to the trace: in its busiest minutes prompts fill it to 90 %, and every
-//! sequence that then runs at once has a place in its batch.
+//! sequence that then runs at once has a place in its batch. `deploy/README.md` documents it for users.
 
-use super::table::{Table, seconds};
+use super::rows::{LEAST_S, MOST_S};
+use super::table::Table;
+use super::time::seconds;
 use super::{Mistake, STEP_S, Trace};
 use headroom_sim::plant::spec::{GpuSpec, InferenceSpec};
 use headroom_sim::plant::workload::inference::{Arrival, recorded};
@@ -16,11 +18,19 @@ const FULL: f64 = 0.9;
 /// Room in the batch beyond what runs at once on average.
 const ROOM: f64 = 1.3;
 const MOST_TOKENS: f64 = 1e7;
+/// Tokens of prompts and of answers: as Azure publishes them, and BurstGPT (Wang et al., arXiv 2401.17644).
+const PROMPT: &[&str] = &["contexttokens", "request tokens"];
+const ANSWER: &[&str] = &["generatedtokens", "response tokens"];
+
+/// Whether it has the columns of arrivals.
+pub(super) fn is_known(table: &Table) -> bool {
+    table.first_of(PROMPT).is_some() && table.first_of(ANSWER).is_some()
+}
 
 pub(super) fn read(table: &Table, name: String) -> Result<Vec<Trace>, Vec<Mistake>> {
-    let columns = ["timestamp", "contexttokens", "generatedtokens"].map(|c| table.column(c));
+    let columns = [table.column("timestamp"), table.first_of(PROMPT), table.first_of(ANSWER)];
     let [Some(time), Some(context), Some(generated)] = columns else {
-        return Err(vec![(1, "give the columns TIMESTAMP,ContextTokens,GeneratedTokens".to_owned())]);
+        return Err(vec![(1, "there is no column timestamp beside the tokens".to_owned())]);
     };
     let (mut arrivals, mut mistakes) = (Vec::<Arrival>::new(), Vec::new());
     let mut start = None;
@@ -51,9 +61,10 @@ pub(super) fn read(table: &Table, name: String) -> Result<Vec<Trace>, Vec<Mistak
     arrivals.iter_mut().for_each(|a| a.at_s -= first);
     let seconds = arrivals.last().map_or(0.0, |a| a.at_s);
     let last = table.rows.last().map_or(1, |r| r.0);
-    if !(super::LEAST_S..=super::MOST_S).contains(&seconds) {
-        let (least, most) = (super::LEAST_S, super::MOST_S);
-        return Err(vec![(last, format!("the arrivals span {seconds:.1} s; from {least} to {most} s can be used"))]);
+    if !(LEAST_S..=MOST_S).contains(&seconds) {
+        let text =
+            format!("the arrivals span {seconds:.1} s; from {LEAST_S} to {MOST_S} s can be used, cut what is longer");
+        return Err(vec![(last, text)]);
     }
     let spec = engine(&arrivals, seconds);
     let gpu = GpuSpec::h100();
@@ -69,7 +80,7 @@ pub(super) fn read(table: &Table, name: String) -> Result<Vec<Trace>, Vec<Mistak
         spec.batch_limit
     )];
     let kind = "arrivals through a serving engine";
-    Ok(vec![Trace { name, kind, clock_sensitivity: 0.6, watts: Arc::new(watts), notes }])
+    Ok(vec![Trace { name, kind, clock_sensitivity: 0.6, watts: Arc::new(watts), parts: Vec::new(), notes }])
 }
 
 /// An engine for the trace's busiest minutes.

@@ -1,8 +1,11 @@
 //! Power over time: `time_s,power_watts`, or what `headroom-sim trace` writes, which has a rack and
 //! the limits that were in force.
 
-use super::table::{Table, seconds, watts};
-use super::{Mistake, Reading, Tick, Trace, highest, rows, scale};
+use super::merge::merge;
+use super::rows::{Drawn, highest, rows, scale, without_slips};
+use super::table::{TIMES, Table, watts};
+use super::time::seconds;
+use super::{Mistake, Reading, Tick, Trace};
 use headroom_sim::plant::spec::GpuSpec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +18,14 @@ const PASSED_ON: f64 = 0.98;
 
 #[derive(Default)]
 struct Rack {
-    ticks: Vec<Tick>,
+    drawn: Vec<Drawn>,
     limit_watts: f64,
     held: usize,
-    absent: usize,
 }
 
 pub(super) fn read(table: &Table, name: String, reading: &Reading) -> Result<Vec<Trace>, Vec<Mistake>> {
-    let (Some(time), Some(power)) = (table.column("time_s"), table.column("power_watts")) else {
-        return Err(vec![(1, "there is no column time_s beside power_watts".to_owned())]);
+    let (Some(time), Some(power)) = (table.first_of(&TIMES), table.column("power_watts")) else {
+        return Err(vec![(1, "there is no column time_s or timestamp beside power_watts".to_owned())]);
     };
     let (rack, limit) = (table.column("rack"), table.column("limit_watts"));
     let mut racks: BTreeMap<String, Rack> = BTreeMap::new();
@@ -33,21 +35,20 @@ pub(super) fn read(table: &Table, name: String, reading: &Reading) -> Result<Vec
         let of = racks.entry(rack.map_or(String::new(), |c| cell(c).to_owned())).or_default();
         let limit = limit.map(|c| watts(cell(c))).transpose().map(Option::flatten);
         match (seconds(cell(time)), watts(cell(power)), limit) {
-            (Ok(at), Ok(power), Ok(limit)) => match of.ticks.last() {
+            (Ok(at), Ok(power), Ok(limit)) => match of.drawn.last() {
                 Some(last) if at <= last.time_s => {
+                    let time = &table.columns[time];
                     mistakes
-                        .push((*line, format!("time_s = {at} does not follow {} of line {}", last.time_s, last.line)));
+                        .push((*line, format!("{time} = {at} does not follow {} of line {}", last.time_s, last.line)));
                 }
-                last => {
-                    let power = power.or(last.map(|l| f64::from(l.watts[0])));
-                    of.absent += usize::from(power.is_none());
-                    let gpus = limit.map(|_| (power.unwrap_or(0.0) * PASSED_ON - OVERHEAD_WATTS).max(0.0));
-                    if let (Some(gpus), Some(limit)) = (gpus, limit) {
+                _ => {
+                    let gpus = |all: f64| (all * PASSED_ON - OVERHEAD_WATTS).max(0.0);
+                    if let Some(limit) = limit {
                         of.limit_watts = of.limit_watts.max(limit);
-                        of.held += usize::from(gpus > limit * HELD);
+                        of.held += usize::from(power.is_some_and(|power| gpus(power) > limit * HELD));
                     }
-                    let watts = vec![gpus.or(power).unwrap_or(0.0) as f32];
-                    of.ticks.push(Tick { line: *line, time_s: at, watts });
+                    let watts = power.map(|power| if limit.is_some() { gpus(power) } else { power });
+                    of.drawn.push(Drawn { line: *line, time_s: at, watts });
                 }
             },
             (time, power, limit) => {
@@ -59,24 +60,36 @@ pub(super) fn read(table: &Table, name: String, reading: &Reading) -> Result<Vec
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    let gpu = GpuSpec::h100();
-    let one = |(id, rack): (String, Rack)| {
-        let mut notes = Vec::new();
-        let mut rows = rows(&rack.ticks, &mut notes)?;
-        if rack.held > 0 {
-            let share = 100.0 * rack.held as f64 / rack.ticks.len() as f64;
-            notes.push(format!(
-                "limits held it in {share:.0} % of the readings: what it wanted there is not known, what it drew is taken"
-            ));
-        }
-        let told = Some(rack.limit_watts).filter(|w| *w > 0.0);
-        let top = reading.top_watts.or(told).unwrap_or_else(|| highest(&rows));
-        if top <= 0.0 {
-            return Err(vec![(rack.ticks[0].line, "no reading is above 0 W".to_owned())]);
-        }
-        scale(&mut rows, top, &gpu, &mut notes);
-        let name = if id.is_empty() { name.clone() } else { format!("{name}/{id}") };
-        Ok(Trace { name, kind: "power of a rack", clock_sensitivity: 0.9, watts: Arc::new(rows), notes })
-    };
-    racks.into_iter().map(one).collect()
+    racks.into_iter().map(|(id, rack)| trace(&name, &id, rack, reading)).collect()
+}
+
+fn trace(file: &str, id: &str, mut rack: Rack, reading: &Reading) -> Result<Trace, Vec<Mistake>> {
+    let mut notes = Vec::new();
+    without_slips(std::slice::from_mut(&mut rack.drawn), 0.0, &mut notes);
+    let absent = rack.drawn.iter().filter(|d| d.watts.is_none()).count();
+    let tick = |d: &Drawn| Tick { line: d.line, time_s: d.time_s, watts: vec![d.watts.map_or(f32::NAN, |w| w as f32)] };
+    let ticks = merge(&[rack.drawn.iter().map(tick).collect()], &mut Vec::new());
+    let first = rack.drawn.first().map_or(1, |d| d.line);
+    if absent == rack.drawn.len() {
+        return Err(vec![(first, "no reading from here on is a number of watts".to_owned())]);
+    }
+    let mut rows = rows(&ticks, &mut notes)?;
+    if absent > 0 {
+        notes.push(format!("{absent} reading(s) absent, the value before taken"));
+    }
+    if rack.held > 0 {
+        let share = 100.0 * rack.held as f64 / rack.drawn.len() as f64;
+        notes.push(format!(
+            "limits held it in {share:.0} % of the readings: what it wanted there is not known, what it drew is taken"
+        ));
+    }
+    if highest(&rows) <= 0.0 {
+        return Err(vec![(first, "no reading is above 0 W".to_owned())]);
+    }
+    let told = Some(rack.limit_watts).filter(|w| *w > 0.0);
+    let top = reading.top_watts.or(told).unwrap_or_else(|| highest(&rows));
+    scale(&mut rows, top, &GpuSpec::h100(), &mut notes);
+    let name = if id.is_empty() { file.to_owned() } else { format!("{file}/{id}") };
+    let kind = "power of a rack";
+    Ok(Trace { name, kind, clock_sensitivity: 0.9, watts: Arc::new(rows), parts: Vec::new(), notes })
 }

@@ -1,5 +1,10 @@
 //! Files as they come, and as they should not.
 
+mod gaps;
+mod nodes;
+mod odd;
+
+use super::rows::highest;
 use super::*;
 use std::io::Write;
 

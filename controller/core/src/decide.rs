@@ -77,6 +77,8 @@ pub struct Decider {
     racks: Vec<RackMemory>,
     /// Smoothed power at each node that no rack accounts for.
     other: Vec<f64>,
+    /// The same before it is cut at 0: what its meter shows beyond the racks'.
+    beyond: Vec<f64>,
     /// How much of what they were granted the racks below each node draw at once, 0 to 1.
     together: Vec<f64>,
     /// What each node carries over its rating for as long as it takes an Order to act.
@@ -203,6 +205,7 @@ impl Decider {
             pinned: vec![None; count],
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; count],
+            beyond: vec![0.0; count],
             together: vec![1.0; count],
             eased: vec![1.0; count],
             allowed: vec![f64::INFINITY; count],
@@ -265,7 +268,8 @@ impl Decider {
             image.advance(derate, (gap - leased).as_secs_f64());
             *protection = image;
         }
-        let given: BTreeMap<&RackId, Watts> = last.caps.iter().filter_map(|c| Some((&c.rack, mean_limit(c)?))).collect();
+        let given: BTreeMap<&RackId, Watts> =
+            last.caps.iter().filter_map(|c| Some((&c.rack, mean_limit(c)?))).collect();
         for (memory, spec) in self.racks.iter_mut().zip(self.topology.racks()) {
             memory.given = memory.given.or(given.get(&spec.id).copied());
         }

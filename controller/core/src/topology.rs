@@ -8,6 +8,7 @@ pub use constraint::Constraint;
 
 use crate::battery::BatterySpec;
 use crate::trip::Curve;
+use failover::Failovers;
 use headroom_rack::{DeviceId, NodeId, RackId, Watts};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -257,13 +258,7 @@ pub struct Topology {
     /// Where each rack stands.
     places: HashMap<RackId, usize>,
     shares: Vec<Vec<(usize, f64)>>,
-    /// Per node, where in the list of failovers its own begin; one more at the end.
-    failovers: Vec<usize>,
-    /// Per failover the feed whose loss it is.
-    lost: Vec<String>,
-    moves: Vec<Vec<(usize, f64)>>,
-    /// Per failover whether the racks below its node take over unlike shares of what they draw.
-    mixed: Vec<bool>,
+    failovers: Failovers,
     constraints: Vec<Constraint>,
     constrained: Vec<Vec<(usize, f64)>>,
     /// Per rack and cord, the nodes above it from the nearest up.
@@ -349,25 +344,10 @@ impl Topology {
                 on.into_iter().collect()
             })
             .collect();
-        let failover::Failovers { first: failovers, lost, moves } = failover::find(&ordered, &racks, &paths);
-        let mixed = failover::mixed(&failovers, &shares, &moves);
-        let (constraints, constrained) =
-            constraint::find(&ordered, &racks, cooling, &paths, &shares, &(&failovers, &mixed, &moves));
+        let failovers = Failovers::find(&ordered, &racks, &paths, &shares);
+        let (constraints, constrained) = constraint::find(&ordered, &racks, cooling, &paths, &shares, &failovers);
         let places = racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect();
-        let wired = Self {
-            nodes: ordered,
-            racks,
-            places,
-            shares,
-            failovers,
-            lost,
-            moves,
-            mixed,
-            constraints,
-            constrained,
-            paths,
-        };
-        Ok(wired)
+        Ok(Self { nodes: ordered, racks, places, shares, failovers, constraints, constrained, paths })
     }
 
     /// The nodes, parents before children.
@@ -387,31 +367,31 @@ impl Topology {
 
     /// The failovers of the node at `index`: one for each other feed whose loss brings it more load.
     pub fn failovers(&self, index: usize) -> std::ops::Range<usize> {
-        self.failovers[index]..self.failovers[index + 1]
+        self.failovers.of(index)
     }
 
     /// How many failovers there are in all.
     pub fn failover_count(&self) -> usize {
-        self.failovers[self.nodes.len()]
+        self.failovers.count()
     }
 
     /// For the rack at `index`: each failover that moves some of its power, and the share of the rack
     /// that comes on top of what the failover's node carries already.
     pub fn moves(&self, index: usize) -> &[(usize, f64)] {
-        &self.moves[index]
+        &self.failovers.moves[index]
     }
 
     /// The same if its cords carry these shares of it, which are not what the plan says.
     pub fn moves_with(&self, index: usize, shares: &[f64]) -> Vec<(usize, f64)> {
         let moved = failover::moved(&self.nodes, &self.paths[index], shares);
-        let slot = |node: usize, feed: &str| self.failovers(node).find(|slot| self.lost[*slot] == feed);
+        let slot = |node: usize, feed: &str| self.failovers(node).find(|slot| self.failovers.lost[*slot] == feed);
         moved.into_iter().filter_map(|(node, feed, more)| Some((slot(node, feed)?, more))).collect()
     }
 
     /// Whether the racks below the node of this failover take over unlike shares of what they draw, so that what one
     /// may draw depends on what another draws.
     pub fn is_mixed(&self, failover: usize) -> bool {
-        self.mixed[failover]
+        self.failovers.mixed[failover]
     }
 
     /// The node at `index` and all above it.

@@ -147,7 +147,8 @@ fn above(power: Watts, limit: Watts) -> bool {
 
 /// Whether a GPU of a rack has a higher limit than was asked for: a board may not go so low, and an agent may only watch.
 fn defies(belief: &RackBelief, asked: impl Fn(usize) -> Option<Watts>) -> bool {
-    let higher = |(i, gpu): (usize, &GpuBelief)| gpu.limit.zip(asked(i)).is_some_and(|(limit, asked)| above(limit, asked));
+    let higher =
+        |(i, gpu): (usize, &GpuBelief)| gpu.limit.zip(asked(i)).is_some_and(|(limit, asked)| above(limit, asked));
     belief.gpus.iter().enumerate().any(higher)
 }
 

@@ -118,7 +118,11 @@ impl Decider {
 
     /// What a cord carries of its rack: what was learned or, where that is nearly what the plan says, the plan.
     pub(super) fn cord(&self, rack: usize, cord: usize) -> f64 {
-        if self.is_as_planned(rack) { self.topology.racks()[rack].feeds[cord].share } else { self.racks[rack].cords[cord] }
+        if self.is_as_planned(rack) {
+            self.topology.racks()[rack].feeds[cord].share
+        } else {
+            self.racks[rack].cords[cord]
+        }
     }
 
     fn is_as_planned(&self, rack: usize) -> bool {

@@ -159,9 +159,11 @@ impl Decider {
         let smooth = if dt_s > 0.0 { super::follows(dt_s, OTHER_S) } else { 1.0 };
         self.uneven[i] += (uneven - self.uneven[i]) * smooth;
         let rating = if split { spec.rating } else { spec.rating * (1.0 / self.uneven[i].max(1.0)) };
-        let seen = (power - below.power).max(Watts::ZERO).min(spec.rating).get();
-        if fits || seen > self.other[i] {
-            self.other[i] += (seen - self.other[i]) * super::follows(dt_s, OTHER_S);
+        // Both signs: a node's meter and those of racks that swing are read apart, and half of that would be a bias.
+        let seen = metered.map(|own| (own - below.power).max(below.power * -METER_TOLERANCE).min(spec.rating).get());
+        if let Some(seen) = seen.filter(|seen| known || *seen > self.beyond[i]) {
+            self.beyond[i] += (seen - self.beyond[i]) * super::follows(dt_s, OTHER_S);
+            self.other[i] = self.beyond[i].max(0.0);
         }
         let other = Watts::new(self.other[i]);
         let continuous = rating * self.policy.derate;
@@ -213,21 +215,7 @@ impl Decider {
         let empty_s = if spec.kind == NodeKind::Ups { self.empty_s(i) } else { None };
         let drops_s = trips_s.into_iter().chain(empty_s).reduce(f64::min);
         let expected = below.expected + other;
-        NodeNow {
-            power,
-            quality,
-            other,
-            expected,
-            holds,
-            limit,
-            lasts,
-            kind,
-            room,
-            by,
-            alone,
-            ramp,
-            drops_s,
-        }
+        NodeNow { power, quality, other, expected, holds, limit, lasts, kind, room, by, alone, ramp, drops_s }
     }
 
     /// What may be granted at a node over its rating, as it is or as it was if it is nearly that.

@@ -153,13 +153,17 @@ fn a_load_that_swings_faster_than_nvml_averages_contradicts_no_meter() {
         fleet.fold(&snapshot(0, 690.0, 700.0, Some(1850.0)), Mono::from_ms(1000 * second));
     }
     let seen = fleet.rack(&spec.id).unwrap();
-    assert!(seen.contradicts(spec) && seen.power(spec) == Some(spec.at(Watts::new(690.0))), "a meter that stands still");
+    assert!(
+        seen.contradicts(spec) && seen.power(spec) == Some(spec.at(Watts::new(690.0))),
+        "a meter that stands still"
+    );
 }
 
 #[test]
 fn a_silent_rack_that_no_meter_shows_counts_with_the_limit_it_was_given_until_it_is_back() {
     let mut decider = Decider::new(row(), Policy { release_watts_per_s: 1e6, ..Policy::default() });
-    let heard = |rack: usize, now: Mono, fleet: &mut Fleet| fleet.fold(&snapshot(rack, 300.0, 700.0, Some(2050.0)), now);
+    let heard =
+        |rack: usize, now: Mono, fleet: &mut Fleet| fleet.fold(&snapshot(rack, 300.0, 700.0, Some(2050.0)), now);
     let mut fleet = fleet_at(&[300.0; 4], &[700.0; 4], Mono::from_ms(1000));
     let given = |decider: &Decider| decider.racks[3].given.unwrap();
     let mut at = Watts::ZERO;

@@ -2,6 +2,7 @@
 //! standby must be able to take over, what the cooling units left after the loss of one can
 //! remove. Each is a sum over racks with a share for each, as a node is.
 
+use super::failover::Failovers;
 use super::{BALANCED, CoolingSpec, NodeSpec, RackSpec};
 use headroom_rack::{NodeId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +52,7 @@ pub(super) fn find(
     cooling: &[CoolingSpec],
     paths: &[Vec<Vec<usize>>],
     shares: &[Vec<(usize, f64)>],
-    failovers: &(&[usize], &[bool], &[Vec<(usize, f64)>]),
+    failovers: &Failovers,
 ) -> Constraints {
     let mut found = Vec::new();
     let mut on: Vec<BTreeMap<usize, f64>> = vec![BTreeMap::new(); racks.len()];
@@ -72,17 +73,17 @@ pub(super) fn find(
 
 /// One constraint for each failover in which racks take over unlike shares of what they draw.
 fn unlike(
-    (first, mixed, moves): &(&[usize], &[bool], &[Vec<(usize, f64)>]),
+    failovers: &Failovers,
     shares: &[Vec<(usize, f64)>],
     found: &mut Vec<Constraint>,
     on: &mut [BTreeMap<usize, f64>],
 ) {
-    let nodes = 0..first.len().saturating_sub(1);
-    let all = nodes.flat_map(|node| (first[node]..first[node + 1]).map(move |failover| (node, failover)));
-    for (node, failover) in all.filter(|(_, failover)| mixed[*failover]) {
+    let nodes: BTreeSet<usize> = shares.iter().flatten().map(|(node, _)| *node).collect();
+    let all = nodes.into_iter().flat_map(|node| failovers.of(node).map(move |failover| (node, failover)));
+    for (node, failover) in all.filter(|(_, failover)| failovers.mixed[*failover]) {
         let slot = found.len();
         found.push(Constraint::Failover { node, failover });
-        for ((shares, moves), on) in shares.iter().zip(*moves).zip(&mut *on) {
+        for ((shares, moves), on) in shares.iter().zip(&failovers.moves).zip(&mut *on) {
             if let Some((_, share)) = shares.iter().find(|(n, share)| *n == node && *share > 0.0) {
                 let more = moves.iter().find(|(f, _)| *f == failover).map_or(0.0, |(_, more)| *more);
                 on.insert(slot, share + more);

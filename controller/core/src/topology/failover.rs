@@ -9,13 +9,52 @@ use std::ops::Range;
 /// Shares nearer than this are the same.
 const SAME: f64 = 1e-6;
 
+/// The failovers of all nodes, one for each feed whose loss brings a node more load.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Failovers {
-    /// Per node, where its failovers begin, one for each feed whose loss brings it more load; one more at the end.
-    pub first: Vec<usize>,
+    /// Per node, where its own begin; one more at the end.
+    first: Vec<usize>,
     /// The feed that is lost.
     pub lost: Vec<String>,
     /// Per rack the failovers that move some of it, and the share of it that comes on top.
     pub moves: Vec<Vec<(usize, f64)>>,
+    /// Whether the racks below the node take over unlike shares of what they draw.
+    pub mixed: Vec<bool>,
+}
+
+impl Failovers {
+    pub(super) fn find(
+        nodes: &[NodeSpec],
+        racks: &[RackSpec],
+        paths: &[Vec<Vec<usize>>],
+        shares: &[Vec<(usize, f64)>],
+    ) -> Self {
+        let mut partners: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); nodes.len()];
+        let planned = |rack: &RackSpec| rack.feeds.iter().map(|cord| cord.share).collect::<Vec<f64>>();
+        let found: Vec<_> = racks.iter().zip(paths).map(|(rack, paths)| moved(nodes, paths, &planned(rack))).collect();
+        for (node, feed, _) in found.iter().flatten() {
+            partners[*node].insert(feed);
+        }
+        let mut first = vec![0];
+        for feeds in &partners {
+            first.push(first[first.len() - 1] + feeds.len());
+        }
+        let slot = |node: usize, feed: &str| first[node] + partners[node].iter().take_while(|f| **f != feed).count();
+        let moves: Vec<Vec<(usize, f64)>> =
+            found.iter().map(|rack| rack.iter().map(|(n, f, more)| (slot(*n, f), *more)).collect()).collect();
+        let lost = partners.iter().flatten().map(|feed| (*feed).to_owned()).collect();
+        let mixed = mixed(&first, shares, &moves);
+        Self { first, lost, moves, mixed }
+    }
+
+    /// Those of a node.
+    pub(super) fn of(&self, node: usize) -> Range<usize> {
+        self.first[node]..self.first[node + 1]
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lost.len()
+    }
 }
 
 /// Where the power of a rack moves whose cords have these nodes above them and carry these shares of it: node, lost
@@ -42,32 +81,16 @@ pub(super) fn moved<'n>(nodes: &'n [NodeSpec], paths: &[Vec<usize>], shares: &[f
     moved
 }
 
-pub(super) fn find(nodes: &[NodeSpec], racks: &[RackSpec], paths: &[Vec<Vec<usize>>]) -> Failovers {
-    let mut partners: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); nodes.len()];
-    let planned = |rack: &RackSpec| rack.feeds.iter().map(|cord| cord.share).collect::<Vec<f64>>();
-    let found: Vec<_> = racks.iter().zip(paths).map(|(rack, paths)| moved(nodes, paths, &planned(rack))).collect();
-    for (node, feed, _) in found.iter().flatten() {
-        partners[*node].insert(feed);
-    }
-    let mut first = vec![0];
-    for feeds in &partners {
-        first.push(first[first.len() - 1] + feeds.len());
-    }
-    let slot = |node: usize, feed: &str| first[node] + partners[node].iter().take_while(|f| **f != feed).count();
-    let moves = found.iter().map(|rack| rack.iter().map(|(n, f, more)| (slot(*n, f), *more)).collect()).collect();
-    let lost = partners.iter().flatten().map(|feed| (*feed).to_owned()).collect();
-    Failovers { first, lost, moves }
-}
-
 /// Per failover whether the racks below its node take over unlike shares of what they draw.
-pub(super) fn mixed(first: &[usize], shares: &[Vec<(usize, f64)>], moves: &[Vec<(usize, f64)>]) -> Vec<bool> {
+fn mixed(first: &[usize], shares: &[Vec<(usize, f64)>], moves: &[Vec<(usize, f64)>]) -> Vec<bool> {
     let count = first.last().copied().unwrap_or(0);
     let mut range: Vec<Range<f64>> = vec![f64::INFINITY..f64::NEG_INFINITY; count];
     for (shares, moves) in shares.iter().zip(moves) {
         for (node, share) in shares.iter().filter(|(_, share)| *share > 0.0) {
-            for slot in first[*node]..first[node + 1] {
+            let (begin, end) = (first[*node], first[node + 1]);
+            for (slot, range) in (begin..end).zip(&mut range[begin..end]) {
                 let more = moves.iter().find(|(s, _)| *s == slot).map_or(0.0, |(_, more)| more / share);
-                range[slot] = range[slot].start.min(more)..range[slot].end.max(more);
+                *range = range.start.min(more)..range.end.max(more);
             }
         }
     }

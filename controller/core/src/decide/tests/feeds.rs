@@ -247,10 +247,8 @@ fn a_load_behind_a_switch_that_has_moved_hangs_on_the_standby_and_on_its_continu
     let mut nodes = topology.nodes().to_vec();
     let at = |nodes: &[crate::NodeSpec], id: &str| nodes.iter().position(|n| n.id.as_str() == id).unwrap();
     let ups = at(&nodes, "ups-a");
-    nodes[ups].meter = Some(crate::topology::MeterRef {
-        rack: row().racks()[2].id.clone(),
-        device: DeviceId::new("ups-a").unwrap(),
-    });
+    nodes[ups].meter =
+        Some(crate::topology::MeterRef { rack: row().racks()[2].id.clone(), device: DeviceId::new("ups-a").unwrap() });
     let topology = Topology::new(nodes, topology.racks().to_vec()).unwrap();
     let mut decider = Decider::new(topology.clone(), Policy::default());
     let mut fleet = Fleet::new(&topology);

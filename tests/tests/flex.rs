@@ -199,6 +199,12 @@ fn forged_targets_are_refused(partner: &Partner, row: &Row) {
     shows("audience", "a message for another site to be refused");
     partner.send("acme", "acme-1", &json!({ "text": "{\"specversion\":" }));
     shows("malformed", "half a message to be refused");
+    // What is too large cuts nobody off: neither what is received and refused nor what the connection breaks over.
+    partner.send("acme", "acme-1", &json!({ "text": "{", "bytes": 1_200_000 }));
+    shows("oversized", "a large message to be refused");
+    partner.send("acme", "acme-1", &json!({ "text": "{", "bytes": 17_000_000 }));
+    let unknown = || findings(row).contains("flex_refused:an unknown sender:oversized").then_some(());
+    until("a huge message to be refused", unknown);
     // A harmless one, signed with the RSA key, twice.
     let release = json!({ "payload": { "targets": [{ "interval": {}, "load_constraint": null }] } });
     let sent = partner.send("rsa", "rsa-1", &release);

@@ -327,7 +327,7 @@ impl Control {
         let mut findings = self.health.findings(now, at);
         findings.extend(self.automation.findings());
         findings.extend(self.policy.finding());
-        findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
+        findings.extend(self.flex.iter().flat_map(|flex| flex.findings(at)));
         findings.extend(self.parent.iter().flat_map(|parent| parent.findings(now)));
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {

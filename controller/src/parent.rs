@@ -296,6 +296,11 @@ impl Parent {
         silent.into_iter().chain(refused).collect()
     }
 
+    /// What this site may draw in all.
+    pub fn limit_watts(&self) -> Watts {
+        self.limit.0
+    }
+
     /// How things stand.
     pub fn shown(&self) -> Shown {
         let (limit_watts, bound) = self.limit;

@@ -21,7 +21,7 @@ use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{
-    Automation, BatteryView, CoolantView, Decider, Fleet, Health, Story, Topology, Urgency,
+    Automation, BatteryView, CoolantView, Decider, Facts, Fleet, Health, Story, Topology, Urgency,
 };
 use headroom_predict::History;
 use headroom_rack::record::Entry;
@@ -293,8 +293,12 @@ impl Control {
         }
         self.batteries = Arc::new(self.decider.batteries());
         self.health.batteries(&self.batteries, now);
-        self.judge(parts);
         self.coolants = Arc::new(self.decider.coolants());
+        let ruled = self.decider.policy().site;
+        let site = self.parent.as_ref().map(Parent::limit_watts).into_iter().chain(ruled).reduce(Watts::min);
+        let (coolants, policy) = (&self.coolants[..], self.decider.policy());
+        self.health.decided(Facts { plan: &plan, coolants, fleet: &self.fleet, policy, site }, now);
+        self.judge(parts);
         let told = self.story.tell_batteries(&self.batteries);
         for event in told.into_iter().chain(self.story.tell_coolants(&self.coolants)) {
             self.note(parts, event.kind, event.text);

@@ -175,6 +175,40 @@ pub fn places(path: &Path) -> Result<(Option<PathBuf>, PathBuf), ConfigError> {
     .map_err(ConfigError::Mistakes)
 }
 
+/// Where a running controller is spoken to.
+#[derive(Debug)]
+pub struct Door {
+    /// Where its console listens.
+    pub listen: SocketAddr,
+    /// What it asks of who commands from another machine.
+    pub token: Option<Token>,
+    /// And of who asks for a training.
+    pub learning_token: Option<Token>,
+}
+
+/// Where a config says that its controller is spoken to. Nothing else is looked at: who holds a rack by hand needs
+/// neither the service's other secrets nor a policy file without mistakes.
+///
+/// # Errors
+/// [`ConfigError`] when that cannot be read.
+pub fn door(path: &Path) -> Result<Door, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    document::read(&path.display().to_string(), &text, |root, m| {
+        root.ignore_rest();
+        let serve = root.table("serve");
+        // On this machine, and at a controller that asks for none, no token is needed: a name of one that is not set
+        // here is no mistake.
+        let token = |table: &Table<'_>| {
+            let name = table.get::<String>("token_env")?.value;
+            std::env::var(name).ok().filter(|value| !value.is_empty()).map(Token::new)
+        };
+        let (token, learning_token) = (token(&serve), token(&root.table("learning")));
+        serve.ignore_rest();
+        Some(Door { listen: listen(&serve, m)?, token, learning_token })
+    })
+    .map_err(ConfigError::Mistakes)
+}
+
 /// Checks the text of a config file; `file` names it in mistakes.
 ///
 /// # Errors

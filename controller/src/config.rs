@@ -314,7 +314,7 @@ fn read(file: &str, root: &Table<'_>, m: &Mistakes) -> Option<Config> {
     let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
     let tree = plant(file, root, bands, m);
     let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
-    let parent = parent::read(&root.table("parent"), broker.as_ref(), &tree, m);
+    let parent = parent::read(&root.table("parent"), broker.as_ref(), site.as_deref(), &tree, m);
     sound(&tree, m)?;
     if let Some(path) = &policy_file {
         // Once more, now that it is known what it may name.

@@ -119,6 +119,11 @@ impl Flex {
         findings
     }
 
+    /// The feeds with their targets.
+    pub fn shown(&self, plan: Option<&Plan>, at: UnixMs) -> Vec<desk::Shown> {
+        self.desk.shown(plan, at)
+    }
+
     fn save(&mut self) {
         if let Some(state) = self.desk.to_save() {
             self.keeper.save(state);

@@ -2,6 +2,9 @@
 //! what is told of it. `now` is an argument, messages are values; signing and sending are elsewhere.
 
 mod report;
+mod show;
+
+pub use show::{Shown, ShownTarget};
 
 use super::event::{Chance, Trace};
 use super::gate::{Command, Refused, Why};
@@ -16,6 +19,7 @@ use headroom_controller_core::target::{KEPT, Schedule, Target};
 use headroom_rack::{DeviceId, Finding, Mono, NodeId, Plan, RackId, Severity, Signal, UnixMs, Watts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use show::shown;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -367,6 +371,26 @@ impl Desk {
             let before = self.gpu_before.get(&cap.rack);
             before.zip(mean_limit(cap)).is_some_and(|(before, now)| now > *before)
         })
+    }
+
+    /// The feeds with their targets, for `/api/state` and the metrics, as of the last decision.
+    pub fn shown(&self, plan: Option<&Plan>, at: UnixMs) -> Vec<Shown> {
+        let schedule = &self.state.schedule;
+        let feed = |(i, desk): (usize, &FeedDesk)| {
+            let active = schedule.active(&desk.spec.tag, at);
+            let load_watts = plan.map(|plan| self.load(i, plan));
+            let fits = |t: &Target| load_watts.map(|load| load <= t.limit * (1.0 + self.options.rule.threshold));
+            let mut targets: Vec<ShownTarget> = schedule.of(&desk.spec.tag).map(|t| shown(t, active)).collect();
+            targets.sort_by_key(|target| target.from_ms);
+            let count = targets.len();
+            targets.truncate(report::TOLD);
+            let compliant = match active {
+                None => Some(true),
+                Some(target) => fits(target),
+            };
+            Shown { feed: desk.spec.tag.clone(), load_watts, targets, count, compliant, ramping: desk.ramp.in_flight() }
+        };
+        self.feeds.iter().enumerate().map(feed).collect()
     }
 
     /// What people should look at.

@@ -372,6 +372,11 @@ impl Control {
             hands: self.hands_state(),
             model: self.model.clone(),
             parent: self.parent.as_ref().map(Parent::shown),
+            flex: self
+                .flex
+                .as_ref()
+                .map(|f| Arc::new(f.shown(self.plan.as_deref(), self.clock.unix())))
+                .unwrap_or_default(),
             learning: parts.learning.shown(),
             score: self.scoring.shown(),
             margins: self.scoring.margins(),

@@ -18,6 +18,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+/// On the stop, what is due is tried for so long, in all: the rest is kept for the next start.
+const LAST_TRY: Duration = Duration::from_secs(3);
+
 /// Where and how to deliver.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -128,7 +131,7 @@ impl Alerts {
         let (stop, stopped) = stop::channel();
         let tasks = vec![
             tokio::spawn(Arc::clone(&inner).save_always(stopped.clone())),
-            tokio::spawn(Arc::clone(&inner).send_always(stopped)),
+            tokio::spawn(Arc::clone(&inner).send_until(stopped)),
         ];
         Ok(Self { inner, stop, tasks })
     }
@@ -154,7 +157,7 @@ impl Alerts {
         Counts { pending: state.outbox.pending(), ..state.counts }
     }
 
-    /// Tries what is due once more, saves the rest for the next start, and ends.
+    /// Tries what is due once more, for a moment; saves the rest for the next start, and ends.
     pub async fn stop(self) -> Counts {
         self.stop.stop();
         for task in self.tasks {
@@ -162,6 +165,10 @@ impl Alerts {
         }
         self.inner.save().await;
         let state = self.inner.state();
+        let pending = state.outbox.pending();
+        if pending > 0 {
+            tracing::warn!(pending, "alerts are not delivered yet; they are kept and sent after the next start");
+        }
         Counts { pending: state.outbox.pending(), ..state.counts }
     }
 }
@@ -192,7 +199,20 @@ impl Inner {
         }
     }
 
-    async fn send_always(self: Arc<Self>, mut stopped: Stop) {
+    async fn send_until(self: Arc<Self>, stopped: Stop) {
+        let mut stop = stopped.clone();
+        let late = async {
+            stop.requested().await;
+            tokio::time::sleep(LAST_TRY).await;
+        };
+        // What is on its way when time is up stays in the outbox: it may come twice, never not at all.
+        tokio::select! {
+            () = self.send_always(stopped) => {}
+            () = late => {}
+        }
+    }
+
+    async fn send_always(&self, mut stopped: Stop) {
         loop {
             let next = self.state().outbox.next().cloned();
             let now = self.clock.unix();

@@ -1,6 +1,6 @@
 //! `headroom-controller learn`, `pin`, `advise`, `release`, `resume`, `hands`: asks the running controller, over the address its console is on.
 
-use crate::config::Console;
+use crate::config::Door;
 use crate::hands;
 use crate::http;
 use crate::influx::Token;
@@ -23,33 +23,33 @@ pub enum Wish {
 ///
 /// # Errors
 /// Nobody answers, or the answer is no.
-pub async fn learn(of: &Console, console: Option<SocketAddr>, wish: Wish) -> Result<()> {
+pub async fn learn(door: &Door, console: Option<SocketAddr>, wish: Wish) -> Result<()> {
     let body = match wish {
         Wish::Status => None,
         Wish::Now => Some(serde_json::json!({ "do": "now" })),
         Wish::Back => Some(serde_json::json!({ "do": "back" })),
     };
-    ask(of, console, "/api/learning", body, of.learning_token.as_ref().or(of.token.as_ref())).await
+    ask(door, console, "/api/learning", body, door.learning_token.as_ref().or(door.token.as_ref())).await
 }
 
 /// Hands a command to the controller, or asks what is set; prints the answer, one line of JSON.
 ///
 /// # Errors
 /// Nobody answers, or the answer is no.
-pub async fn hands(of: &Console, console: Option<SocketAddr>, command: Option<&hands::Command>) -> Result<()> {
+pub async fn hands(door: &Door, console: Option<SocketAddr>, command: Option<&hands::Command>) -> Result<()> {
     let body = command.map(serde_json::to_value).transpose()?;
-    ask(of, console, "/api/hands", body, of.token.as_ref().or(of.learning_token.as_ref())).await
+    ask(door, console, "/api/hands", body, door.token.as_ref().or(door.learning_token.as_ref())).await
 }
 
 async fn ask(
-    of: &Console,
+    door: &Door,
     console: Option<SocketAddr>,
     path: &str,
     body: Option<serde_json::Value>,
     token: Option<&Token>,
 ) -> Result<()> {
     let client = http::client(Duration::from_secs(10))?;
-    let url = format!("http://{}{path}", console.unwrap_or_else(|| reachable(of.listen)));
+    let url = format!("http://{}{path}", console.unwrap_or_else(|| reachable(door.listen)));
     let request = match &body {
         None => client.get(&url),
         Some(body) => client.post(&url).json(body),

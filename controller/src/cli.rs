@@ -93,7 +93,8 @@ enum Command {
         console: Option<SocketAddr>,
     },
     /// Pin a node or rack to a limit, until it is released: room for a pinned rack is kept before all
-    /// others', and it is lowered only where a breaker would be in danger.
+    /// others', and it is lowered only where a breaker would be in danger, or where a load target from outside, the
+    /// parent's budget or the coolant requires it.
     Pin {
         /// The node or rack.
         at: String,
@@ -218,8 +219,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Ok(config) => finish(block_on(crate::run::run(config, Files { port_file, summary }))),
             Err(why) => bad(&why),
         },
-        Command::Learn { wish, config, console } => match config::console(&config) {
-            Ok(of) => finish(block_on(ask::learn(&of, console, wish))),
+        Command::Learn { wish, config, console } => match config::door(&config) {
+            Ok(door) => finish(block_on(ask::learn(&door, console, wish))),
             Err(why) => bad(&why),
         },
         Command::Pin { at, watts, to } => {
@@ -238,8 +239,8 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn hand(to: &To, command: Option<hands::Command>) -> ExitCode {
-    match config::console(&to.config) {
-        Ok(of) => finish(block_on(ask::hands(&of, to.console, command.as_ref()))),
+    match config::door(&to.config) {
+        Ok(door) => finish(block_on(ask::hands(&door, to.console, command.as_ref()))),
         Err(why) => bad(&why),
     }
 }

@@ -211,33 +211,36 @@ pub fn places(path: &Path) -> Result<(Option<PathBuf>, PathBuf), ConfigError> {
     .map_err(ConfigError::Mistakes)
 }
 
-/// How the controller of a config is asked.
-#[derive(Debug, Clone)]
-pub struct Console {
+/// Where a running controller is spoken to.
+#[derive(Debug)]
+pub struct Door {
     /// Where its console listens.
     pub listen: SocketAddr,
-    /// Who has it may command.
+    /// What it asks of who commands from another machine.
     pub token: Option<Token>,
-    /// Who has it may ask for a training.
+    /// And of who asks for a training.
     pub learning_token: Option<Token>,
 }
 
-/// How the controller of a config is asked. Nothing else is looked at: whoever has to stop something must not be held up
-/// by a mistake in the policy.
+/// Where a config says that its controller is spoken to. Nothing else is looked at: who holds a rack by hand needs
+/// neither the service's other secrets nor a policy file without mistakes.
 ///
 /// # Errors
 /// [`ConfigError`] when that cannot be read.
-pub fn console(path: &Path) -> Result<Console, ConfigError> {
+pub fn door(path: &Path) -> Result<Door, ConfigError> {
     let text = text(path)?;
     document::read(&path.display().to_string(), &text, |root, m| {
         root.ignore_rest();
         let serve = root.table("serve");
-        let token = secret(&serve, "token_env", false, m).map(Token::new);
-        let listen = listen(&serve, m);
-        let learning = root.table("learning");
-        learning.ignore_rest();
-        let learning_token = secret(&learning, "token_env", false, m).map(Token::new);
-        m.is_empty().then_some(Console { listen: listen?, token, learning_token })
+        // On this machine, and at a controller that asks for none, no token is needed: a name of one that is not set
+        // here is no mistake.
+        let token = |table: &Table<'_>| {
+            let name = table.get::<String>("token_env")?.value;
+            std::env::var(name).ok().filter(|value| !value.is_empty()).map(Token::new)
+        };
+        let (token, learning_token) = (token(&serve), token(&root.table("learning")));
+        serve.ignore_rest();
+        Some(Door { listen: listen(&serve, m)?, token, learning_token })
     })
     .map_err(ConfigError::Mistakes)
 }
@@ -360,7 +363,7 @@ fn read(file: &str, root: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> Opt
     let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
     let tree = plant(file, root, bands, m);
     let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
-    let parent = parent::read(&root.table("parent"), broker.as_ref(), &tree, m);
+    let parent = parent::read(&root.table("parent"), broker.as_ref(), site.as_deref(), &tree, m);
     sound(&tree, m)?;
     if let Some(path) = other.filter(|_| policy_file.is_some()).or(policy_file.as_deref()) {
         // Once more, now that it is known what it may name.

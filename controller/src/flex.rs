@@ -9,6 +9,7 @@ pub mod gate;
 pub mod jws;
 pub mod key;
 pub mod message;
+mod reach;
 mod session;
 
 pub use session::{Ends, Voice};
@@ -21,19 +22,17 @@ use desk::{Desk, RackSeen};
 use gate::Heard;
 use headroom_controller_core::{Decider, Topology};
 use headroom_rack::{Finding, Mono, Plan, RackId, UnixMs};
+use reach::Reach;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// Partners cannot be reached for so long: somebody should know.
-const UNREACHABLE: Duration = Duration::from_secs(60);
 
 /// The desk with its session and its file.
 pub struct Flex {
     desk: Desk,
     ends: Ends,
     keeper: Keeper<desk::State>,
-    alone_since: Option<(Mono, UnixMs)>,
+    reach: Reach,
 }
 
 impl Flex {
@@ -45,7 +44,7 @@ impl Flex {
             desk: Desk::new(flex.desk.clone(), topology.clone(), state),
             ends: session::start(&flex.broker, flex.voice(), flex.gate.clone(), clock, stop),
             keeper,
-            alone_since: None,
+            reach: Reach::default(),
         })
     }
 
@@ -100,28 +99,29 @@ impl Flex {
             }
         }
         self.save();
-        match self.ends.connected.load(Ordering::Relaxed) {
-            true => self.alone_since = None,
-            false => _ = self.alone_since.get_or_insert((now, at)),
-        }
+        let line = &self.ends.line;
+        self.reach.see(line.connected.load(Ordering::Relaxed), line.losses.load(Ordering::Relaxed), now, at);
     }
 
     /// What people should look at.
-    pub fn findings(&self, now: Mono, at: UnixMs) -> Vec<Finding> {
+    pub fn findings(&self, at: UnixMs) -> Vec<Finding> {
         let mut findings = self.desk.findings(at);
-        findings.extend(self.alone_since.filter(|(since, _)| now.since(*since) >= UNREACHABLE).map(|(_, since)| {
-            Finding {
-                key: "flex_unreachable:broker".to_owned(),
-                kind: "flex_unreachable".to_owned(),
-                subject: "flex".to_owned(),
-                severity: headroom_rack::Severity::Warning,
-                title: "the load-flexibility partners cannot be reached".to_owned(),
-                detail: "targets that are set stay in force; new ones do not arrive: look at the broker of [flex]"
-                    .to_owned(),
-                since,
-            }
+        findings.extend(self.reach.lost_since().map(|since| Finding {
+            key: "flex_unreachable:broker".to_owned(),
+            kind: "flex_unreachable".to_owned(),
+            subject: "flex".to_owned(),
+            severity: headroom_rack::Severity::Warning,
+            title: "the load-flexibility partners cannot be reached".to_owned(),
+            detail:
+                "targets that are set stay in force; new ones do not arrive: look at the broker of [flex]".to_owned(),
+            since,
         }));
         findings
+    }
+
+    /// The feeds with their targets.
+    pub fn shown(&self, plan: Option<&Plan>, at: UnixMs) -> Vec<desk::Shown> {
+        self.desk.shown(plan, at)
     }
 
     fn save(&mut self) {

@@ -89,7 +89,7 @@ impl Link {
         let mut mqtt = headroom_tls::session(&client_id, (&options.host, options.port), options.tls.as_ref());
         mqtt.set_keep_alive(5)
             .set_clean_session(true)
-            .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
+            .set_max_packet_size(session::LARGEST_PACKET, MAX_PACKET_BYTES)
             .set_max_request_batch(BATCH)
             .set_last_will(LastWill::new(state_topic.clone(), presence(false), QoS::AtLeastOnce, true));
         if let Some(login) = &options.login {
@@ -203,6 +203,11 @@ impl session::Listener for Session {
             if payload == self.offline.as_bytes() || payload.windows(14).any(|w| w == b"\"online\":false") {
                 self.say(self.online.clone());
             }
+            return;
+        }
+        if payload.len() > MAX_PACKET_BYTES {
+            tracing::warn!(topic = name, bytes = payload.len(), "a message is too large to be a rack's; it is dropped");
+            self.link.shared.drops.count("too_large");
             return;
         }
         let now = self.clock.now();

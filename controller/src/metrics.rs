@@ -3,6 +3,7 @@
 //! of every live rack.
 
 use crate::config::Config;
+use crate::flex::desk::Shown;
 use crate::learning::Phase;
 use crate::observed::inlets;
 use crate::picture::Picture;
@@ -34,6 +35,7 @@ pub struct Family {
 /// The controller's own families, those without samples left out.
 pub fn families(config: &Config, picture: &Picture, now: Mono) -> Vec<Family> {
     let mut families = of_nodes_and_racks(config, picture, now);
+    families.extend(of_targets(picture));
     families.extend(of_counts(picture));
     families.extend(of_forecasts(picture));
     families.retain_mut(|f| {
@@ -85,6 +87,15 @@ fn of_nodes_and_racks(config: &Config, picture: &Picture, now: Mono) -> Vec<Fami
         family("headroom_rack_age_seconds", ages),
         family("headroom_decide_seconds", [(Vec::new(), picture.decide_s)]),
     ]
+}
+
+/// Load targets in force, and what flows through their feeds.
+fn of_targets(picture: &Picture) -> Vec<Family> {
+    let feed = |f: &Shown| ("feed", f.feed.clone());
+    let in_force = picture.flex.iter().filter_map(|f| Some((f, f.targets.iter().find(|t| t.active)?)));
+    let targets = in_force.map(|(f, t)| (vec![feed(f), ("partner", t.partner.clone())], t.watts.get()));
+    let loads = picture.flex.iter().filter_map(|f| Some((vec![feed(f)], f.load_watts?.get())));
+    vec![family("headroom_load_target_watts", targets), family("headroom_load_target_feed_watts", loads)]
 }
 
 fn of_counts(picture: &Picture) -> Vec<Family> {

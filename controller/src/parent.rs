@@ -95,7 +95,7 @@ impl Parent {
         let mut mqtt = headroom_tls::session(&client_id, (&broker.host, broker.port), broker.tls.as_ref());
         mqtt.set_keep_alive(5)
             .set_clean_session(true)
-            .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
+            .set_max_packet_size(session::LARGEST_PACKET, MAX_PACKET_BYTES)
             .set_last_will(LastWill::new(death_topic.clone(), uplink.death(), QoS::AtLeastOnce, false));
         if let Some(login) = &broker.login {
             mqtt.set_credentials(login.user.clone(), login.password.clone());
@@ -296,6 +296,11 @@ impl Parent {
         silent.into_iter().chain(refused).collect()
     }
 
+    /// What this site may draw in all.
+    pub fn limit_watts(&self) -> Watts {
+        self.limit.0
+    }
+
     /// How things stand.
     pub fn shown(&self) -> Shown {
         let (limit_watts, bound) = self.limit;
@@ -358,6 +363,10 @@ impl Listener for Ear {
     }
 
     fn heard(&mut self, topic: &str, message: &Publish) {
+        if message.payload.len() > MAX_PACKET_BYTES {
+            tracing::warn!(topic, bytes = message.payload.len(), "a command is too large to be one; it is dropped");
+            return;
+        }
         let read = Downlink::decode(&message.payload);
         match read.and_then(|d| d.answers(&message.payload).map(|answers| (d, answers))) {
             Ok(command) => self.tell(Heard::Command(Box::new(command))),

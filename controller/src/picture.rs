@@ -60,6 +60,8 @@ pub struct Picture {
     pub model: ModelStatus,
     /// The controller above, if any.
     pub parent: Option<crate::parent::Shown>,
+    /// The feeds of load-flexibility partners with their targets.
+    pub flex: Arc<Vec<crate::flex::desk::Shown>>,
     /// Trainings and the model in use.
     pub learning: learning::Shown,
     /// How good Forecasts turned out so far, without the margins.

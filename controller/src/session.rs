@@ -3,12 +3,20 @@
 
 use crate::http;
 use crate::stop::Stop;
-use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Packet, Publish};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Packet, Publish, StateError, mqttbytes};
 use std::time::Duration;
+use tokio::time::Instant;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// A connection that broke sooner did not stand: the next one waits longer.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// The largest packet that is received at all. Much more than anybody sends in earnest, so that a message that is
+/// too large is taken, acknowledged and refused by its receiver: one over which the connection breaks is sent again
+/// with the next connection, for ever. Bounded, because a packet is in memory as a whole (MQTT allows 256 MiB).
+pub(crate) const LARGEST_PACKET: usize = 16 << 20;
 
 /// Who listens.
 pub(crate) trait Listener {
@@ -25,6 +33,8 @@ pub(crate) trait Listener {
 /// Runs until the stop.
 pub(crate) async fn keep(client: AsyncClient, mut eventloop: EventLoop, mut listener: impl Listener, mut stop: Stop) {
     let mut failures = 0;
+    let mut since = None;
+    let mut forgetting = false;
     loop {
         let polled = tokio::select! {
             polled = eventloop.poll() => polled,
@@ -32,7 +42,13 @@ pub(crate) async fn keep(client: AsyncClient, mut eventloop: EventLoop, mut list
         };
         match polled {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                failures = 0;
+                if std::mem::take(&mut forgetting) {
+                    // The broker has dropped what waited; a session that outlives its connection begins with the next.
+                    eventloop.clean();
+                    eventloop.mqtt_options.set_clean_session(false);
+                    continue;
+                }
+                since = Some(Instant::now());
                 listener.connected();
             }
             Ok(Event::Incoming(Packet::Publish(message))) => {
@@ -41,8 +57,15 @@ pub(crate) async fn keep(client: AsyncClient, mut eventloop: EventLoop, mut list
             }
             Ok(_) => {}
             Err(why) => {
+                if since.take().is_some_and(|since: Instant| since.elapsed() >= STEADY) {
+                    failures = 0;
+                }
                 failures += 1;
                 listener.lost(&why, failures);
+                if too_large(&why).is_some() && !eventloop.mqtt_options.clean_session() {
+                    forgetting = true;
+                    eventloop.mqtt_options.set_clean_session(true);
+                }
                 tokio::select! {
                     () = tokio::time::sleep(http::pause(failures, FIRST_PAUSE, LONGEST_PAUSE)) => {}
                     () = stop.requested() => break,
@@ -55,3 +78,16 @@ pub(crate) async fn keep(client: AsyncClient, mut eventloop: EventLoop, mut list
         let _ = tokio::time::timeout(LEAVE_WITHIN, leave).await;
     }
 }
+
+/// The size of the packet over which the connection broke, if that was why.
+pub(crate) fn too_large(why: &ConnectionError) -> Option<usize> {
+    match why {
+        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(size))) => {
+            Some(*size)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

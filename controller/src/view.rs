@@ -53,6 +53,7 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         "policy": picture.policy,
         "hands": picture.hands,
         "parent": picture.parent,
+        "flex": *picture.flex,
         "learning": picture.learning,
         "loop": {
             "missed_periods": picture.counts.missed_periods,

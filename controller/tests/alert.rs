@@ -139,3 +139,17 @@ async fn a_letter_nobody_takes_is_counted_dead_and_holds_up_no_other() {
     let kept = std::fs::read_to_string(dir.path().join("alerts/outbox.json")).unwrap();
     assert!(kept.contains("the receiver answered 400"), "{kept}");
 }
+
+#[tokio::test]
+async fn a_receiver_that_does_not_answer_does_not_hold_up_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let silent = tokio::net::TcpListener::bind(SocketAddr::from(ANY)).await.unwrap();
+    let alerts = Alerts::start(options(silent.local_addr().unwrap(), dir.path()), Clock::start()).unwrap();
+    alerts.update(&["a", "b", "c"].map(finding));
+    silent.accept().await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(alerts.stop().await.pending, 3, "they are kept");
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+    let kept: Value = serde_json::from_slice(&std::fs::read(dir.path().join("alerts/outbox.json")).unwrap()).unwrap();
+    assert_eq!(kept["pending"].as_array().unwrap().len(), 3);
+}

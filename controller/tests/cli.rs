@@ -126,3 +126,22 @@ fn the_curves_it_knows_are_told_with_their_source_and_a_wrong_name_with_the_righ
         assert!(unused.status.code() == Some(2) && text.contains(part), "{part} is not in {text}");
     }
 }
+
+#[test]
+fn whoever_holds_a_rack_by_hand_needs_no_other_secret_and_no_sound_policy() {
+    let text = default_config().replacen("listen = \"127.0.0.1:7878\"", "listen = \"127.0.0.1:1\"", 1).replacen(
+        "derate = 0.95",
+        "derate = 95",
+        1,
+    ) + "\n[flex]\nkey_file = \"/does/not/exist\"\n[flex.broker]\npassword_env = \"HEADROOM_NOT_SET\"\n";
+    assert_eq!(check(&text).0, Some(2));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("controller.toml");
+    std::fs::write(&path, text).unwrap();
+    for ask in [&["hands"][..], &["pin", "rack-1", "3000"], &["release", "rack-1"], &["resume"], &["learn", "status"]] {
+        let output = program(&[ask, &["--config", path.to_str().unwrap()]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{ask:?}: {said}");
+        assert!(said.contains("no controller answers at http://127.0.0.1:1/"), "{ask:?}: {said}");
+    }
+}

@@ -31,6 +31,13 @@ pub const METRICS: &[(&str, &str, &[&str], &str)] = &[
         "Seconds until a rack's coolant, or the air at its inlets, is at its limit; absent when not within an hour or unknown.",
     ),
     ("headroom_rack_age_seconds", "gauge", &["rack"], "Age of the newest Snapshot by the controller's clock."),
+    (
+        "headroom_load_target_watts",
+        "gauge",
+        &["feed", "partner"],
+        "Load target in force from a partner outside; absent when there is none.",
+    ),
+    ("headroom_load_target_feed_watts", "gauge", &["feed"], "Power through a feed that partners set targets for."),
     ("headroom_orders_total", "counter", &[], "Orders sent."),
     ("headroom_receipts_total", "counter", &["outcome"], "Receipts by outcome: applied, clamped, refused, expired."),
     ("headroom_snapshots_total", "counter", &[], "Snapshots received."),

@@ -7,8 +7,8 @@
 `listen` verifies every message of a DSX Flex agent, holds it against the facts of the contract below and
 prints it as JSON, faults among them; {"listening": true} when its subscription stands. `send` publishes one
 load target: WISH is JSON with "isv", "payload" and, to do it wrong on purpose, "envelope" (replaces
-attributes), "header" (replaces parts of the JWS header), "hmac_with" (a file whose bytes sign as HS256) or
-"text" (sent as it is). Prints the text that was sent.
+attributes), "header" (replaces parts of the JWS header), "hmac_with" (a file whose bytes sign as HS256),
+"text" (sent as it is) or "bytes" (as many blanks are added behind it). Prints the text that was sent.
 """
 
 import base64
@@ -216,7 +216,7 @@ def send(host, port, private_pem, kid, wish):
     client = mqtt.Client(client_id=f"partner-{uuid.uuid4().hex[:8]}")
     client.connect(host, port)
     client.loop_start()
-    client.publish(f"grid/v1/isv/{isv}/loadtarget/set", text, qos=1).wait_for_publish(10)
+    client.publish(f"grid/v1/isv/{isv}/loadtarget/set", text.ljust(wish.get("bytes", 0)), qos=1).wait_for_publish(10)
     client.disconnect()
     say({"sent": text, "correlation": envelope["correlationid"], "trace": envelope["traceparent"].split("-")[1]})
 

@@ -122,7 +122,7 @@ fn a_signed_target_is_met_held_and_released_and_a_forged_one_changes_nothing() {
     }] });
     let sent = partner.send("acme", "acme-1", &json!({ "payload": payload }));
     let begun = Instant::now();
-    let (mut met, mut held) = (None, Vec::new());
+    let (mut met, mut held, mut shown) = (None, Vec::new(), None);
     while std::time::SystemTime::now() < end {
         let (watts, elapsed) = (row.drawn(), begun.elapsed());
         if watts <= target * (1.0 + HELD_WITHIN) {
@@ -130,11 +130,16 @@ fn a_signed_target_is_met_held_and_released_and_a_forged_one_changes_nothing() {
         }
         if elapsed > MET_WITHIN && std::time::SystemTime::now() + Duration::from_millis(300) < end {
             held.push(watts);
+            shown.get_or_insert_with(|| row.state()["flex"][0].clone());
         }
         std::thread::sleep(Duration::from_millis(100));
     }
     let (least, most) = held.iter().fold((f64::MAX, 0.0), |(l, m), w| (w.min(l), w.max(m)));
     eprintln!("target {target:.0} W of {before:.0} W: met after {met:?}, held {least:.0} to {most:.0} W");
+    let shown = shown.expect("it was held for a while");
+    let seen = &shown["targets"][0];
+    assert_eq!((&shown["feed"], &shown["compliant"], &seen["active"]), (&json!("main"), &json!(true), &json!(true)));
+    assert_eq!((&seen["partner"], &seen["correlation_id"]), (&json!("acme"), &sent["correlation"]));
     assert!(met.is_some_and(|t| t < MET_WITHIN), "met after {met:?}");
     assert!(most <= target * (1.0 + HELD_WITHIN), "{most:.0} W over {target:.0} W");
     let mean = held.iter().sum::<f64>() / held.len() as f64;
@@ -199,6 +204,12 @@ fn forged_targets_are_refused(partner: &Partner, row: &Row) {
     shows("audience", "a message for another site to be refused");
     partner.send("acme", "acme-1", &json!({ "text": "{\"specversion\":" }));
     shows("malformed", "half a message to be refused");
+    // What is too large cuts nobody off: neither what is received and refused nor what the connection breaks over.
+    partner.send("acme", "acme-1", &json!({ "text": "{", "bytes": 1_200_000 }));
+    shows("oversized", "a large message to be refused");
+    partner.send("acme", "acme-1", &json!({ "text": "{", "bytes": 17_000_000 }));
+    let unknown = || findings(row).contains("flex_refused:an unknown sender:oversized").then_some(());
+    until("a huge message to be refused", unknown);
     // A harmless one, signed with the RSA key, twice.
     let release = json!({ "payload": { "targets": [{ "interval": {}, "load_constraint": null }] } });
     let sent = partner.send("rsa", "rsa-1", &release);

@@ -1,7 +1,11 @@
 //! Equipment that is about to fail, by drift against what the same device did before; meters that
-//! contradict what hangs below them; agents that fell silent; batteries nobody knows. Findings, never actions.
+//! contradict what hangs below them; agents that fell silent; batteries nobody knows; breakers, coolant and limits
+//! at their end. Findings, never actions.
 
 mod battery;
+mod grave;
+
+pub use grave::Facts;
 
 use crate::decide::BatteryView;
 use crate::fleet::{Fleet, SILENT};
@@ -65,6 +69,7 @@ pub struct Health {
     /// When last nobody was heard.
     all_silent: Option<Mono>,
     unknown: battery::Unknown,
+    grave: grave::Grave,
     open: BTreeMap<String, Finding>,
 }
 
@@ -81,6 +86,7 @@ impl Health {
             started: None,
             all_silent: None,
             unknown: battery::Unknown::default(),
+            grave: grave::Grave::default(),
             open: BTreeMap::new(),
         }
     }
@@ -88,6 +94,11 @@ impl Health {
     /// Takes in what the last decision saw of the batteries.
     pub fn batteries(&mut self, batteries: &[BatteryView], now: Mono) {
         self.unknown.see(batteries, now);
+    }
+
+    /// Takes in what the last decision saw and set.
+    pub fn decided(&mut self, facts: Facts<'_>, now: Mono) {
+        self.grave.see(facts, &self.topology, now);
     }
 
     /// Takes in one live Snapshot, which the fleet has taken in already.
@@ -178,6 +189,7 @@ impl Health {
             ));
         }
         now.extend(self.unknown.findings(time));
+        now.extend(self.grave.findings());
         now.extend(self.silent(time));
         let mut open = BTreeMap::new();
         for mut found in now {

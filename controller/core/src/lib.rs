@@ -23,7 +23,7 @@ pub use battery::BatterySpec;
 pub use decide::{BatteryView, CoolantView, Decider, Prepared};
 pub use fleet::Fleet;
 pub use hand::{Hand, Hands};
-pub use health::Health;
+pub use health::{Facts, Health};
 pub use policy::{Bounds, Policy, Rule, Rules, When};
 pub use story::{Event, Story};
 pub use topology::{

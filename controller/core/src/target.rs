@@ -2,8 +2,8 @@
 //! at a moment. Knows no message and no key; times are the contract's, on the wall clock.
 //!
 //! * Of two targets whose time has come the one that was set later holds.
-//! * A target without an end lasts until another begins ("in effect until replaced"); one with an
-//!   end comes back when what was laid over it is over.
+//! * A target without an end lasts until another begins ("in effect until replaced"), one that was scheduled
+//!   before among them; one with an end comes back when what was laid over it is over.
 //! * A release ends what would be in force at its start; what is scheduled for later stays.
 
 pub mod breach;
@@ -11,9 +11,10 @@ pub mod ramp;
 
 use headroom_rack::{UnixMs, Watts};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// Targets kept per feed; the one that begins last makes room.
-const KEPT: usize = 64;
+/// Targets kept per feed: a day in quarter hours several times over.
+pub const KEPT: usize = 512;
 
 /// One limit for one feed over a time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,8 +51,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Adds a target. False: there are too many for its feed, and it begins last.
-    pub fn set(&mut self, target: Target) -> bool {
+    /// Adds a target.
+    pub fn set(&mut self, mut target: Target) {
+        if target.until_replaced {
+            let others = self.of(&target.feed).map(|old| old.start).filter(|start| *start > target.start);
+            target.end = others.min();
+        }
         // Fully laid over: it could never be in force again.
         let hidden = |old: &Target| {
             let ends_within = target.end.is_none_or(|end| old.end.is_some_and(|old| old <= end));
@@ -63,15 +68,52 @@ impl Schedule {
                 old.end = Some(old.end.map_or(target.start, |end| end.min(target.start)));
             }
         }
-        let (feed, start) = (target.feed.clone(), target.start);
         self.targets.push(target);
-        if self.of(&feed).count() <= KEPT {
-            return true;
+    }
+
+    /// Forgets what is over and what can never be in force again, because all that is left of its time lies under
+    /// targets that were set later.
+    pub fn tidy(&mut self, at: UnixMs) {
+        self.prune(at);
+        let mut later: BTreeMap<String, Vec<(UnixMs, UnixMs)>> = BTreeMap::new();
+        let mut kept = Vec::with_capacity(self.targets.len());
+        for target in self.targets.drain(..).rev() {
+            let (from, until) = (target.start.max(at), target.end.unwrap_or(UnixMs::new(u64::MAX)));
+            let over = later.entry(target.feed.clone()).or_default();
+            over.sort_unstable();
+            let reach =
+                over.iter().fold(from, |reach, (start, end)| if *start > reach { reach } else { reach.max(*end) });
+            if reach >= until {
+                continue;
+            }
+            // One that lasts until replaced may yet end sooner, and what is below it comes back.
+            if !target.until_replaced {
+                over.push((target.start, until));
+            }
+            kept.push(target);
         }
-        let last = self.of(&feed).map(|t| t.start).max();
-        let at = self.targets.iter().rposition(|t| t.feed == feed && Some(t.start) == last);
-        at.map(|at| self.targets.remove(at));
-        last != Some(start)
+        kept.reverse();
+        self.targets = kept;
+    }
+
+    /// Brings each feed down to [`KEPT`]: what begins last gives way to what was set since `before`.
+    /// How many did. `None`: what was set since is too much by itself.
+    pub fn make_room(&mut self, before: &Self) -> Option<usize> {
+        let mut per_feed: BTreeMap<String, usize> = BTreeMap::new();
+        self.targets.iter().for_each(|t| *per_feed.entry(t.feed.clone()).or_default() += 1);
+        let mut gone = 0;
+        for (feed, count) in per_feed {
+            for _ in KEPT..count {
+                let of_feed = self.targets.iter().enumerate().filter(|(_, t)| t.feed == feed);
+                let (last, target) = of_feed.max_by_key(|(_, t)| t.start)?;
+                if !before.targets.contains(target) {
+                    return None;
+                }
+                self.targets.remove(last);
+                gone += 1;
+            }
+        }
+        Some(gone)
     }
 
     /// From `at` on nothing that has begun by then is in force for the feed.
@@ -84,6 +126,11 @@ impl Schedule {
     /// What is in force for the feed.
     pub fn active(&self, feed: &str, at: UnixMs) -> Option<&Target> {
         self.targets.iter().rev().find(|t| t.feed == feed && t.covers(at))
+    }
+
+    /// Every target, in the order in which they were set.
+    pub fn all(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter()
     }
 
     /// Every target of a feed, in force or to come.
@@ -140,9 +187,9 @@ mod tests {
     #[test]
     fn a_later_target_replaces_an_open_one_and_interrupts_one_with_an_end() {
         let mut s = Schedule::default();
-        assert!(s.set(target("open", 900.0, 0, None)));
-        assert!(s.set(target("day", 800.0, 100, Some(1000))));
-        assert!(s.set(target("peak", 700.0, 300, Some(400))));
+        s.set(target("open", 900.0, 0, None));
+        s.set(target("day", 800.0, 100, Some(1000)));
+        s.set(target("peak", 700.0, 300, Some(400)));
         let seen: Vec<_> = [50, 100, 300, 399, 400, 1000].map(|at| active(&s, at)).to_vec();
         assert_eq!(seen, [Some("open"), Some("day"), Some("peak"), Some("peak"), Some("day"), None]);
         assert_eq!(s.next_change(UnixMs::new(300)), Some(UnixMs::new(400)));
@@ -165,14 +212,48 @@ mod tests {
     }
 
     #[test]
+    fn one_without_an_end_lasts_until_what_was_scheduled_before_begins() {
+        let mut s = Schedule::default();
+        s.set(target("peak", 700.0, 300, Some(400)));
+        s.set(target("open", 900.0, 100, None));
+        let seen = [99, 100, 299, 300, 399, 400].map(|at| active(&s, at));
+        assert_eq!(seen, [None, Some("open"), Some("open"), Some("peak"), Some("peak"), None]);
+    }
+
+    #[test]
+    fn what_can_never_be_in_force_again_is_forgotten() {
+        let mut s = Schedule::default();
+        for minute in 0..600 {
+            s.set(target("rolling", 900.0, minute, Some(minute + 60)));
+            s.tidy(UnixMs::new(minute));
+            assert!(s.len() <= 1, "{} at {minute}", s.len());
+        }
+        // Two halves over a whole; a target that lasts until replaced hides nothing for good.
+        let mut s = Schedule::default();
+        s.set(target("whole", 1.0, 0, Some(100)));
+        s.set(target("first", 1.0, 0, Some(50)));
+        s.set(target("second", 1.0, 50, Some(120)));
+        s.tidy(UnixMs::new(0));
+        assert_eq!(s.len(), 2);
+        s.set(target("open", 1.0, 10, None));
+        s.tidy(UnixMs::new(20));
+        assert_eq!((s.len(), active(&s, 20), active(&s, 60)), (3, Some("open"), Some("second")));
+    }
+
+    #[test]
     fn the_number_of_targets_is_bounded_and_the_farthest_gives_way() {
         let mut s = Schedule::default();
-        for i in 0..64 {
-            assert!(s.set(target("x", 1.0, 1000 + 10 * i, Some(1005 + 10 * i))));
+        for i in 0..KEPT as u64 {
+            s.set(target("x", 1.0, 1000 + 10 * i, Some(1005 + 10 * i)));
         }
-        assert!(!s.set(target("too far", 1.0, 90_000, Some(90_001))));
-        assert!(s.set(target("soon", 1.0, 10, Some(11))));
-        assert_eq!((s.len(), active(&s, 10)), (64, Some("soon")));
+        assert_eq!(s.make_room(&Schedule::default()), Some(0));
+        let before = s.clone();
+        s.set(target("soon", 1.0, 10, Some(11)));
+        assert_eq!(s.make_room(&before), Some(1));
+        assert_eq!((s.len(), active(&s, 10)), (KEPT, Some("soon")));
+        let before = s.clone();
+        s.set(target("too far", 1.0, 90_000, Some(90_001)));
+        assert_eq!(s.make_room(&before), None);
     }
 
     proptest! {
@@ -187,15 +268,22 @@ mod tests {
             let newest = sets.iter().enumerate().rev().find(|(_, (start, length))| {
                 *start <= at && length.is_none_or(|l| at < start + l)
             });
-            // An open one that another was laid over is gone for good; every other answer is the newest's.
-            let expected = newest.filter(|(i, (start, length))| {
-                length.is_some() || !sets[i + 1..].iter().any(|(later, _)| later > start && *later <= at)
-            });
             let in_force = active(&s, at).map(|a| a.parse::<usize>().unwrap());
-            match (expected, newest) {
-                (Some((i, _)), _) => prop_assert_eq!(in_force, Some(i)),
-                (None, Some((gone, _))) => prop_assert!(in_force.is_none_or(|i| i < gone)),
-                (None, None) => prop_assert_eq!(in_force, None),
+            let Some((i, (start, length))) = newest else {
+                prop_assert_eq!(in_force, None);
+                return Ok(());
+            };
+            // An open one is gone for good when another begins; what was set before it may be hidden by then.
+            let begins = |others: &[(u64, Option<u64>)]| others.iter().any(|(other, _)| other > start && *other <= at);
+            match (begins(&sets[..i]), begins(&sets[i + 1..])) {
+                _ if length.is_some() => prop_assert_eq!(in_force, Some(i)),
+                (false, false) => prop_assert_eq!(in_force, Some(i)),
+                (_, after) => prop_assert!(in_force.is_none_or(|f| f < i || (f == i && !after))),
+            }
+            let before = s.clone();
+            s.tidy(UnixMs::new(at));
+            for later in at..130 {
+                prop_assert_eq!(active(&s, later), active(&before, later));
             }
         }
     }

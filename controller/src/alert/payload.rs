@@ -27,6 +27,8 @@ impl Alert {
             ("severity", finding.severity.word()),
             ("site", site),
             ("subject", &finding.subject),
+            // Two matters of one subject and kind are two alerts: one that is over must not close the other.
+            ("key", &finding.key),
         ];
         let annotations = [("summary", &finding.title), ("description", &finding.detail)];
         Self {
@@ -88,6 +90,24 @@ impl Alert {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_matters_of_one_subject_and_kind_are_two_alerts() {
+        let alert = |key: &str| {
+            let finding = Finding {
+                key: key.into(),
+                kind: "flex_refused".into(),
+                subject: "acme".into(),
+                severity: headroom_rack::Severity::Warning,
+                title: String::new(),
+                detail: String::new(),
+                since: UnixMs::new(0),
+            };
+            Alert::firing("demo", &finding).fingerprint()
+        };
+        assert_ne!(alert("flex_refused:acme:malformed"), alert("flex_refused:acme:signature"));
+        assert_eq!(alert("flex_refused:acme:malformed"), alert("flex_refused:acme:malformed"));
+    }
 
     #[test]
     fn a_fingerprint_belongs_to_the_labels_alone() {

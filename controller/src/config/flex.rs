@@ -9,7 +9,7 @@ use crate::flex::gate::{Gate, Partner};
 use crate::flex::key::{Signer, Trusted};
 use headroom_controller_core::target::breach::Rule;
 use headroom_rack::{NodeId, Watts};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ fn feeds(t: &Table<'_>, nodes: &[Node], m: &Mistakes) -> Vec<desk::Feed> {
         m.add(t.at(), "[flex] has no feed", "add [[flex.feed]] with a tag and its nodes, like nodes = [\"ups-a\"]");
     }
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
-    let mut tags = BTreeSet::new();
+    let mut tags = BTreeMap::new();
     tables.iter().filter_map(|t| feed(t, nodes, &mut taken, &mut tags, m)).collect()
 }
 
@@ -135,7 +135,7 @@ fn feed(
     t: &Table<'_>,
     nodes: &[Node],
     taken: &mut BTreeMap<String, String>,
-    tags: &mut BTreeSet<String>,
+    tags: &mut BTreeMap<String, String>,
     m: &Mistakes,
 ) -> Option<desk::Feed> {
     let tag = t.need::<String>("tag", "\"main-a\"");
@@ -144,8 +144,22 @@ fn feed(
     let [minimum, maximum, default] = ["minimum_watts", "maximum_watts", "default_watts"].map(power);
     t.refuse_unknown();
     let (tag, names) = (tag?, names?);
-    if tag.value.is_empty() || !tags.insert(tag.value.clone()) {
-        m.add(tag.at, format!("feed tag {:?} is empty or there twice", tag.value), "give each feed a tag of its own");
+    // The decision names what bound a cap: a name of its own, with the alphabet of nodes.
+    let plain =
+        |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c.to_ascii_lowercase() } else { '-' };
+    let group: String = format!("feed-{}", tag.value).chars().map(plain).take(64).collect();
+    let same = tags.insert(group.clone(), tag.value.clone());
+    if tag.value.is_empty() || same.is_some() {
+        let problem = match same {
+            Some(other) if other != tag.value => {
+                format!(
+                    "feed tags {other:?} and {:?} differ in capitals, signs or the end of a long name only",
+                    tag.value
+                )
+            }
+            _ => format!("feed tag {:?} is empty or there twice", tag.value),
+        };
+        m.add(tag.at, problem, "give each feed a tag of its own, in letters, digits, '-', '_' and '.'");
         return None;
     }
     let found = group::nodes(&tag.value, &names, nodes, taken, m);
@@ -153,18 +167,31 @@ fn feed(
         return None;
     }
     let rating: Watts = found.iter().map(|n| n.rating).sum();
+    let minimum = minimum.unwrap_or(Watts::ZERO);
     let maximum = maximum.unwrap_or(rating);
-    // The decision names what bound a cap: a name of its own, with the alphabet of nodes.
-    let plain =
-        |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c.to_ascii_lowercase() } else { '-' };
-    let group: String = format!("feed-{}", tag.value).chars().map(plain).take(64).collect();
+    let default = default.unwrap_or(maximum);
+    if minimum > maximum {
+        let problem = format!(
+            "minimum_watts = {} of feed {:?} is above its maximum, {} W",
+            minimum.get(),
+            tag.value,
+            maximum.get()
+        );
+        m.add(tag.at, problem, "write the least and the most that the feed draws");
+    } else if !(minimum..=maximum).contains(&default) || default == Watts::ZERO {
+        let problem =
+            format!("default_watts = {} of feed {:?} lies outside of what it can draw", default.get(), tag.value);
+        let (low, high) = (minimum.get(), maximum.get());
+        let remedy = format!("write {low} to {high}, above 0: it holds whenever no target does");
+        m.add(tag.at, problem, remedy);
+    }
     Some(desk::Feed {
         group: NodeId::new(group).ok()?,
         tag: tag.value,
         nodes: found.iter().map(|n| n.id.clone()).collect(),
-        minimum: minimum.unwrap_or(Watts::ZERO),
+        minimum,
         maximum,
-        default: default.unwrap_or(maximum),
+        default,
     })
 }
 
@@ -177,9 +204,22 @@ fn partners(t: &Table<'_>, key: &'static str, tags: &[String], m: &Mistakes) -> 
             for strange in spot.value.iter().filter(|f| !tags.contains(f)) {
                 m.add(spot.at, format!("feeds names {strange:?}"), format!("write some of {}", tags.join(", ")));
             }
+            if spot.value.is_empty() && key == "isv" {
+                let problem = "feeds = [] lets this partner set nothing: each message of it would be refused";
+                m.add(spot.at, problem, "leave feeds out for all feeds, or name some");
+            }
             spot.value
         });
-        let keys: Vec<Trusted> = t.tables("keys").iter().flat_map(|t| keys(t, m)).collect();
+        let mut keys: Vec<Trusted> = Vec::new();
+        for t in t.tables("keys") {
+            for key in self::keys(&t, m) {
+                if keys.iter().any(|k| k.kid == key.kid && k.public.algorithm() == key.public.algorithm()) {
+                    let problem = format!("two keys are called {:?}: only one of them would be tried", key.kid);
+                    m.add(t.at(), problem, "give each key of a partner a kid of its own");
+                }
+                keys.push(key);
+            }
+        }
         t.refuse_unknown();
         if keys.is_empty() {
             let remedy = "add keys = [{ kid = \"2026-11\", file = \"partner.pem\" }]";
@@ -210,6 +250,10 @@ fn keys(t: &Table<'_>, m: &Mistakes) -> Vec<Trusted> {
 #[cfg(test)]
 mod tests {
     use super::super::{DEFAULT, parse};
+    use super::Signer;
+    use crate::flex::key::Public;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     #[test]
     fn every_mistake_of_the_section_is_told_with_its_line() {
@@ -235,6 +279,35 @@ mod tests {
             assert!(error.contains(words), "{words} is not in\n{error}");
         }
         assert!(error.contains("10 mistakes"), "{error}");
+    }
+
+    #[test]
+    fn what_would_be_passed_over_in_silence_is_a_mistake() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("acme.json");
+        let signer = Signer::from_pem("1", crate::flex::key::tests::p256().as_bytes()).unwrap();
+        let Public::P256(point) = signer.trusted().public else { panic!("another curve") };
+        let [x, y] = [&point[1..33], &point[33..]].map(|half| URL_SAFE_NO_PAD.encode(half));
+        std::fs::write(&file, format!(r#"{{ "kty": "EC", "crv": "P-256", "x": "{x}", "y": "{y}" }}"#)).unwrap();
+        let file = file.display();
+        let text = format!(
+            "{DEFAULT}\n[flex]\nidentifier = \"site-1\"\nkey_id = \"k\"\nkey_file = \"/does/not/exist\"\n\
+             [[flex.feed]]\ntag = \"main-a\"\nnodes = [\"ups-a\"]\ndefault_watts = 0\n\
+             [[flex.feed]]\ntag = \"Main A\"\nnodes = [\"ups-b\"]\nminimum_watts = 90000\nmaximum_watts = 10\n\
+             [[flex.isv]]\nidentifier = \"acme\"\nfeeds = []\n\
+             keys = [{{ kid = \"1\", file = \"{file}\" }}, {{ kid = \"1\", file = \"{file}\" }}]\n"
+        );
+        let error = parse("c.toml", &text).unwrap_err().to_string();
+        for words in [
+            "default_watts = 0 of feed \"main-a\" lies outside",
+            "feed tags \"main-a\" and \"Main A\" differ in capitals",
+            "feeds = [] lets this partner set nothing",
+            "two keys are called \"1\"",
+        ] {
+            assert!(error.contains(words), "{words} is not in\n{error}");
+        }
+        let other = parse("c.toml", &text.replace("Main A", "main-b")).unwrap_err().to_string();
+        assert!(other.contains("minimum_watts = 90000 of feed \"main-b\" is above its maximum, 10 W"), "{other}");
     }
 
     #[test]

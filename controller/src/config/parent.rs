@@ -30,7 +30,13 @@ pub struct ParentFeed {
     pub nodes: Vec<NodeId>,
 }
 
-pub(super) fn read(t: &Table<'_>, main: Option<&Broker>, tree: &Tree, m: &Mistakes) -> Option<Parent> {
+pub(super) fn read(
+    t: &Table<'_>,
+    main: Option<&Broker>,
+    own_site: Option<&str>,
+    tree: &Tree,
+    m: &Mistakes,
+) -> Option<Parent> {
     if !t.is_there() {
         return None;
     }
@@ -45,6 +51,10 @@ pub(super) fn read(t: &Table<'_>, main: Option<&Broker>, tree: &Tree, m: &Mistak
     if let Some(at) = at.filter(|_| safe < shares.get()) {
         let problem = format!("safe_watts = {safe} is less than the racks' safe shares, {:.0} W in all", shares.get());
         m.add(at, problem, "lower safe_gpu_watts of the racks as well: their agents fall back to that by themselves");
+    }
+    if site.as_deref().zip(own_site).is_some_and(|(site, own)| site == own) {
+        let problem = format!("site = {:?} is this site itself", own_site.unwrap_or_default());
+        m.add(t.at(), problem, "name the Sparkplug group of the controller above, another one than `site` at the top");
     }
     let tables = t.tables("feed");
     if tables.is_empty() {
@@ -92,6 +102,8 @@ mod tests {
         assert_eq!(parent.safe, Watts::new(4.0 * (1700.0 + 8.0 * 400.0)));
         assert_eq!(parent.broker.port, 1883);
         assert!(parse("c.toml", DEFAULT).unwrap().parent.is_none());
+        let itself = parse("c.toml", &text.replace("campus", "demo")).unwrap_err().to_string();
+        assert!(itself.contains("site = \"demo\" is this site itself"), "{itself}");
     }
 
     #[test]

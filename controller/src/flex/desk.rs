@@ -2,6 +2,9 @@
 //! what is told of it. `now` is an argument, messages are values; signing and sending are elsewhere.
 
 mod report;
+mod show;
+
+pub use show::{Shown, ShownTarget};
 
 use super::event::{Chance, Trace};
 use super::gate::{Command, Refused, Why};
@@ -11,12 +14,13 @@ use crate::picture::Latest;
 use headroom_controller_core::Topology;
 use headroom_controller_core::decide::mean_limit;
 use headroom_controller_core::target::breach::{self, Breach, Rule, Stage};
-use headroom_controller_core::target::ramp::{Change, Look, Ramp};
-use headroom_controller_core::target::{Schedule, Target};
+use headroom_controller_core::target::ramp::{Change, Kept, Look, Ramp};
+use headroom_controller_core::target::{KEPT, Schedule, Target};
 use headroom_rack::{DeviceId, Finding, Mono, NodeId, Plan, RackId, Severity, Signal, UnixMs, Watts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use show::shown;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// "Published on state transitions and as periodic heartbeats" (the contract); the design says every 30 s.
@@ -25,6 +29,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const REMEMBER_REFUSAL: u64 = 10 * 60_000;
 /// Names remembered at most: a partner that sends more in `max_age` is told to send less.
 const NAMES: usize = 10_000;
+/// Wishes of one message that the line for people names.
+const WORDS: usize = 8;
 /// Limits are read back this long after they were asked for (a driver takes 2 to 3 s).
 const READ_BACK: Duration = Duration::from_secs(4);
 
@@ -64,6 +70,12 @@ pub struct State {
     seen: BTreeMap<String, UnixMs>,
     /// Breaches that are open, by feed.
     open: BTreeMap<String, breach::Told>,
+    /// Where each feed is between two power levels.
+    #[serde(default)]
+    ways: BTreeMap<String, Kept>,
+    /// The trace of each message that counts, by its correlation id.
+    #[serde(default)]
+    traces: BTreeMap<String, Trace>,
 }
 
 /// What is to be told.
@@ -142,8 +154,6 @@ pub struct Desk {
     unsaved: bool,
     feeds: Vec<FeedDesk>,
     refused: BTreeMap<(String, Why), Noted>,
-    /// The newest command's.
-    trace: Trace,
     heartbeat: Option<Mono>,
     gpu_before: BTreeMap<RackId, Watts>,
     chance: Chance,
@@ -162,7 +172,7 @@ impl Desk {
             FeedDesk {
                 spec: spec.clone(),
                 racks: racks.collect(),
-                ramp: Ramp::default(),
+                ramp: state.ways.get(&spec.tag).copied().map_or_else(Ramp::default, Ramp::resume),
                 breach,
                 events: VecDeque::new(),
                 enforce: None,
@@ -175,7 +185,6 @@ impl Desk {
             state,
             unsaved: false,
             refused: BTreeMap::new(),
-            trace: Trace::default(),
             heartbeat: None,
             gpu_before: BTreeMap::new(),
             chance: Chance::new(),
@@ -198,39 +207,60 @@ impl Desk {
             return Err(Some(refused(Why::Full, format!("more than {NAMES} messages in a short time"))));
         }
         self.state.seen.extend(command.names.iter().map(|name| (name.clone(), command.stale)));
+        self.unsaved = true;
+        // The message is taken as a whole or not at all.
+        let mut schedule = self.state.schedule.clone();
         let mut words = Vec::new();
         for wish in &command.wishes {
             let start = wish.start.unwrap_or(at).max(at);
             for feed in &wish.feeds {
                 match wish.limit {
-                    None => self.state.schedule.release(feed, start),
-                    Some(limit) => {
-                        let target = Target {
-                            feed: feed.clone(),
-                            limit,
-                            start,
-                            end: wish.end,
-                            until_replaced: wish.end.is_none(),
-                            best_effort: wish.best_effort,
-                            correlation: command.correlation.clone(),
-                            by: command.by.clone(),
-                        };
-                        if !self.state.schedule.set(target) {
-                            return Err(Some(refused(Why::Full, format!("too many targets for feed {feed:?}"))));
-                        }
-                    }
+                    None => schedule.release(feed, start),
+                    Some(limit) => schedule.set(Target {
+                        feed: feed.clone(),
+                        limit,
+                        start,
+                        end: wish.end,
+                        until_replaced: wish.end.is_none(),
+                        best_effort: wish.best_effort,
+                        correlation: command.correlation.clone(),
+                        by: command.by.clone(),
+                    }),
                 }
                 let what = wish.limit.map_or_else(|| "released".to_owned(), |l| format!("{:.1} kW", l.get() / 1e3));
                 let when =
                     if start > at { format!(" in {} s", (start.get() - at.get()) / 1000) } else { String::new() };
                 words.push(format!("{feed} {what}{when}"));
-                let desk = self.feeds.iter_mut().find(|f| f.spec.tag == *feed);
-                desk.into_iter().for_each(|f| f.events.push_back("target_set"));
             }
         }
-        self.trace = command.trace.clone();
-        self.unsaved = true;
+        schedule.tidy(at);
+        let Some(gave_way) = schedule.make_room(&self.state.schedule) else {
+            return Err(Some(refused(
+                Why::Full,
+                format!("more than {KEPT} targets for one feed would be set with it"),
+            )));
+        };
+        self.state.schedule = schedule;
+        self.keep_trace(command);
+        let is_for = |f: &&mut FeedDesk| command.wishes.iter().any(|wish| wish.feeds.contains(&f.spec.tag));
+        self.feeds.iter_mut().filter(is_for).for_each(|f| f.events.push_back("target_set"));
+        let more = words.len().saturating_sub(WORDS);
+        words.truncate(WORDS);
+        words.extend((more > 0).then(|| format!("{more} more")));
+        words.extend((gave_way > 0).then(|| format!("for which the {gave_way} that begin last give way")));
         Ok(format!("{} sets {}", command.by, words.join(", ")))
+    }
+
+    fn keep_trace(&mut self, command: &Command) {
+        let (state, feeds) = (&mut self.state, &self.feeds);
+        state.traces.insert(command.correlation.clone(), command.trace.clone());
+        let told = |id: &str| {
+            let enforced = feeds.iter().filter_map(|f| f.enforce.as_ref());
+            state.open.values().chain(enforced.map(|(_, told)| told)).any(|told| told.correlation == *id)
+        };
+        let counts: BTreeSet<&str> =
+            state.schedule.all().map(|t| t.correlation.as_str()).chain([command.correlation.as_str()]).collect();
+        state.traces.retain(|id, _| counts.contains(id.as_str()) || told(id));
     }
 
     /// Notes a message that was not believed.
@@ -305,6 +335,10 @@ impl Desk {
                 Change::EndRampUp => "end_ramp_up",
             });
         }
+        if self.state.ways.get(&desk.spec.tag) != Some(&desk.ramp.kept()) {
+            self.state.ways.insert(desk.spec.tag.clone(), desk.ramp.kept());
+            self.unsaved = true;
+        }
         let missed = target.map(|t| (t.limit, t.correlation.as_str()));
         let moment = breach::Moment { load, target_age: desk.ramp.age(now), now, at };
         if let Some(news) = desk.breach.step(self.options.rule, missed, moment, || self.chance.uuid()) {
@@ -337,6 +371,26 @@ impl Desk {
             let before = self.gpu_before.get(&cap.rack);
             before.zip(mean_limit(cap)).is_some_and(|(before, now)| now > *before)
         })
+    }
+
+    /// The feeds with their targets, for `/api/state` and the metrics, as of the last decision.
+    pub fn shown(&self, plan: Option<&Plan>, at: UnixMs) -> Vec<Shown> {
+        let schedule = &self.state.schedule;
+        let feed = |(i, desk): (usize, &FeedDesk)| {
+            let active = schedule.active(&desk.spec.tag, at);
+            let load_watts = plan.map(|plan| self.load(i, plan));
+            let fits = |t: &Target| load_watts.map(|load| load <= t.limit * (1.0 + self.options.rule.threshold));
+            let mut targets: Vec<ShownTarget> = schedule.of(&desk.spec.tag).map(|t| shown(t, active)).collect();
+            targets.sort_by_key(|target| target.from_ms);
+            let count = targets.len();
+            targets.truncate(report::TOLD);
+            let compliant = match active {
+                None => Some(true),
+                Some(target) => fits(target),
+            };
+            Shown { feed: desk.spec.tag.clone(), load_watts, targets, count, compliant, ramping: desk.ramp.in_flight() }
+        };
+        self.feeds.iter().enumerate().map(feed).collect()
     }
 
     /// What people should look at.

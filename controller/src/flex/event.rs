@@ -5,6 +5,7 @@
 use crate::clock::{parse_rfc3339, rfc3339};
 use headroom_rack::UnixMs;
 use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The version that the contract demands of messages.
@@ -30,7 +31,7 @@ pub struct Envelope {
 }
 
 /// W3C Trace Context: where a message belongs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     /// 32 hexadecimal digits; empty: none yet.
     id: String,
@@ -139,6 +140,8 @@ impl Trace {
         let hex = |t: &str| t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let [version, id, span, flags] = parts[..] else { return None };
         let fits = [(version, 2), (id, 32), (span, 16), (flags, 2)].iter().all(|(t, n)| t.len() == *n && hex(t));
+        // Trace Context, 3.3.1.5: 512 characters are passed on. It is kept with the target: no more.
+        let state = state.filter(|state| state.len() <= 512);
         fits.then(|| Self { id: id.to_owned(), flags: flags.to_owned(), state })
     }
 

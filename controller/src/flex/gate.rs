@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// A sender's clock may be ahead by this.
 const AHEAD: Duration = Duration::from_secs(60);
+/// A day's schedule for every feed is a tenth of it.
+const LARGEST: usize = 1 << 20;
 
 /// A party that is heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Gate {
 /// Why a message is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
+    /// It is larger than any load target.
+    Oversized,
     /// It is not what the contract describes.
     Malformed,
     /// It claims to be from somebody else than its topic says.
@@ -65,6 +69,7 @@ impl Why {
     /// One word.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Oversized => "oversized",
             Self::Malformed => "malformed",
             Self::Source => "source",
             Self::Signature => "signature",
@@ -152,6 +157,9 @@ impl Gate {
         payload: &[u8],
         now: UnixMs,
     ) -> Result<(Envelope, serde_json::Value), (Why, String)> {
+        if payload.len() > LARGEST {
+            return Err((Why::Oversized, format!("it has {} bytes; at most {LARGEST} are read", payload.len())));
+        }
         let malformed = |faults: Vec<String>| (Why::Malformed, faults.join("; "));
         let envelope = event::read(payload).map_err(malformed)?;
         if envelope.kind != kind {
@@ -355,6 +363,7 @@ mod tests {
             json!({ "targets": [{ "load_constraint": null, "interval": { "end_time": "2026-11-23T00:00:00Z" } }] });
         assert_eq!(play.judge(&over, |_| {}), Err(Why::Expired));
         assert_eq!(play.judge(&json!({ "targets": [] }), |_| {}), Err(Why::Malformed));
+        assert_eq!(play.judge(&target(&json!({ "padding": "x".repeat(LARGEST) })), |_| {}), Err(Why::Oversized));
     }
 
     #[test]

@@ -240,7 +240,7 @@ impl std::fmt::Debug for Signer {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use base64::engine::general_purpose::STANDARD;
 

@@ -4,22 +4,21 @@
 
 use super::desk::{Channel, Telling};
 use super::event::{self, Chance, Envelope};
-use super::gate::{Gate, Heard};
+use super::gate::{Gate, Heard, Refused, Why};
 use super::jws;
 use super::key::Signer;
 use crate::clock::Clock;
 use crate::config::Broker;
-use crate::session::{self, Listener};
+use crate::session::{self, LARGEST_PACKET, Listener};
 use crate::stop::Stop;
 use rumqttc::{AsyncClient, ConnectionError, Publish, PublishOptions, QoS};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Messages that may wait, either way.
 const QUEUE: usize = 256;
-const MAX_PACKET_BYTES: usize = 1 << 20;
 
 /// Who speaks.
 #[derive(Debug)]
@@ -39,17 +38,26 @@ pub struct Ends {
     pub heard: mpsc::Receiver<Heard>,
     /// What is to be told.
     pub tell: mpsc::Sender<Telling>,
-    /// The broker is there.
-    pub connected: Arc<AtomicBool>,
+    /// Whether the broker is there.
+    pub line: Arc<Line>,
     /// Ends after the stop.
     pub task: JoinHandle<()>,
+}
+
+/// Whether the broker is there, and how often it was lost.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// It is there.
+    pub connected: AtomicBool,
+    /// Connections that broke, and tries that failed.
+    pub losses: AtomicU32,
 }
 
 /// Connects in the background.
 pub fn start(broker: &Broker, voice: Voice, gate: Gate, clock: Clock, stop: Stop) -> Ends {
     let client_id = format!("headroom-flex-{}", voice.identifier);
     let mut options = headroom_tls::session(&client_id, (&broker.host, broker.port), broker.tls.as_ref());
-    options.set_keep_alive(5).set_clean_session(false).set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
+    options.set_keep_alive(5).set_clean_session(false).set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
     if let Some(login) = &broker.login {
         options.set_credentials(login.user.clone(), login.password.clone());
     }
@@ -58,11 +66,11 @@ pub fn start(broker: &Broker, voice: Voice, gate: Gate, clock: Clock, stop: Stop
     eventloop.network_options.set_tcp_nodelay(true);
     let (to_loop, heard) = mpsc::channel(QUEUE);
     let (tell, told) = mpsc::channel(QUEUE);
-    let connected = Arc::new(AtomicBool::new(false));
-    let speaker = Speaker { client: client.clone(), voice, chance: Chance::new(), clock, connected: connected.clone() };
+    let line = Arc::new(Line::default());
+    let speaker = Speaker { client: client.clone(), voice, chance: Chance::new(), clock, line: line.clone() };
     tokio::spawn(speaker.run(told));
-    let session = Session { client: client.clone(), gate, to_loop, clock, connected: connected.clone() };
-    Ends { heard, tell, connected, task: tokio::spawn(session::keep(client, eventloop, session, stop)) }
+    let session = Session { client: client.clone(), gate, to_loop, clock, line: line.clone() };
+    Ends { heard, tell, line, task: tokio::spawn(session::keep(client, eventloop, session, stop)) }
 }
 
 struct Session {
@@ -70,12 +78,12 @@ struct Session {
     gate: Gate,
     to_loop: mpsc::Sender<Heard>,
     clock: Clock,
-    connected: Arc<AtomicBool>,
+    line: Arc<Line>,
 }
 
 impl Listener for Session {
     fn connected(&mut self) {
-        self.connected.store(true, Ordering::Relaxed);
+        self.line.connected.store(true, Ordering::Relaxed);
         tracing::info!("connected to the broker of the load-flexibility partners");
         for topic in self.gate.topics() {
             if let Err(why) = self.client.try_subscribe(topic.clone(), QoS::ExactlyOnce) {
@@ -86,21 +94,34 @@ impl Listener for Session {
 
     fn heard(&mut self, topic: &str, message: &Publish) {
         let heard = self.gate.judge(topic, &message.payload, message.dup, self.clock.unix());
-        if let Some(heard) = heard
-            && self.to_loop.try_send(heard).is_err()
-        {
-            tracing::error!(topic, "too many messages at once; one is lost");
-        }
+        heard.into_iter().for_each(|heard| self.pass_on(heard, topic));
     }
 
     fn lost(&mut self, why: &ConnectionError, failures: u32) {
-        if self.connected.swap(false, Ordering::Relaxed) || failures == 1 {
+        self.line.losses.fetch_add(1, Ordering::Relaxed);
+        if self.line.connected.swap(false, Ordering::Relaxed) || failures == 1 {
             tracing::warn!(%why, "no connection to the broker of the load-flexibility partners; trying again");
+        }
+        if let Some(bytes) = session::too_large(why) {
+            let detail = format!(
+                "one of {bytes} bytes cannot be received, at most {LARGEST_PACKET} can: the broker is asked to drop all \
+                 that waits for us; if it comes again, somebody has it retained there"
+            );
+            let who = "an unknown sender".to_owned();
+            self.pass_on(Heard::Refused(Refused { who, why: Why::Oversized, detail }), "");
         }
     }
 
     fn goodbye(&mut self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.line.connected.load(Ordering::Relaxed)
+    }
+}
+
+impl Session {
+    fn pass_on(&self, heard: Heard, topic: &str) {
+        if self.to_loop.try_send(heard).is_err() {
+            tracing::error!(topic, "too many messages at once; one is lost");
+        }
     }
 }
 
@@ -109,7 +130,7 @@ struct Speaker {
     voice: Voice,
     chance: Chance,
     clock: Clock,
-    connected: Arc<AtomicBool>,
+    line: Arc<Line>,
 }
 
 impl Speaker {
@@ -122,7 +143,7 @@ impl Speaker {
 
     fn say(&self, telling: Telling) {
         // A state is repeated; what waited would only be old. A breach must arrive.
-        if telling.channel == Channel::PowerState && !self.connected.load(Ordering::Relaxed) {
+        if telling.channel == Channel::PowerState && !self.line.connected.load(Ordering::Relaxed) {
             return;
         }
         let Voice { identifier, infra_identifier, signer } = &self.voice;

@@ -42,7 +42,8 @@ pub struct Drops {
     counts: [AtomicU64; REASONS.len()],
 }
 
-const REASONS: [&str; 7] = ["protobuf", "metric", "no_birth", "topic", "site", "unknown_rack", "queue_full"];
+const REASONS: [&str; 8] =
+    ["protobuf", "metric", "no_birth", "topic", "site", "unknown_rack", "queue_full", "too_large"];
 
 impl Drops {
     pub(super) fn count(&self, reason: &'static str) {

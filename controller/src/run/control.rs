@@ -21,7 +21,7 @@ use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{
-    Automation, BatteryView, CoolantView, Decider, Fleet, Health, Story, Topology, Urgency,
+    Automation, BatteryView, CoolantView, Decider, Facts, Fleet, Health, Story, Topology, Urgency,
 };
 use headroom_predict::History;
 use headroom_rack::record::Entry;
@@ -293,8 +293,12 @@ impl Control {
         }
         self.batteries = Arc::new(self.decider.batteries());
         self.health.batteries(&self.batteries, now);
-        self.judge(parts);
         self.coolants = Arc::new(self.decider.coolants());
+        let ruled = self.decider.policy().site;
+        let site = self.parent.as_ref().map(Parent::limit_watts).into_iter().chain(ruled).reduce(Watts::min);
+        let (coolants, policy) = (&self.coolants[..], self.decider.policy());
+        self.health.decided(Facts { plan: &plan, coolants, fleet: &self.fleet, policy, site }, now);
+        self.judge(parts);
         let told = self.story.tell_batteries(&self.batteries);
         for event in told.into_iter().chain(self.story.tell_coolants(&self.coolants)) {
             self.note(parts, event.kind, event.text);
@@ -327,7 +331,7 @@ impl Control {
         let mut findings = self.health.findings(now, at);
         findings.extend(self.automation.findings());
         findings.extend(self.policy.finding());
-        findings.extend(self.flex.iter().flat_map(|flex| flex.findings(now, at)));
+        findings.extend(self.flex.iter().flat_map(|flex| flex.findings(at)));
         findings.extend(self.parent.iter().flat_map(|parent| parent.findings(now)));
         let known: BTreeSet<&str> = self.findings.iter().map(|f| f.key.as_str()).collect();
         for finding in findings.iter().filter(|f| !known.contains(f.key.as_str())) {
@@ -368,6 +372,11 @@ impl Control {
             hands: self.hands_state(),
             model: self.model.clone(),
             parent: self.parent.as_ref().map(Parent::shown),
+            flex: self
+                .flex
+                .as_ref()
+                .map(|f| Arc::new(f.shown(self.plan.as_deref(), self.clock.unix())))
+                .unwrap_or_default(),
             learning: parts.learning.shown(),
             score: self.scoring.shown(),
             margins: self.scoring.margins(),

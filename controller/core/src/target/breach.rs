@@ -114,11 +114,10 @@ impl Breach {
         };
         if over {
             open.fits_since = None;
-            let grave = critical && !open.told.critical;
             let lasting = now.since(*open.since.get_or_insert(now)) >= rule.escalate_after;
             // Once found grave it stays so: an alert that flickers tells nobody anything.
             open.told.critical |= critical;
-            if open.told.stage == Stage::Active && (grave || lasting) {
+            if open.told.stage == Stage::Active && (open.told.critical || lasting) {
                 open.told.stage = Stage::Escalated;
                 return Some(open.told.clone());
             }
@@ -177,6 +176,9 @@ mod tests {
         let loads: Vec<_> = (0..40).map(|s| (s, Some(1000.0), if s < 20 { 1100.0 } else { 1201.0 })).collect();
         let told: Vec<_> = run(&loads).into_iter().map(|t| (t.0, t.1, t.2)).collect();
         assert_eq!(told, [(10, Stage::Active, false), (20, Stage::Escalated, true)]);
+        let loads: Vec<_> = (0..20).map(|s| (s, Some(1000.0), 1300.0)).collect();
+        let told: Vec<_> = run(&loads).into_iter().map(|t| (t.0, t.1, t.2)).collect();
+        assert_eq!(told, [(10, Stage::Active, true), (11, Stage::Escalated, true)], "from the start");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! stand still --> Calm
 
 use headroom_rack::{Mono, UnixMs, Watts};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A load must fit, or the caps must stand, for this long before the ramp counts as over.
@@ -25,10 +26,20 @@ pub enum Change {
     EndRampUp,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Way {
     Down,
     Up,
+}
+
+/// What must survive a restart, so that an unchanged limit is no new one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    limit: Option<Watts>,
+    way: Option<Way>,
+    event_since: Option<UnixMs>,
 }
 
 /// One feed's way.
@@ -55,6 +66,16 @@ pub struct Look {
 }
 
 impl Ramp {
+    /// Goes on where an earlier run stood.
+    pub fn resume(Kept { limit, way, event_since }: Kept) -> Self {
+        Self { limit, way, event_since, ..Self::default() }
+    }
+
+    /// What must survive a restart.
+    pub fn kept(&self) -> Kept {
+        Kept { limit: self.limit, way: self.way, event_since: self.event_since }
+    }
+
     /// One step; what happened, in order.
     pub fn step(&mut self, look: Look, now: Mono, at: UnixMs) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -72,6 +93,10 @@ impl Ramp {
             changes.push(if way == Way::Down { Change::StartRampDown } else { Change::StartRampUp });
         }
         self.limit = look.limit;
+        if self.way.is_some() {
+            // One of an earlier run begins anew.
+            self.began.get_or_insert(now);
+        }
         let quiet = match self.way {
             Some(Way::Down) => look.limit.is_none_or(|limit| look.load <= limit * (1.0 + look.tolerance)),
             Some(Way::Up) => !look.rising || self.began.is_some_and(|began| now.since(began) >= LONGEST_UP),

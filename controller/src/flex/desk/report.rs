@@ -3,11 +3,15 @@
 
 use super::{Channel, Desk, RackSeen, Telling};
 use crate::clock::rfc3339;
+use crate::flex::event::Trace;
 use headroom_controller_core::target::breach::{Stage, Told};
 use headroom_rack::{Cap, Plan, RackId, UnixMs, Watts};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Targets of a feed that a state names, those that begin first: a day in quarter hours, and no larger than brokers
+/// carry with several feeds.
+pub(super) const TOLD: usize = 128;
 /// A limit read back is the one asked for within this: boards round to the watt.
 const TOLERANCE: Watts = Watts::new(1.5);
 
@@ -34,7 +38,7 @@ impl Desk {
         Telling {
             channel: Channel::PowerState,
             data: json!({ "snapshot_time": rfc3339(at), "feeds": feeds }),
-            trace: if one.is_some() { self.trace.clone() } else { Default::default() },
+            trace: one.as_deref().map(|id| self.trace(id)).unwrap_or_default(),
             correlation: one,
         }
     }
@@ -42,8 +46,11 @@ impl Desk {
     fn feed_state(&self, i: usize, event: &str, plan: &Plan, seen: &BTreeMap<RackId, RackSeen>, at: UnixMs) -> Value {
         let (desk, schedule) = (&self.feeds[i], &self.state.schedule);
         let active = schedule.active(&desk.spec.tag, at);
-        let targets: Vec<Value> = schedule
-            .of(&desk.spec.tag)
+        let mut scheduled: Vec<_> = schedule.of(&desk.spec.tag).collect();
+        scheduled.sort_by_key(|target| target.start);
+        let targets: Vec<Value> = scheduled
+            .into_iter()
+            .take(TOLD)
             .map(|target| {
                 let mut interval = json!({ "start_time": rfc3339(target.start) });
                 if let Some(end) = target.end {
@@ -194,6 +201,11 @@ impl Desk {
     }
 
     fn joined(&self, channel: Channel, data: Value, news: &Told) -> Telling {
-        Telling { channel, data, correlation: Some(news.correlation.clone()), trace: self.trace.clone() }
+        let trace = self.trace(&news.correlation);
+        Telling { channel, data, correlation: Some(news.correlation.clone()), trace }
+    }
+
+    fn trace(&self, correlation: &str) -> Trace {
+        self.state.traces.get(correlation).cloned().unwrap_or_default()
     }
 }

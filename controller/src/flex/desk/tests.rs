@@ -169,8 +169,13 @@ fn a_missed_target_is_a_breach_with_one_name_what_to_shed_and_what_was_enforced(
         .map(|(s, t)| (*s, t.channel, t.data.get("status").or(t.data.get("action")).unwrap().as_str().unwrap()))
         .collect();
     let (breach, enforcement) = (Channel::Breach, Channel::Enforcement);
-    let expected =
-        [(10, breach, "active"), (14, enforcement, "applied"), (43, breach, "resolved"), (43, enforcement, "reverted")];
+    let expected = [
+        (10, breach, "active"),
+        (11, breach, "escalated"),
+        (15, enforcement, "applied"),
+        (43, breach, "resolved"),
+        (43, enforcement, "reverted"),
+    ];
     assert_eq!(words, expected);
     let id = &told[0].1.data["breach"]["breach_id"];
     assert!(told.iter().all(|(_, t)| t.data.get("breach").map_or(&t.data["breach_id"], |b| &b["breach_id"]) == id));
@@ -178,8 +183,76 @@ fn a_missed_target_is_a_breach_with_one_name_what_to_shed_and_what_was_enforced(
     assert_eq!((&active["severity"], &active["infrastructure_actions"]), (&json!("critical"), &json!([])));
     assert_eq!(active["shed_hints"][3]["priority"], 4);
     assert_eq!(active["shed_hints"][0]["target_power"], json!({ "value": 4500.0, "unit": "watt" }));
-    let enforced = &told[1].1.data;
+    assert_eq!(told[1].1.data["infrastructure_actions"], json!(["SHUTDOWN_NODES"]));
+    let enforced = &told[2].1.data;
     assert_eq!((&enforced["code"], &enforced["results"][1]["code"]), (&json!("partial"), &json!("failed")));
     assert_eq!(enforced["results"][0]["applied_power"]["value"], 4500.0);
-    assert!(told[2].1.data.get("shed_hints").is_none() && told[2].1.data["breach"]["resolved_at"].is_string());
+    assert!(told[3].1.data.get("shed_hints").is_none() && told[3].1.data["breach"]["resolved_at"].is_string());
+}
+
+fn slots(count: u64) -> Command {
+    let wish = |i: u64| Wish {
+        feeds: vec!["main-a".into()],
+        limit: Some(Watts::new(9000.0)),
+        start: Some(UnixMs::new((1 + i) * 900_000)),
+        end: Some(UnixMs::new((2 + i) * 900_000)),
+        best_effort: false,
+    };
+    Command { wishes: (0..count).map(wish).collect(), ..command(&format!("{count} slots"), None, None) }
+}
+
+#[test]
+fn a_days_schedule_is_one_message_and_it_is_taken_as_a_whole_or_not_at_all() {
+    let (mut desk, (now, wall)) = (desk(), at(1));
+    desk.hear(&slots(96), wall).unwrap();
+    assert_eq!(desk.to_save().unwrap().schedule.len(), 96);
+    let told = desk.tell(&plan(9000.0, 4500.0), &seen(6000.0, 500.0), now, wall);
+    assert_eq!(events(&told), ["target_set", "periodic"]);
+    assert_eq!(told[0].data["feeds"]["main-a"]["targets"].as_array().unwrap().len(), 96);
+    assert_eq!(desk.hear(&slots(600), wall).unwrap_err().unwrap().why, Why::Full);
+    assert_eq!(desk.state.schedule.len(), 96);
+    assert!(desk.hear(&slots(500), wall).unwrap().ends_with("492 more"));
+    let emergency = Command { names: vec!["now".into()], ..command("", Some(5000.0), Some(900_000)) };
+    desk.hear(&slots(512), wall).unwrap();
+    assert!(desk.hear(&emergency, wall).unwrap().ends_with("the 1 that begin last give way"));
+    assert_eq!(desk.limits(wall)[0].1, Some(Watts::new(5000.0)));
+}
+
+#[test]
+fn after_a_restart_an_unchanged_target_is_no_new_event() {
+    let mut first = desk();
+    first.hear(&command("1", Some(9000.0), None), at(0).1).unwrap();
+    for s in 0..10 {
+        first.tell(&plan(9000.0, 4500.0), &seen(6000.0, 500.0), at(s).0, at(s).1);
+    }
+    let saved = serde_json::to_string(&first.to_save().unwrap()).unwrap();
+    let mut second = desk_from(serde_json::from_str(&saved).unwrap());
+    let told = second.tell(&plan(9000.0, 4500.0), &seen(6000.0, 500.0), Mono::from_ms(5), at(20).1);
+    assert_eq!(events(&told), ["periodic"]);
+    let feed = &told[0].data["feeds"]["main-a"];
+    assert_eq!(
+        (&feed["power_event_start_time"], &feed["in_flight"]),
+        (&json!("1970-01-01T00:00:00.000Z"), &json!(false))
+    );
+}
+
+#[test]
+fn a_breach_goes_out_in_the_trace_of_the_target_that_is_missed() {
+    let mut desk = desk();
+    let trace = |c: char| {
+        let json = json!({ "id": c.to_string().repeat(32), "flags": "01", "state": null });
+        serde_json::from_value::<Trace>(json).unwrap()
+    };
+    desk.hear(&Command { trace: trace('a'), ..command("1", Some(9000.0), None) }, at(0).1).unwrap();
+    let mut other = Command { by: "small".into(), trace: trace('b'), ..command("2", Some(9000.0), None) };
+    other.correlation = "00000000-0000-4000-8000-000000000002".into();
+    other.wishes[0].feeds = vec!["main-b".into()];
+    desk.hear(&other, at(1).1).unwrap();
+    let step = |s| desk.tell(&plan(9500.0, 4500.0), &seen(6000.0, 500.0), at(s).0, at(s).1);
+    let told: Vec<Telling> = (2..30).flat_map(step).filter(|t| t.channel != Channel::PowerState).collect();
+    assert_eq!(told.len(), 4);
+    for telling in told {
+        let acme = telling.correlation.as_deref() == Some("00000000-0000-4000-8000-000000000001");
+        assert_eq!(telling.trace, trace(if acme { 'a' } else { 'b' }));
+    }
 }

@@ -79,6 +79,8 @@ pub struct Decider {
     other: Vec<f64>,
     /// The same before it is cut at 0: what its meter shows beyond the racks'.
     beyond: Vec<f64>,
+    /// Load of each node over its rating at the last decision.
+    loads: Vec<Option<f64>>,
     /// How much of what they were granted the racks below each node draw at once, 0 to 1.
     together: Vec<f64>,
     /// What each node carries over its rating for as long as it takes an Order to act.
@@ -206,6 +208,7 @@ impl Decider {
             gpu_ids: (0..topology.racks().iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
             other: vec![0.0; count],
             beyond: vec![0.0; count],
+            loads: vec![None; count],
             together: vec![1.0; count],
             eased: vec![1.0; count],
             allowed: vec![f64::INFINITY; count],

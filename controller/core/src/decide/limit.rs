@@ -153,7 +153,10 @@ impl Decider {
         let uneven = uneven(spec, below, seen_phases);
         let uneven = if seen_phases.is_none() && meter.is_some() { uneven.max(self.uneven[i]) } else { uneven };
         let ratio = power / spec.rating * uneven;
-        self.protection[i].advance(ratio, dt_s);
+        // Decisions come when loads rise: what flows now did not flow all the time since the one before.
+        let before = self.loads[i].replace(ratio).unwrap_or(ratio);
+        self.protection[i].advance(before, dt_s * 0.5);
+        self.protection[i].advance(ratio, dt_s * 0.5);
         // Where the constraints know the phases, they hold them; elsewhere the whole node gives way.
         let split = self.split[i];
         let smooth = if dt_s > 0.0 { super::follows(dt_s, OTHER_S) } else { 1.0 };
@@ -169,7 +172,7 @@ impl Decider {
         let continuous = rating * self.policy.derate;
         let hot = rating * self.hot(i);
         let holds = rating * self.protection[i].holds();
-        let peaks = self.peaks(i, spec, ratio, now, dt_s);
+        let peaks = self.peaks(i, spec, (before * before + ratio * ratio) * 0.5, now, dt_s);
         let lasts = continuous * peaks;
         // The mean may be met by a mean: only what trips has to hold against all that was granted at once.
         let together = self.coincidence(i, below, dt_s);
@@ -299,13 +302,13 @@ impl Decider {
     /// continuous rating is one for hours (UL 489: three and more), so the mean of the squared load over
     /// [`LASTS_S`] stays below the square of the derated rating; whether a peak trips is the trip image's
     /// business alone. Devices without a thermal image, a UPS above all, are rated for what flows.
-    fn peaks(&mut self, i: usize, spec: &NodeSpec, ratio: f64, now: Mono, dt_s: f64) -> f64 {
+    fn peaks(&mut self, i: usize, spec: &NodeSpec, square: f64, now: Mono, dt_s: f64) -> f64 {
         if !spec.curve.is_thermal() {
             return 1.0;
         }
         let most = self.policy.derate.powi(2);
         let mean = &mut self.lasting[i];
-        *mean += (ratio * ratio - *mean) * super::follows(dt_s, LASTS_S);
+        *mean += (square - *mean) * super::follows(dt_s, LASTS_S);
         if self.is_calming(now) {
             return 1.0;
         }

@@ -80,6 +80,7 @@ impl Agent {
             return;
         }
         let now = Mono::from_ms(now_ms);
+        self.meters.sample(plant, self.rack);
         self.failsafe.expire(now);
         let view = &plant.racks()[self.rack];
         let pdus: Vec<PduInput> = self

@@ -11,7 +11,7 @@ use headroom_sim::plant::pdu::PduReadout;
 use headroom_sim::plant::ups::UpsReadout;
 use headroom_sim::plant::{FEED_NAMES, Plant};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a PDU's meter says.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,15 @@ pub(super) struct Meters {
     frozen_ups: RefCell<BTreeMap<usize, UpsReadout>>,
     /// Feeds whose UPS tells no runtime.
     untold: BTreeSet<usize>,
+    /// What each cord, and each phase of each UPS, carried in the last second.
+    lately: BTreeMap<(usize, usize), VecDeque<f64>>,
 }
+
+/// Meters of PDUs and UPSs tell means of about a second: an RMS value of 200 ms (IEC 61000-4-30) at the least, as a rule
+/// refreshed once a second.
+const MEAN_STEPS: usize = 10;
+/// UPSs are kept behind the cords.
+const UPS: usize = 1000;
 
 impl Meters {
     pub(super) fn note(&mut self, kind: Kind, target: Target, value: Option<f64>) {
@@ -50,9 +58,35 @@ impl Meters {
         self.frozen_ups.borrow_mut().clear();
     }
 
+    /// Goes on by a tenth of a second.
+    pub(super) fn sample(&mut self, plant: &Plant, rack: usize) {
+        let mut keep = |key, watts| {
+            let lately = self.lately.entry(key).or_default();
+            lately.push_back(watts);
+            lately.drain(..lately.len().saturating_sub(MEAN_STEPS));
+        };
+        for (cord, pdu) in plant.racks()[rack].pdus.iter().enumerate() {
+            keep((cord, 0), pdu.power_watts);
+        }
+        for (f, feed) in plant.feeds().iter().enumerate().filter(|(f, _)| reader(plant.spec(), *f) == rack) {
+            for (phase, watts) in feed.ups.readout.output_phase_watts.into_iter().enumerate() {
+                keep((UPS + f, phase), watts);
+            }
+        }
+    }
+
+    fn mean(&self, of: usize, phase: usize, now: f64) -> f64 {
+        let lately = self.lately.get(&(of, phase)).filter(|lately| !lately.is_empty());
+        lately.map_or(now, |lately| lately.iter().sum::<f64>() / lately.len() as f64)
+    }
+
     /// What the meter of one cord's PDU says; `None`: nothing, or nothing that could be read.
     pub(super) fn pdu(&self, real: &PduReadout, rack: usize, cord: usize) -> Option<Seen> {
-        let mut seen = Seen { watts: real.power_watts, amperes: real.phase_amperes, volts: real.phase_volts[0] };
+        let mut seen = Seen {
+            watts: self.mean(cord, 0, real.power_watts),
+            amperes: real.phase_amperes,
+            volts: real.phase_volts[0],
+        };
         for (kind, _, value) in self.wrong.iter().filter(|w| w.1 == Target::Pdu(rack, cord)) {
             match kind {
                 Kind::MeterFrozen => seen = *self.frozen.borrow_mut().entry(cord).or_insert(seen),
@@ -70,6 +104,9 @@ impl Meters {
     /// What the card of a UPS says; `None`: nothing.
     fn ups(&self, feed: usize, real: &UpsReadout) -> Option<UpsReadout> {
         let mut seen = real.clone();
+        for (phase, watts) in seen.output_phase_watts.iter_mut().enumerate() {
+            *watts = self.mean(UPS + feed, phase, *watts);
+        }
         for (kind, _, value) in self.wrong.iter().filter(|w| w.1 == Target::Ups(feed)) {
             match kind {
                 Kind::MeterFrozen => seen = self.frozen_ups.borrow_mut().entry(feed).or_insert(seen).clone(),

@@ -57,6 +57,21 @@ impl Decider {
         self.topology.paths(rack).iter().all(|path| path.iter().any(shows))
     }
 
+    /// What a rack can draw without its agent. Nothing enforces less than what was last set; once the lease is surely
+    /// over and a hung agent killed, `settled`, the safe share does. An agent that nobody can kill, as its driver hangs,
+    /// leaves what it set: a meter above shows what flows then, or else it counts. A rack never heard of may be at its
+    /// nameplate.
+    fn worst(&self, rack: usize, fleet: &Fleet, now: Mono, settled: Duration) -> Watts {
+        let spec = &self.topology.racks()[rack];
+        let since = fleet.rack_at(rack, &spec.id).map(|belief| belief.arrived).or(self.began);
+        let silent = since.map_or(Duration::ZERO, |since| now.since(since));
+        match self.racks[rack].given {
+            _ if silent > settled && self.is_watched(rack, fleet, now) => spec.at(spec.safe_gpu),
+            Some(given) => spec.at(given.max(spec.safe_gpu)),
+            None => spec.nameplate(),
+        }
+    }
+
     pub(super) fn believe(
         &mut self,
         index: usize,
@@ -68,20 +83,11 @@ impl Decider {
         let belief = fleet.rack_at(index, &self.topology.racks()[index].id);
         let age = belief.map_or(Duration::MAX, |b| b.age(now));
         let settled = (self.policy.lease + self.policy.response).max(WATCHDOG);
-        let silent = belief.map_or(self.began.map_or(Duration::ZERO, |began| now.since(began)), |b| b.age(now));
-        let watched = silent > settled && self.is_watched(index, fleet, now);
+        let worst = self.worst(index, fleet, now, settled);
         let spec = &self.topology.racks()[index];
         let policy = &self.policy;
         let memory = &mut self.racks[index];
         let reachable = age <= SILENT && belief.is_some_and(|b| !b.dead);
-        // Without an agent nothing enforces less than what was last set; once the lease is surely over, the safe share
-        // does. An agent that nobody can kill, as its driver hangs, leaves what it set: there a meter above shows what
-        // flows or, without one, it counts. A rack never heard of may be at its nameplate.
-        let worst = match memory.given {
-            _ if watched => spec.at(spec.safe_gpu),
-            Some(given) => spec.at(given.max(spec.safe_gpu)),
-            None => spec.nameplate(),
-        };
         let seen = belief.and_then(|b| b.power(spec));
         // One that did not keep its limit while it was heard is not known to keep it now.
         let worst = seen.filter(|_| age <= settled).map_or(worst, |power| worst.max(power));

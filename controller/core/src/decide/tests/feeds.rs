@@ -240,6 +240,20 @@ fn a_cord_carries_what_its_meter_says_and_not_what_the_plan_says() {
     assert!(even.is_empty(), "meters are read apart");
 }
 
+/// The same, with what each phase of a UPS carries, W.
+fn beside_ups(mut seen: Snapshot, watts: f64) -> Snapshot {
+    for phase in [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3] {
+        let path = SignalPath::new(DeviceId::new("ups-a").unwrap(), phase);
+        seen.readings.insert(path, Reading::new(watts, seen.at));
+    }
+    seen
+}
+
+/// A meter that the agent of this rack of the row reads.
+fn read_by(rack: usize) -> Option<crate::topology::MeterRef> {
+    Some(crate::topology::MeterRef { rack: row().racks()[rack].id.clone(), device: DeviceId::new("ups-a").unwrap() })
+}
+
 #[test]
 fn a_load_behind_a_switch_that_has_moved_hangs_on_the_standby_and_on_its_continuous_limit() {
     let now = Mono::from_ms(10_000);
@@ -253,12 +267,7 @@ fn a_load_behind_a_switch_that_has_moved_hangs_on_the_standby_and_on_its_continu
     let mut decider = Decider::new(topology.clone(), Policy::default());
     let mut fleet = Fleet::new(&topology);
     for rack in 0..4 {
-        let mut seen = snapshot(rack, 400.0, 400.0, Some(8.0 * 400.0 + 1700.0));
-        for phase in [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3] {
-            let path = SignalPath::new(DeviceId::new("ups-a").unwrap(), phase);
-            seen.readings.insert(path, Reading::new(0.0, seen.at));
-        }
-        fleet.fold(&seen, now);
+        fleet.fold(&beside_ups(snapshot(rack, 400.0, 400.0, Some(8.0 * 400.0 + 1700.0)), 0.0), now);
     }
     let plan = decide(&mut decider, &fleet, now);
     let standby = plan.nodes.iter().find(|n| n.node.as_str() == "ups-r").unwrap();
@@ -279,8 +288,7 @@ fn a_root_that_shows_nothing_says_nothing_of_another_one_of_the_same_feed() {
         nodes.push(crate::NodeSpec::new(id(name), crate::NodeKind::Ups, feed, Watts::new(30_000.0)));
     }
     let dead = nodes.iter().position(|n| n.id.as_str() == "ups-a").unwrap();
-    nodes[dead].meter =
-        Some(crate::topology::MeterRef { rack: row.racks()[3].id.clone(), device: DeviceId::new("ups-a").unwrap() });
+    nodes[dead].meter = read_by(3);
     let mut racks = row.racks().to_vec();
     for rack in &mut racks[2..] {
         for cord in &mut rack.feeds {
@@ -290,14 +298,8 @@ fn a_root_that_shows_nothing_says_nothing_of_another_one_of_the_same_feed() {
     let topology = Topology::new(nodes, racks).unwrap();
     let mut fleet = Fleet::new(&topology);
     for rack in 0..4 {
-        let mut seen = snapshot(rack, 400.0, 400.0, Some(2450.0));
-        if rack == 3 {
-            for phase in [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3] {
-                let path = SignalPath::new(DeviceId::new("ups-a").unwrap(), phase);
-                seen.readings.insert(path, Reading::new(0.0, seen.at));
-            }
-        }
-        fleet.fold(&seen, now);
+        let seen = snapshot(rack, 400.0, 400.0, Some(2450.0));
+        fleet.fold(&if rack == 3 { beside_ups(seen, 0.0) } else { seen }, now);
     }
     let live = Decider::new(topology, Policy::default()).live(&fleet, now);
     assert_eq!(live.keys().copied().collect::<Vec<_>>(), [0, 1], "those of the dead root alone");
@@ -309,8 +311,7 @@ fn what_no_rack_draws_is_believed_however_much_and_also_after_the_meter_has_fall
     let mut nodes = row.nodes().to_vec();
     let at = |id: &str| row.nodes().iter().position(|n| n.id.as_str() == id).unwrap();
     (nodes[at("ups-a")].rating, nodes[at("breaker-a")].rating) = (Watts::new(32_000.0), Watts::new(90_000.0));
-    nodes[at("ups-a")].meter =
-        Some(crate::topology::MeterRef { rack: row.racks()[0].id.clone(), device: DeviceId::new("ups-a").unwrap() });
+    nodes[at("ups-a")].meter = read_by(0);
     let mut racks = row.racks().to_vec();
     for rack in &mut racks {
         rack.feeds.retain(|cord| cord.node.as_str() == "breaker-a");
@@ -324,14 +325,9 @@ fn what_no_rack_draws_is_believed_however_much_and_also_after_the_meter_has_fall
         let mut fleet = Fleet::new(&topology);
         let below: f64 = limits.iter().map(|p| p * 8.0 + 1700.0).sum();
         for (rack, limit) in limits.iter().enumerate() {
-            let mut seen = snapshot(rack, *limit, *limit, Some(limit * 8.0 + 1700.0));
-            for phase in [Signal::UpsOutputPowerL1, Signal::UpsOutputPowerL2, Signal::UpsOutputPowerL3] {
-                let path = SignalPath::new(DeviceId::new("ups-a").unwrap(), phase);
-                if rack == 0 && second < 120 {
-                    seen.readings.insert(path, Reading::new((below + other) / 3.0, seen.at));
-                }
-            }
-            fleet.fold(&seen, now);
+            let seen = snapshot(rack, *limit, *limit, Some(limit * 8.0 + 1700.0));
+            let told = rack == 0 && second < 120;
+            fleet.fold(&if told { beside_ups(seen, (below + other) / 3.0) } else { seen }, now);
         }
         let plan = decide(&mut decider, &fleet, now);
         if [119, 239].contains(&second) {

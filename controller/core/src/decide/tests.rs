@@ -275,28 +275,38 @@ fn a_battery_is_stretched_to_its_target() {
 }
 
 #[test]
-fn what_a_gpu_draws_beyond_its_limit_is_taken_from_the_others() {
-    let settled = |stubborn: f64| {
+fn what_gpus_draw_beyond_their_limits_is_taken_from_the_others() {
+    let others = |beyond: f64| {
         let mut decider = Decider::new(row(), Policy::default());
-        let mut plan: Option<Plan> = None;
+        let mut limits = [400.0; 4];
         for second in 1..200 {
             let now = Mono::from_ms(1000 * second);
-            let limits = std::array::from_fn(|r| plan.as_ref().map_or(700.0, |plan| gpu(plan, r)));
-            let mut fleet = fleet_at(&limits.map(|limit: f64| limit.min(460.0)), &limits, now);
-            let mut rack = snapshot(3, 300.0, 300.0, Some((2100.0 + stubborn + 1700.0) / 2.0));
-            let path = SignalPath::new(DeviceId::gpu(0), Signal::GpuPower);
-            rack.readings.insert(path, Reading::new(stubborn, rack.at));
-            fleet.fold(&rack, now);
-            plan = Some(decide(&mut decider, &fleet, now));
+            let mut fleet = fleet_at(&limits, &limits, now);
+            let drawn = limits[3] + beyond;
+            fleet.fold(&snapshot(3, drawn, limits[3], Some((drawn * 8.0 + 1700.0) / 2.0)), now);
+            let plan = decide(&mut decider, &fleet, now);
+            limits = std::array::from_fn(|r| gpu(&plan, r));
         }
-        let plan = plan.unwrap();
-        (gpu(&plan, 3), plan.caps[3].budget)
+        limits[..3].iter().sum::<f64>()
     };
-    let (obedient, budget) = settled(300.0);
-    let (with_stubborn, same) = settled(700.0);
-    assert!(with_stubborn <= obedient - 25.0, "{obedient} {with_stubborn}");
-    // But for what is not worth an Order, 25 W a GPU, and its grain.
-    assert!(same.get() <= budget.get() + 8.0 * 30.0, "nobody gets more for it: {budget} {same}");
+    let (obedient, stubborn) = (others(0.0), others(250.0));
+    assert!((150.0..350.0).contains(&(obedient - stubborn)), "2 kW, of {obedient} W for one GPU of each: {stubborn}");
+}
+
+#[test]
+fn gpus_under_a_higher_limit_than_was_asked_for_count_with_what_they_draw() {
+    let mut decider = Decider::new(row(), Policy::default());
+    let mut limits = [400.0; 4];
+    for second in 1..100 {
+        let now = Mono::from_ms(1000 * second);
+        let mut fleet = fleet_at(&limits, &limits, now);
+        // This agent only watches.
+        fleet.fold(&snapshot(3, 650.0, 700.0, Some((650.0 * 8.0 + 1700.0) / 2.0)), now);
+        let plan = decide(&mut decider, &fleet, now);
+        limits = std::array::from_fn(|r| gpu(&plan, r));
+    }
+    let drawn: f64 = limits[..3].iter().map(|watts| watts * 8.0 + 1700.0).sum::<f64>() + 650.0 * 8.0 + 1700.0;
+    assert!(drawn / 2.0 <= 11_520.0 * 0.98, "{drawn} W on two breakers, {limits:?}");
 }
 
 proptest! {

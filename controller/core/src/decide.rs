@@ -119,6 +119,8 @@ pub struct Decider {
     last: Option<Mono>,
     /// When it decided first.
     began: Option<Mono>,
+    /// When last nobody was heard.
+    deaf: Option<Mono>,
 }
 
 /// What the policy says of one rack.
@@ -230,6 +232,7 @@ impl Decider {
             targeted: None,
             last: None,
             began: None,
+            deaf: None,
         }
     }
 
@@ -295,6 +298,7 @@ impl Decider {
             self.targeted = Some(now);
         }
         let topology = Arc::clone(&self.topology);
+        self.listen(fleet, now);
         self.learn_cords(fleet, now, dt_s);
         let live = self.live(fleet, now);
         let mut paths = Arc::clone(&self.paths);

@@ -24,6 +24,9 @@ const KEEPS_WATTS: f64 = 10.0;
 /// second: a limit just lowered takes effect within two or three, and must not count.
 const UNRULY_PER_S: f64 = 0.015;
 
+/// When the bus is back, all agents are within so long: they try again after 5 s at most, and not in step.
+const COMING_BACK: Duration = Duration::from_secs(15);
+
 /// A limit read back that is not the one asked for counts from then on: Orders and Snapshots take a while.
 const DEFIES: Duration = Duration::from_secs(4);
 
@@ -57,16 +60,29 @@ impl Decider {
         self.topology.paths(rack).iter().all(|path| path.iter().any(shows))
     }
 
+    /// Notes when nobody is heard.
+    pub(super) fn listen(&mut self, fleet: &Fleet, now: Mono) {
+        let is_heard = |(i, spec): (usize, &RackSpec)| fleet.rack_at(i, &spec.id).is_some_and(|b| b.age(now) <= SILENT);
+        if !self.topology.racks().iter().enumerate().any(is_heard) {
+            self.deaf = Some(now);
+        }
+    }
+
+    /// Nobody is heard, or all are only just coming back.
+    fn is_deaf(&self, now: Mono) -> bool {
+        self.deaf.is_some_and(|deaf| now.since(deaf) <= COMING_BACK)
+    }
+
     /// What a rack can draw without its agent. Nothing enforces less than what was last set; once the lease is surely
     /// over and a hung agent killed, `settled`, the safe share does. An agent that nobody can kill, as its driver hangs,
-    /// leaves what it set: a meter above shows what flows then, or else it counts. A rack never heard of may be at its
-    /// nameplate.
+    /// leaves what it set: a meter above shows what flows then, or else it counts, unless nobody at all is heard, for
+    /// then it is the bus. A rack never heard of may be at its nameplate.
     fn worst(&self, rack: usize, fleet: &Fleet, now: Mono, settled: Duration) -> Watts {
         let spec = &self.topology.racks()[rack];
         let since = fleet.rack_at(rack, &spec.id).map(|belief| belief.arrived).or(self.began);
         let silent = since.map_or(Duration::ZERO, |since| now.since(since));
         match self.racks[rack].given {
-            _ if silent > settled && self.is_watched(rack, fleet, now) => spec.at(spec.safe_gpu),
+            _ if silent > settled && (self.is_deaf(now) || self.is_watched(rack, fleet, now)) => spec.at(spec.safe_gpu),
             Some(given) => spec.at(given.max(spec.safe_gpu)),
             None => spec.nameplate(),
         }
@@ -82,7 +98,8 @@ impl Decider {
     ) -> RackNow {
         let belief = fleet.rack_at(index, &self.topology.racks()[index].id);
         let age = belief.map_or(Duration::MAX, |b| b.age(now));
-        let settled = (self.policy.lease + self.policy.response).max(WATCHDOG);
+        let leased = self.policy.lease + self.policy.response;
+        let settled = if self.is_deaf(now) { leased } else { leased.max(WATCHDOG) };
         let worst = self.worst(index, fleet, now, settled);
         let spec = &self.topology.racks()[index];
         let policy = &self.policy;

@@ -178,6 +178,9 @@ fn a_silent_rack_that_no_meter_shows_counts_with_the_limit_it_was_given_until_it
     assert!(at > Watts::new(500.0) && given(&decider) >= at, "what cannot arrive lowers nothing: {at}");
     let node = decide(&mut decider, &fleet, Mono::from_ms(120_000)).nodes[0].clone();
     assert!(node.power.get() >= (3.0 * 4100.0 + at.get() * 8.0 + 1700.0) / 2.0 - 1.0, "{node:?}");
+    // Nobody is heard: that is the bus, and all agents are at their safe share.
+    let node = decide(&mut decider, &fleet, Mono::from_ms(160_000)).nodes[0].clone();
+    assert!((node.power.get() - 2.0 * (400.0 * 8.0 + 1700.0)).abs() < 1.0, "{node:?}");
 }
 
 #[test]

@@ -15,10 +15,9 @@ use std::time::Duration;
 const SOON_S: f64 = 60.0;
 /// And from here on it is no longer soon.
 const LATER_S: f64 = 120.0;
-/// Share of the trip image that is much while more flows than may; and that is nearly all, whatever flows: a breaker
-/// at 95 % of its rating settles at 0.82 and at all of it at 0.91, only overload goes beyond. And from where on that is over.
+/// Share of the trip image that is much while more flows than may. While no more flows, nearly all of it is no danger: a
+/// load that rises from idle is let pass on the heat that a breaker has left.
 const USED_ABOVE: f64 = 0.8;
-const USED: [f64; 2] = [0.95, 0.91];
 /// Above a limit by more than what meters differ by.
 const ABOVE: f64 = 1.02;
 /// And below it by as much.
@@ -136,8 +135,8 @@ fn coolant(view: &CoolantView) -> Option<Sign> {
 
 fn trip(node: &NodeView) -> Option<Sign> {
     let within = |s: f64| node.trip_used > USED_ABOVE || node.time_to_trip_s.is_some_and(|left| left < s);
-    let bad = node.trip_used > USED[0] || (node.power > node.limit && within(SOON_S));
-    let doubtful = node.trip_used > USED[1] || (node.power > node.limit * BELOW && within(LATER_S));
+    let bad = node.power > node.limit && within(SOON_S);
+    let doubtful = node.power > node.limit * BELOW && within(LATER_S);
     let words = || {
         let left = node.time_to_trip_s.map_or(String::new(), |s| format!(" and trips in {s:.0} s if that stays"));
         let detail = format!(

@@ -38,21 +38,26 @@ impl Clock {
     }
 }
 
-/// `2026-11-23T19:55:40.123Z`. Days are turned into dates by Howard Hinnant's `civil_from_days`
+/// A day since 1970-01-01 as people write it, by Howard Hinnant's `civil_from_days`
 /// (<https://howardhinnant.github.io/date_algorithms.html>).
+pub fn date_of(days: i64) -> String {
+    let z = days + 719_468;
+    let (era, of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
+    let of_era_year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * of_era_year + of_era_year / 4 - of_era_year / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = of_era_year + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// `2026-11-23T19:55:40.123Z`.
 pub fn rfc3339(at: UnixMs) -> String {
     let (days, ms) = (at.get() / 86_400_000, at.get() % 86_400_000);
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let date = date_of(i64::try_from(days).expect("invariant: a u64 of ms has fewer days"));
     let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", ms % 1000)
+    format!("{date}T{h:02}:{m:02}:{s:02}.{:03}Z", ms % 1000)
 }
 
 /// Reads a date and time of RFC 3339 (the `date-time` of JSON schemas); `None` for anything else and for times

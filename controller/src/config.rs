@@ -19,7 +19,7 @@ pub use flex::Flex;
 pub use learning::Learning;
 pub use parent::{Parent, ParentFeed};
 use policy::parse_any_policy;
-pub use policy::{PolicyFile, date_of, parse_policy};
+pub use policy::{PolicyFile, parse_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
 use crate::influx::Token;

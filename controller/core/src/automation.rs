@@ -7,7 +7,7 @@
 //! any of them -- [`Automation::resume`], by a person --> Running, counted anew
 
 use crate::decide::mean_limit;
-use crate::fleet::{FRESH, Fleet, METER_TOLERANCE, SILENT};
+use crate::fleet::{FRESH, Fleet, METER_TOLERANCE, SILENT, is_beyond};
 use crate::topology::Topology;
 use headroom_rack::{Clamp, DeviceId, Finding, Mono, Outcome, Plan, RackId, Receipt, Severity, UnixMs, Watts};
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,6 @@ use std::time::Duration;
 const HOUR: Duration = Duration::from_secs(3600);
 /// A limit that moves by less has not moved.
 const MOVED_WATTS: f64 = 10.0;
-/// A limit read back counts as above the one asked for from here on, as for GPUs that keep none.
-const ABOVE: f64 = 1.05;
-const ABOVE_WATTS: f64 = 10.0;
 
 /// How much is too much.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,9 +136,7 @@ impl Automation {
             let failed = match receipt.outcome {
                 Outcome::Refused(_) => true,
                 // Somebody who holds it lower does no harm.
-                Outcome::Clamped { to, why: Clamp::ReadBack } => {
-                    asked().is_some_and(|asked| to > asked * ABOVE + Watts::new(ABOVE_WATTS))
-                }
+                Outcome::Clamped { to, why: Clamp::ReadBack } => asked().is_some_and(|asked| is_beyond(to, asked)),
                 Outcome::Applied | Outcome::Clamped { .. } | Outcome::Expired => false,
             };
             if failed {

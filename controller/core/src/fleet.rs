@@ -59,6 +59,15 @@ pub struct RackBelief {
     pub(crate) recent: VecDeque<(Mono, Watts, Watts)>,
 }
 
+/// A GPU regulated to its limit stays under it; above this share of it, it does not keep it.
+const KEEPS: f64 = 1.05;
+const KEEPS_WATTS: f64 = 10.0;
+
+/// Whether so much is beyond a limit by more than what boards overshoot: a power, or another limit.
+pub(crate) fn is_beyond(watts: Watts, limit: Watts) -> bool {
+    watts > limit * KEEPS + Watts::new(KEEPS_WATTS)
+}
+
 /// A meter shows what flows, NVML a mean of about a second: of a load that swings with its training steps they speak of
 /// different moments. Over so long they must agree.
 const TOGETHER: Duration = Duration::from_secs(5);

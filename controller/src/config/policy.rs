@@ -5,8 +5,6 @@ mod bounds;
 mod plant;
 mod time;
 
-pub use time::date_of;
-
 use super::document::{self, Mistake, Mistakes, Spot, Table};
 use super::{PolicySpec, Tree, limits, ranged};
 use bounds::{Key, Of, Stated, Written};

@@ -1,6 +1,6 @@
 //! What changes from one policy to another, in words.
 
-use crate::config::date_of;
+use crate::clock::date_of;
 use headroom_controller_core::{Bounds, Policy, Rule, Rules, When};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! The policies that have been in force, beside the record: `policy/000001.toml` and so on, and a list of them
 //! in `policy/versions.jsonl`. Only ever appended to.
 
-use crate::config::date_of;
+use crate::clock::date_of;
 use headroom_rack::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};

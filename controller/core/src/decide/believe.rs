@@ -3,7 +3,7 @@
 use super::coolant::Bounds;
 use super::{Decider, OTHER_S};
 use crate::demand;
-use crate::fleet::{FRESH, Fleet, GpuBelief, RackBelief, SILENT};
+use crate::fleet::{FRESH, Fleet, GpuBelief, RackBelief, SILENT, is_beyond};
 use crate::topology::RackSpec;
 use headroom_rack::{Forecast, Mono, Quality, Watts};
 use std::time::Duration;
@@ -17,9 +17,6 @@ const QUANTILE: f64 = 0.99;
 /// The forecast quantile a rack is given room for. Caps hold whatever comes; this decides how often a
 /// rack has to wait a second for its room, against how much room others are refused in vain.
 const WANTED_QUANTILE: f64 = 0.9;
-/// A GPU regulated to its limit stays under it; above this share of it, it does not keep it.
-const KEEPS: f64 = 1.05;
-const KEEPS_WATTS: f64 = 10.0;
 /// Belief in a GPU that does not keep its limit grows by this share of the rack's nameplate in a
 /// second: a limit just lowered takes effect within two or three, and must not count.
 const UNRULY_PER_S: f64 = 0.015;
@@ -164,14 +161,10 @@ impl Decider {
     }
 }
 
-fn above(power: Watts, limit: Watts) -> bool {
-    power > limit * KEEPS + Watts::new(KEEPS_WATTS)
-}
-
 /// Whether a GPU of a rack has a higher limit than was asked for: a board may not go so low, and an agent may only watch.
 fn defies(belief: &RackBelief, asked: impl Fn(usize) -> Option<Watts>) -> bool {
     let higher =
-        |(i, gpu): (usize, &GpuBelief)| gpu.limit.zip(asked(i)).is_some_and(|(limit, asked)| above(limit, asked));
+        |(i, gpu): (usize, &GpuBelief)| gpu.limit.zip(asked(i)).is_some_and(|(limit, asked)| is_beyond(limit, asked));
     belief.gpus.iter().enumerate().any(higher)
 }
 
@@ -180,8 +173,8 @@ fn defies(belief: &RackBelief, asked: impl Fn(usize) -> Option<Watts>) -> bool {
 fn unruly(belief: &RackBelief, spec: &RackSpec, asked: impl Fn(usize) -> Option<Watts>) -> Watts {
     let beyond = |(i, gpu): (usize, &GpuBelief)| {
         let (power, limit) = (gpu.power.ok()?, gpu.limit?);
-        let limit = asked(i).filter(|asked| above(limit, *asked)).unwrap_or(limit);
-        Some(if above(power, limit) { power - limit } else { Watts::ZERO })
+        let limit = asked(i).filter(|asked| is_beyond(limit, *asked)).unwrap_or(limit);
+        Some(if is_beyond(power, limit) { power - limit } else { Watts::ZERO })
     };
     let gpus = belief.gpus.iter().enumerate().filter_map(beyond);
     gpus.sum::<Watts>().min(spec.gpu_max * f64::from(spec.gpus))

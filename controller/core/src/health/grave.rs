@@ -4,7 +4,7 @@
 
 use super::finding;
 use crate::decide::CoolantView;
-use crate::fleet::{FRESH, Fleet, SILENT};
+use crate::fleet::{FRESH, Fleet, SILENT, is_beyond};
 use crate::policy::Policy;
 use crate::topology::{RackSpec, Topology};
 use headroom_rack::{Cap, Finding, Mode, Mono, NodeView, Plan, Quality, RackId, Severity, Watts};
@@ -22,9 +22,6 @@ const USED_ABOVE: f64 = 0.8;
 const ABOVE: f64 = 1.02;
 /// And below it by as much.
 const BELOW: f64 = 0.98;
-/// A GPU draws more than the limit that it confirms: beyond what boards overshoot, as the decision reckons it.
-const UNRULY: f64 = 1.05;
-const UNRULY_WATTS: f64 = 10.0;
 /// What passes sooner is a peak, or a reading that came a moment later than another.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Orders have taken effect after this, in every rack.
@@ -204,9 +201,8 @@ fn floor(spec: &RackSpec, policy: &Policy) -> Watts {
 fn unruly(spec: &RackSpec, fleet: &Fleet, now: Mono) -> Option<Sign> {
     let rack: &RackId = &spec.id;
     let belief = fleet.rack(rack).filter(|b| !b.dead && b.age(now) <= FRESH * 2)?;
-    let beyond = |power: Watts, limit: Watts| power > limit * UNRULY + Watts::new(UNRULY_WATTS);
     let of = belief.gpus.iter().filter_map(|g| Some((&g.id, g.power.ok()?, g.limit?)));
-    let mut found = of.filter(|(_, power, limit)| beyond(*power, *limit)).peekable();
+    let mut found = of.filter(|(_, power, limit)| is_beyond(*power, *limit)).peekable();
     found.peek()?;
     let found: Vec<String> =
         found.map(|(id, power, limit)| format!("{id} {:.0} W of {:.0} W", power.get(), limit.get())).collect();

@@ -79,20 +79,6 @@ fn day_of(text: &str) -> Option<i64> {
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
-/// A day since 1970-01-01 as people write it.
-pub fn date_of(days: i64) -> String {
-    // Civil from days, the other way round.
-    let z = days + 719_468;
-    let (era, of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let of_era_year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * of_era_year + of_era_year / 4 - of_era_year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = of_era_year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
 pub(super) fn offset(spot: &Spot<String>, m: &Mistakes) -> i64 {
     let (sign, rest) = match spot.value.split_at_checked(1) {
         Some(("+", rest)) => (1, rest),
@@ -115,6 +101,7 @@ pub(super) fn offset(spot: &Spot<String>, m: &Mistakes) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::date_of;
 
     #[test]
     fn dates_and_times_of_day_are_read_as_people_write_them() {

@@ -7,6 +7,7 @@ use crate::flex::desk::Shown;
 use crate::learning::Phase;
 use crate::observed::inlets;
 use crate::picture::Picture;
+use headroom_controller_core::CoolingAdvice;
 use headroom_predict::QUANTILES;
 use headroom_rack::metric::METRICS;
 use headroom_rack::{MethodScore, Mono, NodeView, RackId, Severity, Signal, Tally};
@@ -72,6 +73,9 @@ fn of_nodes_and_racks(config: &Config, picture: &Picture, now: Mono) -> Vec<Fami
         .filter_map(|r| Some((rack(&r.id), now.since(picture.latest.get(&r.id)?.arrived).as_secs_f64())));
     let batteries = picture.batteries.iter().filter_map(|b| Some((vec![("node", b.node.to_string())], b.runtime_s?)));
     let coolants = picture.coolants.iter().map(|c| (rack(&c.rack), c.left_s));
+    let cooler = |c: &CoolingAdvice| vec![("cooler", c.cooler.to_string())];
+    let advised = picture.advice.iter().filter_map(|c| Some((cooler(c), c.at_most_celsius?)));
+    let held = picture.advice.iter().map(|c| (cooler(c), c.held.get()));
     vec![
         of_nodes("headroom_node_power_watts", |n| Some(n.power.get())),
         family("headroom_node_limit_watts", limits),
@@ -84,6 +88,8 @@ fn of_nodes_and_racks(config: &Config, picture: &Picture, now: Mono) -> Vec<Fami
         family("headroom_rack_budget_watts", budgets),
         family("headroom_rack_capped", caps.iter().map(|c| (rack(&c.rack), f64::from(u8::from(c.binding))))),
         family("headroom_rack_coolant_limit_seconds", coolants),
+        family("headroom_cooling_supply_advised_celsius", advised),
+        family("headroom_cooling_held_watts", held),
         family("headroom_rack_age_seconds", ages),
         family("headroom_decide_seconds", [(Vec::new(), picture.decide_s)]),
     ]

@@ -52,6 +52,8 @@ pub struct Picture {
     pub batteries: Arc<Vec<headroom_controller_core::BatteryView>>,
     /// Racks whose coolant would be at its limit within an hour.
     pub coolants: Arc<Vec<headroom_controller_core::CoolantView>>,
+    /// What the supply of each cooler could be set to.
+    pub advice: Arc<Vec<headroom_controller_core::CoolingAdvice>>,
     /// The policy in force.
     pub policy: crate::policy::Status,
     /// What stands over the automation.

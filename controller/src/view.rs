@@ -4,8 +4,8 @@
 use crate::config::Config;
 use crate::observed::observe;
 use crate::picture::Picture;
-use headroom_controller_core::NodeKind;
 use headroom_controller_core::decide::mean_limit;
+use headroom_controller_core::{CoolingAdvice, NodeKind};
 use headroom_predict::{QUANTILES, Standing};
 use headroom_rack::{Cap, DeviceId, LimitKind, Mono, NodeView, Reading, Signal, Tally, UnixMs, Watts};
 use serde_json::{Value, json};
@@ -63,6 +63,7 @@ pub fn state(config: &Config, picture: &Picture, now: Mono, at: UnixMs, uptime: 
         "nodes": nodes,
         "racks": config.racks.iter().map(|rack| rack_state(config, picture, rack, of_rack(&rack.id), now)).collect::<Vec<_>>(),
         "ups": ups(config, picture),
+        "cooling": picture.advice.iter().map(cooling).collect::<Vec<_>>(),
         "findings": picture.findings,
         "alerts": alerts(picture),
         "record": {
@@ -225,6 +226,22 @@ pub fn reason(cap: &Cap) -> String {
     }
     let each = mean_limit(cap).map_or(0.0, Watts::get);
     format!("held to {each:.0} W a GPU: {why}")
+}
+
+/// What a cooler could be set to.
+fn cooling(advice: &CoolingAdvice) -> Value {
+    json!({
+        "id": advice.cooler,
+        "racks": advice.racks,
+        "change": advice.change.word(),
+        "supply_celsius": advice.supply_celsius,
+        "setpoint_celsius": advice.setpoint_celsius,
+        "supply_at_most_celsius": advice.at_most_celsius,
+        "flow_at_least_lpm": advice.flow_at_least_lpm,
+        "wanted_watts": advice.wanted,
+        "held_watts": advice.held,
+        "advice": advice.words(),
+    })
 }
 
 fn ups(config: &Config, picture: &Picture) -> Vec<Value> {

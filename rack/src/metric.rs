@@ -30,6 +30,18 @@ pub const METRICS: &[(&str, &str, &[&str], &str)] = &[
         &["rack"],
         "Seconds until a rack's coolant, or the air at its inlets, is at its limit; absent when not within an hour or unknown.",
     ),
+    (
+        "headroom_cooling_supply_advised_celsius",
+        "gauge",
+        &["cooler"],
+        "Warmest supply at which a cooler holds none of its racks back; absent when too little was seen or none is cool enough.",
+    ),
+    (
+        "headroom_cooling_held_watts",
+        "gauge",
+        &["cooler"],
+        "What cooling holds back of what the racks want; absent when too little was seen.",
+    ),
     ("headroom_rack_age_seconds", "gauge", &["rack"], "Age of the newest Snapshot by the controller's clock."),
     (
         "headroom_load_target_watts",

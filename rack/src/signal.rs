@@ -197,6 +197,7 @@ signals! {
     Ups UpsOnBattery "ups_on_battery_flag" Flag 0.0 1.0 "1 while the battery is discharging into the load.";
     Ups UpsBatteryWeak "ups_battery_weak_flag" Flag 0.0 1.0 "1 when the UPS itself calls its battery weak.";
     Cooling CoolingSupplyTemperature "cooling_supply_temperature_celsius" Celsius -20.0 120.0 "Coolant supplied to the rack.";
+    Cooling CoolingSupplySetpoint "cooling_supply_setpoint_celsius" Celsius -20.0 120.0 "Set-point of the coolant supplied to the rack.";
     Cooling CoolingReturnTemperature "cooling_return_temperature_celsius" Celsius -20.0 120.0 "Coolant returning from the rack.";
     Cooling CoolingFlow "cooling_flow_liters_per_minute" LitersPerMinute 0.0 10000.0 "Coolant flow.";
     Cooling CoolingSupplyPressure "cooling_supply_pressure_kilopascals" Kilopascals -200.0 2000.0 "Coolant pressure at the outlet to the rack.";

@@ -156,6 +156,7 @@ def rpu(host, port, unit):
     readings = [
         ["cooling_flow_liters_per_minute", device.u16(0x9000) * tenth, 0.05],
         ["cooling_supply_temperature_celsius", device.i16(0x9001) * tenth, 0.05],
+        ["cooling_supply_setpoint_celsius", device.u16(0x9401) * tenth, 0.05],
         ["cooling_return_temperature_celsius", device.i16(0x9002) * tenth, 0.05],
         ["cooling_supply_pressure_kilopascals", device.i16(0x9003) * tenth, 0.05],
         ["cooling_return_pressure_kilopascals", device.i16(0x9004) * tenth, 0.05],

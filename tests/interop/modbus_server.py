@@ -78,6 +78,7 @@ PUMPS = {
     0x900B: [0],
     0x9200: [0b00001],  # inlet thermometer
     0x9202: [0x0020],  # a leak
+    0x9401: [320],  # 32.0 degrees are to be supplied
 }
 
 

@@ -92,6 +92,7 @@ pub const RESOLUTIONS: &[Resolutions] = &[
         &[
             ("cooling_flow_liters_per_minute", Nearest(0.1)),
             ("cooling_supply_temperature_celsius", Nearest(0.1)),
+            ("cooling_supply_setpoint_celsius", Nearest(0.1)),
             ("cooling_return_temperature_celsius", Nearest(0.1)),
             ("cooling_supply_pressure_kilopascals", Nearest(0.1)),
             ("cooling_return_pressure_kilopascals", Nearest(0.1)),

@@ -227,6 +227,7 @@ fn the_agent_reads(bus: &str) {
         ("cooling", "cooling_return_pressure_kilopascals", Some(-2.0), "kPa"),
         ("cooling", "cooling_return_temperature_celsius", None, "°C"),
         ("cooling", "cooling_supply_pressure_kilopascals", Some(187.5), "kPa"),
+        ("cooling", "cooling_supply_setpoint_celsius", Some(32.0), "°C"),
         ("cooling", "cooling_supply_temperature_celsius", Some(-1.0), "°C"),
         ("pdu-a", "pdu_apparent_power_va", Some(5052.0), "VA"),
         ("pdu-a", "pdu_current_l1_amperes", Some(12.5), "A"),

@@ -44,6 +44,9 @@ impl Point {
         if let Some(phase) = phase(signal).filter(|_| matches!(point, "PhaseCurrent" | "GenericPoint")) {
             metadata["phase"] = json!(phase);
         }
+        if signal == Signal::CoolingSupplySetpoint {
+            metadata["isSetpoint"] = json!(true);
+        }
         let area = area(signal);
         if point == "GenericPoint" {
             metadata["processArea"] = json!([area.unwrap_or(signal.name())]);
@@ -76,7 +79,9 @@ fn typed(signal: Signal) -> Type {
         Signal::PduFrequency => of("Frequency", "Hz", 1.0),
         Signal::PduCurrentL1 | Signal::PduCurrentL2 | Signal::PduCurrentL3 => of("PhaseCurrent", "A", 1.0),
         Signal::PduVoltageL1 | Signal::PduVoltageL2 | Signal::PduVoltageL3 => of("Voltage", "V", 1.0),
-        Signal::CoolingSupplyTemperature | Signal::CoolingReturnTemperature => of("LiquidTemperature", "C", 1.0),
+        Signal::CoolingSupplyTemperature | Signal::CoolingReturnTemperature | Signal::CoolingSupplySetpoint => {
+            of("LiquidTemperature", "C", 1.0)
+        }
         Signal::CoolingFlow => of("LiquidFlow", "LPM", 1.0),
         Signal::CoolingSupplyPressure | Signal::CoolingReturnPressure => of("LiquidPressure", "kPa", 1.0),
         Signal::CoolingPumpSpeed => of("PumpSpeed", "%", 100.0),
@@ -97,7 +102,9 @@ fn phase(signal: Signal) -> Option<&'static str> {
 
 fn area(signal: Signal) -> Option<&'static str> {
     match signal {
-        Signal::CoolingSupplyTemperature | Signal::CoolingSupplyPressure => Some("Supply"),
+        Signal::CoolingSupplyTemperature | Signal::CoolingSupplyPressure | Signal::CoolingSupplySetpoint => {
+            Some("Supply")
+        }
         Signal::CoolingReturnTemperature | Signal::CoolingReturnPressure => Some("Return"),
         _ => None,
     }
@@ -124,6 +131,8 @@ mod tests {
         assert_eq!(pump.metadata["engUnit"], "%");
         let leak = point("cooling", Signal::CoolingLeak);
         assert!(leak.metadata["engUnit"].is_null() && leak.metadata["stateText"][1]["text"] == "Leak");
+        let setpoint = point("cooling", Signal::CoolingSupplySetpoint).metadata;
+        assert_eq!((&setpoint["pointType"], &setpoint["isSetpoint"]), (&json!("LiquidTemperature"), &json!(true)));
         let charge = point("ups-a", Signal::UpsBatteryCharge);
         assert!(charge.topic.starts_with("UPS/GenericPoint/") && charge.metadata["processArea"][0].is_string());
     }

@@ -17,6 +17,7 @@ pub const SIGNALS: &[Signal] = &[
     Signal::CoolingSupplyTemperature,
     Signal::CoolingReturnTemperature,
     Signal::CoolingFlow,
+    Signal::CoolingSupplySetpoint,
     Signal::CoolingSupplyPressure,
     Signal::CoolingReturnPressure,
     Signal::CoolingPumpSpeed,
@@ -52,9 +53,6 @@ struct Meaning {
 }
 
 fn meaning(point_type: &str, tag_path: &str, metadata: &Metadata) -> Option<Meaning> {
-    if metadata.is_setpoint {
-        return None;
-    }
     let area = format!("{} {tag_path}", metadata.process_area).to_lowercase();
     let supplies = match (area.contains("supply"), area.contains("return")) {
         (true, false) => Some(true),
@@ -63,6 +61,11 @@ fn meaning(point_type: &str, tag_path: &str, metadata: &Metadata) -> Option<Mean
     };
     let unit = metadata.eng_unit.as_deref().unwrap_or("");
     let linear = |signal, factor| Some(Meaning { signal, factor, offset: 0.0 });
+    if metadata.is_setpoint {
+        // Of set-points only this one is of use.
+        let is_supply = (point_type, unit, supplies) == ("LiquidTemperature", "C", Some(true));
+        return is_supply.then(|| linear(Signal::CoolingSupplySetpoint, 1.0)).flatten();
+    }
     match (point_type, unit) {
         ("LiquidTemperature", "C") => {
             linear(if supplies? { Signal::CoolingSupplyTemperature } else { Signal::CoolingReturnTemperature }, 1.0)
@@ -160,9 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn a_setpoint_or_an_unknown_unit_is_no_reading() {
+    fn a_setpoint_is_no_temperature_and_an_unknown_unit_no_reading() {
         let meta = |json: &str| serde_json::from_str::<Metadata>(json).unwrap();
-        assert_eq!(meaning("LiquidTemperature", "x/Supply", &meta(r#"{"engUnit":"C","isSetpoint":true}"#)), None);
+        let set = r#"{"engUnit":"C","isSetpoint":true}"#;
+        let supply = meaning("LiquidTemperature", "x/Supply", &meta(set)).unwrap();
+        assert_eq!(supply.signal, Signal::CoolingSupplySetpoint);
+        assert_eq!(meaning("LiquidTemperature", "x/Return", &meta(set)), None);
+        assert_eq!(meaning("LiquidFlow", "x", &meta(r#"{"engUnit":"LPM","isSetpoint":true}"#)), None);
         assert_eq!(meaning("LiquidTemperature", "x/Supply", &meta(r#"{"engUnit":"F"}"#)), None);
         let flow = meaning("LiquidFlow", "x", &meta(r#"{"engUnit":"m3/h"}"#)).unwrap();
         assert!((flow.factor * 6.0 - 100.0).abs() < 1e-9);

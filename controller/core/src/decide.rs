@@ -17,10 +17,12 @@
 //!   GPUs that want it ([`spread`]).
 //!   GPUs on their way to overheat are kept from it, each by itself ([`heat`]).
 //! * **explain**: each cap names the node that bound it, the kind of limit and the margin.
+//! * Beside it, for people: what set-points of the cooling could be ([`advise`]).
 //!
 //! Each step walks racks and the nodes above them once: the time grows with their number, not with
 //! its square.
 
+mod advise;
 mod answer;
 mod battery;
 mod believe;
@@ -37,6 +39,7 @@ mod slack;
 mod spread;
 mod stand;
 
+pub use advise::{Change, CoolingAdvice};
 pub use answer::Prepared;
 pub use battery::BatteryView;
 pub use heat::CoolantView;
@@ -116,6 +119,8 @@ pub struct Decider {
     gpu_ids: Vec<DeviceId>,
     /// For what the survival of a loss costs.
     alone: price::Alone,
+    /// What the building's set-points could be.
+    advising: advise::Advising,
     last: Option<Mono>,
     /// When it decided first.
     began: Option<Mono>,
@@ -225,6 +230,7 @@ impl Decider {
             topology: Arc::new(topology),
             protection,
             alone: price::Alone::default(),
+            advising: advise::Advising::default(),
             lasting: vec![policy.derate.powi(2); count],
             policy,
             groups,

@@ -51,6 +51,8 @@ pub struct RackBelief {
     pub flow_lpm: Option<f64>,
     /// Coolant supply, degrees Celsius.
     pub supply_celsius: Option<f64>,
+    /// What its cooler holds the supply at, degrees Celsius, if it tells.
+    pub supply_setpoint_celsius: Option<f64>,
     /// Coolant return, degrees Celsius.
     pub return_celsius: Option<f64>,
     /// What each UPS that the agent reads says of its battery.
@@ -221,6 +223,7 @@ impl Fleet {
             gpus,
             flow_lpm: coolant(Signal::CoolingFlow),
             supply_celsius: coolant(Signal::CoolingSupplyTemperature),
+            supply_setpoint_celsius: coolant(Signal::CoolingSupplySetpoint),
             return_celsius: coolant(Signal::CoolingReturnTemperature),
             batteries,
             recent: VecDeque::new(),

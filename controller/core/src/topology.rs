@@ -261,6 +261,8 @@ pub struct Topology {
     failovers: Failovers,
     constraints: Vec<Constraint>,
     constrained: Vec<Vec<(usize, f64)>>,
+    /// Per rack, the set of units that cools it, if one does.
+    cooled_by: Vec<Option<NodeId>>,
     /// Per rack and cord, the nodes above it from the nearest up.
     paths: Vec<Vec<Vec<usize>>>,
 }
@@ -347,7 +349,10 @@ impl Topology {
         let failovers = Failovers::find(&ordered, &racks, &paths, &shares);
         let (constraints, constrained) = constraint::find(&ordered, &racks, cooling, &paths, &shares, &failovers);
         let places = racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect();
-        Ok(Self { nodes: ordered, racks, places, shares, failovers, constraints, constrained, paths })
+        let sets: HashMap<&RackId, &NodeId> =
+            cooling.iter().flat_map(|set| set.racks.iter().map(|rack| (rack, &set.id))).collect();
+        let cooled_by = racks.iter().map(|rack| sets.get(&rack.id).copied().cloned()).collect();
+        Ok(Self { nodes: ordered, racks, places, shares, failovers, constraints, constrained, cooled_by, paths })
     }
 
     /// The nodes, parents before children.
@@ -408,6 +413,11 @@ impl Topology {
     /// For the rack at `index`: each constraint it counts in and its share.
     pub fn constrained(&self, index: usize) -> &[(usize, f64)] {
         &self.constrained[index]
+    }
+
+    /// The set of units that cools the rack at `index`, if one does.
+    pub fn cooled_by(&self, index: usize) -> Option<&NodeId> {
+        self.cooled_by[index].as_ref()
     }
 
     /// For the rack at `index` and each of its cords: the nodes above, from the nearest up.

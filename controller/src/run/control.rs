@@ -21,7 +21,7 @@ use crate::record::Marks;
 use crate::record::Recovery;
 use crate::{alert, influx, metrics, record};
 use headroom_controller_core::{
-    Automation, BatteryView, CoolantView, Decider, Facts, Fleet, Health, Story, Topology, Urgency,
+    Automation, BatteryView, CoolantView, CoolingAdvice, Decider, Facts, Fleet, Health, Story, Topology, Urgency,
 };
 use headroom_predict::History;
 use headroom_rack::record::Entry;
@@ -54,6 +54,7 @@ pub(super) struct Control {
     redundancy_cost: Watts,
     batteries: Arc<Vec<BatteryView>>,
     coolants: Arc<Vec<CoolantView>>,
+    advice: Arc<Vec<CoolingAdvice>>,
     /// What lies ready at the agents, by place.
     pub(super) answers: Vec<Vec<(Condition, Watts)>>,
     /// Where a rack stands in the config and in Plans.
@@ -134,6 +135,7 @@ impl Control {
             redundancy_cost: Watts::ZERO,
             batteries: Arc::default(),
             coolants: Arc::default(),
+            advice: Arc::default(),
             answers: vec![Vec::new(); config.racks.len()],
             places: config.racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect(),
             gpus: (0..config.racks.iter().map(|r| r.gpus).max().unwrap_or(0)).map(DeviceId::gpu).collect(),
@@ -296,8 +298,9 @@ impl Control {
         self.coolants = Arc::new(self.decider.coolants());
         let ruled = self.decider.policy().site;
         let site = self.parent.as_ref().map(Parent::limit_watts).into_iter().chain(ruled).reduce(Watts::min);
-        let (coolants, policy) = (&self.coolants[..], self.decider.policy());
-        self.health.decided(Facts { plan: &plan, coolants, fleet: &self.fleet, policy, site }, now);
+        self.advice = self.decider.advise(&self.fleet, &plan, now);
+        let (coolants, advice, policy) = (&self.coolants[..], &self.advice[..], self.decider.policy());
+        self.health.decided(Facts { plan: &plan, coolants, advice, fleet: &self.fleet, policy, site }, now);
         self.judge(parts);
         let told = self.story.tell_batteries(&self.batteries);
         for event in told.into_iter().chain(self.story.tell_coolants(&self.coolants)) {
@@ -368,6 +371,7 @@ impl Control {
             redundancy_cost: self.redundancy_cost,
             batteries: Arc::clone(&self.batteries),
             coolants: Arc::clone(&self.coolants),
+            advice: Arc::clone(&self.advice),
             policy: self.policy.status().clone(),
             hands: self.hands_state(),
             model: self.model.clone(),

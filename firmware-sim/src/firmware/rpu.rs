@@ -6,7 +6,7 @@
 //! whole unit's power at 0xA02D.
 
 use super::image::Image;
-use crate::plant::cooling::{CoolingReadout, SUPPLY_SETPOINT_CELSIUS};
+use crate::plant::cooling::CoolingReadout;
 
 /// Its unit on the bus.
 pub const UNIT: u8 = 12;
@@ -63,13 +63,13 @@ pub fn image(unit: &CoolingReadout, time_s: f64, factor: f64) -> Image {
     // Validity and alarms.
     image.word(0x91ff, 0);
     image.word(0x9200, NOT_FITTED);
-    let hot = unit.supply_celsius > SUPPLY_SETPOINT_CELSIUS + 13.0;
+    let hot = unit.supply_celsius > unit.setpoint_celsius + 13.0;
     image.word(0x9201, flag(reservoir_low) | flag(hot) << 1 | flag(stopped[0] || stopped[1]) << 6);
     image.word(0x9202, flag(unit.leak) << 5);
     image.word(0x9203, 0);
     // Settings, as they are: this firmware takes no writes.
     image.scaled(0x9400, unit.flow_target_lpm, tenths, u16::MAX);
-    image.scaled(0x9401, SUPPLY_SETPOINT_CELSIUS, tenths, u16::MAX);
+    image.scaled(0x9401, unit.setpoint_celsius, tenths, u16::MAX);
     image.fill(0x9402..=0x9404, 0);
     image.word(0x9410, 1 << 3); // flow control on
     image.word(0x9411, 0b11);

@@ -38,6 +38,7 @@ pub struct AirUnit {
     servers_w_per_k: f64,
     servers_j_per_k: f64,
     servers_celsius: f64,
+    setpoint_celsius: f64,
     servers_fan_ratio: f64,
     drive_ratio: f64,
     valve_ratio: f64,
@@ -63,7 +64,7 @@ const ELECTRONICS: f64 = 0.10;
 const DRIVE_TIME_S: f64 = 2.0;
 /// Fans of half a metre run down in seconds.
 const FAN_TIME_S: f64 = 3.0;
-/// Supply air that the valve holds: in the middle of the 18 to 27 degrees that ASHRAE TC 9.9 recommends.
+/// Supply air that the valve holds until somebody sets another: in the middle of the 18 to 27 degrees that ASHRAE TC 9.9 recommends.
 pub const SUPPLY_SETPOINT_CELSIUS: f64 = 22.0;
 /// Chilled water as it enters.
 const WATER_CELSIUS: f64 = 12.0;
@@ -92,6 +93,7 @@ impl AirUnit {
             servers_w_per_k,
             servers_j_per_k: kilowatts * SERVERS_J_PER_K_PER_KW,
             servers_celsius: SUPPLY_SETPOINT_CELSIUS,
+            setpoint_celsius: SUPPLY_SETPOINT_CELSIUS,
             servers_fan_ratio: 0.5,
             drive_ratio: NOMINAL_DRIVE,
             valve_ratio: 0.2,
@@ -109,6 +111,11 @@ impl AirUnit {
                 ..AirReadout::default()
             },
         }
+    }
+
+    /// The building's staff set another supply temperature.
+    pub fn set_setpoint(&mut self, celsius: f64) {
+        self.setpoint_celsius = celsius;
     }
 
     /// Fault: stops the first or second bank of fans, or both.
@@ -150,7 +157,7 @@ impl AirUnit {
         // What the unit moves beyond the servers passes them by; what they move beyond it comes back.
         let (past, back) = ((unit - servers).max(0.0), (servers - unit).max(0.0));
         r.return_celsius = if past > 0.0 { (servers * exhaust + past * inlet) / unit } else { exhaust };
-        let error = r.supply_celsius - SUPPLY_SETPOINT_CELSIUS;
+        let error = r.supply_celsius - self.setpoint_celsius;
         if powered {
             self.valve_ratio = (self.valve_ratio + error * 0.02 * dt).clamp(0.0, 1.0);
         }

@@ -49,6 +49,14 @@ impl Cooler {
         }
     }
 
+    /// The building's staff set another supply temperature.
+    pub fn set_setpoint(&mut self, celsius: f64) {
+        match self {
+            Self::Liquid(unit) => unit.set_setpoint(celsius),
+            Self::Air(unit) => unit.set_setpoint(celsius),
+        }
+    }
+
     /// Power drawn by the unit.
     pub fn power_watts(&self) -> f64 {
         match self {

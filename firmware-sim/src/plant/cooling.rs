@@ -5,6 +5,8 @@
 pub struct CoolingReadout {
     /// Coolant supplied to the rack.
     pub supply_celsius: f64,
+    /// What the valve is to hold that at.
+    pub setpoint_celsius: f64,
     /// Coolant returning from the rack.
     pub return_celsius: f64,
     /// Coolant flow.
@@ -59,7 +61,7 @@ const J_PER_KG_K: f64 = 3900.0;
 const FACILITY_CELSIUS: f64 = 24.0;
 /// A cooling tower that fails ends here: chilled water pipes hold it, GPUs do not.
 pub const FACILITY_HOTTEST_CELSIUS: f64 = 60.0;
-/// Supply temperature the valve holds.
+/// Supply temperature the valve holds until somebody sets another.
 pub const SUPPLY_SETPOINT_CELSIUS: f64 = 32.0;
 /// Flow per kilowatt of GPUs: 1.43 l/min give about 10 K.
 const LPM_PER_KW: f64 = 1.43;
@@ -89,6 +91,7 @@ impl Cooling {
             facility_k_per_s: 0.0,
             readout: CoolingReadout {
                 supply_celsius: SUPPLY_SETPOINT_CELSIUS,
+                setpoint_celsius: SUPPLY_SETPOINT_CELSIUS,
                 return_celsius: SUPPLY_SETPOINT_CELSIUS,
                 reservoir_ratio: 1.0,
                 pump_ratio: NOMINAL_DRIVE,
@@ -129,6 +132,11 @@ impl Cooling {
         }
     }
 
+    /// The building's staff set another supply temperature.
+    pub fn set_setpoint(&mut self, celsius: f64) {
+        self.readout.setpoint_celsius = celsius;
+    }
+
     /// Flow it is designed for.
     pub fn nominal_lpm(&self) -> f64 {
         self.nominal_lpm
@@ -153,7 +161,7 @@ impl Cooling {
         let flow_w_per_k = r.flow_lpm / 60.0 * KG_PER_L * J_PER_KG_K;
         let side_j_per_k = (self.volume_l / 2.0 * r.reservoir_ratio).max(0.1) * KG_PER_L * J_PER_KG_K;
         // The valve on the facility side holds the supply temperature (integral control).
-        let error = r.supply_celsius - SUPPLY_SETPOINT_CELSIUS;
+        let error = r.supply_celsius - r.setpoint_celsius;
         if powered {
             self.valve_ratio = (self.valve_ratio + error * 0.02 * dt).clamp(0.0, 1.0);
         }

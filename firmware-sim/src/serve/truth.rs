@@ -146,6 +146,7 @@ fn ups(r: &UpsReadout) -> Value {
 fn cooling(r: &CoolingReadout) -> Value {
     json!({
         "cooling_supply_temperature_celsius": r.supply_celsius,
+        "cooling_supply_setpoint_celsius": r.setpoint_celsius,
         "cooling_return_temperature_celsius": r.return_celsius,
         "cooling_flow_liters_per_minute": r.flow_lpm,
         "cooling_supply_pressure_kilopascals": r.supply_kpa,

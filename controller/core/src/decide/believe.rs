@@ -143,14 +143,7 @@ impl Decider {
         let demand = held.min(spec.nameplate().max(power));
         memory.demand = Some(demand);
         if let Some(belief) = belief.filter(|_| reachable) {
-            let bounds = Bounds {
-                limit_celsius: policy.coolant_limit_celsius,
-                air_celsius: policy.inlet_limit_celsius,
-                response_s: policy.response.as_secs_f64(),
-                liters: spec.coolant_liters(),
-                dark: (policy.inlet_limit_celsius.is_some() && belief.lost_cords(spec).contains(&true))
-                    .then(|| spec.nameplate()),
-            };
+            let bounds = Bounds::of(policy, spec, belief);
             memory.heat.see(belief, power, &bounds);
         }
         let cooling = memory.heat.carried();

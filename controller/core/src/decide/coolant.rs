@@ -19,6 +19,8 @@
 //! then warms its air and its metal, until it is heard again.
 
 use crate::fleet::RackBelief;
+use crate::policy::Policy;
+use crate::topology::RackSpec;
 use headroom_rack::Watts;
 
 /// Heat capacity of the coolant, J/(l K): water at 30 degrees Celsius; 25 % glycol is 4 % lower.
@@ -66,6 +68,25 @@ pub(super) struct Bounds {
     pub dark: Option<Watts>,
 }
 
+impl Bounds {
+    /// Of a rack as it is heard.
+    pub(super) fn of(policy: &Policy, spec: &RackSpec, belief: &RackBelief) -> Self {
+        let is_dark = policy.inlet_limit_celsius.is_some() && belief.lost_cords(spec).contains(&true);
+        Self {
+            limit_celsius: policy.coolant_limit_celsius,
+            air_celsius: policy.inlet_limit_celsius,
+            response_s: policy.response.as_secs_f64(),
+            liters: spec.coolant_liters(),
+            dark: is_dark.then(|| spec.nameplate()),
+        }
+    }
+
+    /// Heat capacity of the return side, J/K.
+    fn capacity(&self) -> f64 {
+        self.liters * RETURN_SIDE * J_PER_L_K
+    }
+}
+
 /// What is known of one loop.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Loop {
@@ -97,7 +118,7 @@ impl Loop {
     }
 
     fn liquid(&mut self, flow: f64, supply: f64, belief: &RackBelief, power: f64, dt_s: f64, bounds: &Bounds) {
-        let capacity = bounds.liters * RETURN_SIDE * J_PER_L_K;
+        let capacity = bounds.capacity();
         let settled = supply + power / flow.max(1e-9);
         let told = belief.return_celsius;
         let reckoned = match self.celsius {
@@ -115,7 +136,7 @@ impl Loop {
         };
         self.celsius = Some(celsius);
         let limit = bounds.limit_celsius;
-        let rise = if self.rise_k_per_s > LEAST_RISE { self.rise_k_per_s } else { 0.0 };
+        let rise = self.rise();
         let carried = flow * (limit - supply - rise * bounds.response_s);
         let unflushed = capacity * (limit - celsius) / bounds.response_s;
         self.most = Some(Watts::new(carried.min(unflushed).max(0.0)));
@@ -172,6 +193,37 @@ impl Loop {
     /// Where it leaves the rack, or at the inlets, degrees Celsius.
     pub(super) fn celsius(&self) -> Option<f64> {
         self.celsius
+    }
+
+    /// Flow, W/K; `None`: it never told one.
+    pub(super) fn flow_w_per_k(&self) -> Option<f64> {
+        self.flow_w_per_k
+    }
+
+    /// How fast the supply warms, K/s; 0 while that is the valve at work.
+    fn rise(&self) -> f64 {
+        if self.rise_k_per_s > LEAST_RISE { self.rise_k_per_s } else { 0.0 }
+    }
+
+    /// The warmest supply at which a flow of `w_per_k` carries `power` W, and a loss of all flow leaves the response time,
+    /// degrees Celsius: where `most` of a loop that has settled is that power.
+    pub(super) fn supply_for(&self, power: f64, w_per_k: f64, bounds: &Bounds) -> f64 {
+        let unflushed = power * bounds.response_s / bounds.capacity();
+        bounds.limit_celsius - power / w_per_k.max(1e-9) - unflushed.max(self.rise() * bounds.response_s)
+    }
+
+    /// The least flow that does the same with the supply of now, l/min; `None`: none does, or the loop is not known.
+    pub(super) fn flow_for(&self, power: f64, bounds: &Bounds) -> Option<f64> {
+        self.flow_w_per_k?;
+        let left = self.supply_for(power, f64::INFINITY, bounds) - self.supply?;
+        (left > 0.0).then(|| power / left * 60.0 / J_PER_L_K)
+    }
+
+    /// How much warmer air may become that was `warmest` degrees Celsius at most, K: so that at full power it is not at its
+    /// limit before a loss of its cooling is known and answered. `None`: it has no limit.
+    pub(super) fn air_room_k(&self, warmest: f64, bounds: &Bounds) -> Option<f64> {
+        let unanswered = (RISE_S + bounds.response_s) / STILL_J_PER_K_PER_W;
+        Some(bounds.air_celsius? - unanswered.max(self.rise() * AIR_AHEAD_S) - warmest)
     }
 }
 

@@ -13,8 +13,10 @@ use crate::topology::RackSpec;
 use headroom_rack::{Cap, LimitKind, Mono, RackId, Watts};
 
 /// So many seconds a GPU is kept away from its limit: an Order acts within a response time, a cold plate
-/// follows its power with 16 s (0.045 K/W at [`GPU_J_PER_K`]), and one more to be wrong by.
+/// follows its power with 16 s ([`GPU_K_PER_W`] at [`GPU_J_PER_K`]), and one more to be wrong by.
 const AHEAD_S: f64 = 20.0;
+/// From coolant to die through a cold plate at full flow.
+const GPU_K_PER_W: f64 = 0.045;
 /// Die, lid and cold plate of one board: about 0.9 kg of copper.
 const GPU_J_PER_K: f64 = 350.0;
 /// Kept from the temperature at which a GPU slows itself: boards tell whole kelvins.
@@ -74,6 +76,18 @@ impl Heat {
         for (gpu, belief) in self.gpus.iter_mut().zip(&belief.gpus) {
             gpu.see(belief, dt_s);
         }
+    }
+
+    /// What is known of the rack's coolant.
+    pub(super) fn coolant(&self) -> &Loop {
+        &self.coolant
+    }
+
+    /// How much warmer the GPUs' coolant or air may become until the first of them is at its limit, each drawing `more`
+    /// than now, K; `None`: no GPU tells.
+    pub(super) fn room_k(&self, more: Watts) -> Option<f64> {
+        let margin = self.gpus.iter().filter_map(|gpu| gpu.margin_k).reduce(f64::min)?;
+        Some(margin - SPARE_K - more.get() * GPU_K_PER_W)
     }
 
     /// What the rack's coolant can take; `None`: it never told.

@@ -107,7 +107,7 @@ impl Decider {
     }
 
     /// What cools a rack, as a Plan speaks of it.
-    fn cooler(&self, rack: usize) -> NodeId {
+    pub(super) fn cooler(&self, rack: usize) -> NodeId {
         let spec = &self.topology.racks()[rack];
         part(&spec.id, spec.cooling.as_ref().map_or("coolant", |unit| unit.as_str()))
     }

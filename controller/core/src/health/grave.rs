@@ -1,9 +1,10 @@
 //! States in which somebody must be called at once, although the automation does all it can: a breaker about to
-//! trip, coolant about to be too hot, a limit that cannot be kept, GPUs that keep none. They are found after a
-//! moment and over only when they have been well clear of it for a while.
+//! trip, coolant about to be too hot, a limit that cannot be kept, GPUs that keep none; and cooling that holds work back
+//! where a set-point would not. They are found after a moment and over only when they have been well clear of it for a
+//! while.
 
 use super::finding;
-use crate::decide::CoolantView;
+use crate::decide::{Change, CoolantView, CoolingAdvice};
 use crate::fleet::{FRESH, Fleet, SILENT, is_beyond};
 use crate::policy::Policy;
 use crate::topology::{RackSpec, Topology};
@@ -24,6 +25,8 @@ const ABOVE: f64 = 1.02;
 const BELOW: f64 = 0.98;
 /// What passes sooner is a peak, or a reading that came a moment later than another.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Somebody is asked for a set-point when cooling has held racks back for so long.
+const SHORT: Duration = Duration::from_secs(60);
 /// Orders have taken effect after this, in every rack.
 const ORDERED: Duration = Duration::from_secs(15);
 /// It must be well for so long before it counts as over.
@@ -38,6 +41,8 @@ pub struct Facts<'a> {
     pub plan: &'a Plan,
     /// Coolants on their way to their limits.
     pub coolants: &'a [CoolantView],
+    /// What coolers could be set to.
+    pub advice: &'a [CoolingAdvice],
     /// What is believed of racks.
     pub fleet: &'a Fleet,
     /// The policy in force.
@@ -50,6 +55,7 @@ pub struct Facts<'a> {
 struct Sign {
     kind: &'static str,
     subject: String,
+    severity: Severity,
     patience: Duration,
     /// Title and detail; `None`: neither bad nor well.
     words: Option<(String, String)>,
@@ -58,6 +64,7 @@ struct Sign {
 #[derive(Debug, Clone)]
 struct Matter {
     since: Mono,
+    severity: Severity,
     open: bool,
     calm_since: Option<Mono>,
     words: (String, String),
@@ -71,6 +78,7 @@ impl Grave {
     /// Takes in a decision.
     pub(super) fn see(&mut self, facts: Facts<'_>, topology: &Topology, now: Mono) {
         let mut signs: Vec<Sign> = facts.coolants.iter().filter_map(coolant).collect();
+        signs.extend(facts.advice.iter().filter_map(short));
         signs.extend(facts.plan.nodes.iter().filter_map(trip));
         signs.extend(stuck(&facts, topology, now));
         signs.extend(topology.racks().iter().filter_map(|spec| unruly(spec, facts.fleet, now)));
@@ -79,15 +87,15 @@ impl Grave {
 
     fn weigh(&mut self, signs: Vec<Sign>, now: Mono) {
         let mut well = std::mem::take(&mut self.0);
-        for Sign { kind, subject, patience, words } in signs {
+        for Sign { kind, subject, severity, patience, words } in signs {
             let key = (kind, subject);
             let before = well.remove(&key);
             match (before, words) {
                 (before, Some(words)) => {
-                    let fresh = Matter { since: now, open: false, calm_since: None, words: words.clone() };
+                    let fresh = Matter { since: now, severity, open: false, calm_since: None, words: words.clone() };
                     let before = before.unwrap_or(fresh);
                     let open = before.open || now.since(before.since) >= patience;
-                    self.0.insert(key, Matter { since: before.since, open, calm_since: None, words });
+                    self.0.insert(key, Matter { since: before.since, severity, open, calm_since: None, words });
                 }
                 (Some(matter), None) if matter.open => _ = self.0.insert(key, Matter { calm_since: None, ..matter }),
                 (_, None) => {}
@@ -104,8 +112,8 @@ impl Grave {
     /// What somebody must be called for.
     pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {
         let open = self.0.iter().filter(|(_, matter)| matter.open);
-        open.map(|((kind, subject), Matter { words: (title, detail), .. })| {
-            finding(kind, subject, Severity::Critical, title.clone(), detail.clone())
+        open.map(|((kind, subject), Matter { severity, words: (title, detail), .. })| {
+            finding(kind, subject, *severity, title.clone(), detail.clone())
         })
     }
 }
@@ -125,8 +133,22 @@ fn coolant(view: &CoolantView) -> Option<Sign> {
     (*left_s < LATER_S).then(|| Sign {
         kind: "coolant_near_limit",
         subject: rack.to_string(),
+        severity: Severity::Critical,
         patience: PATIENCE,
         words: (*left_s < SOON_S).then(words),
+    })
+}
+
+/// Cooling that holds work back.
+fn short(advice: &CoolingAdvice) -> Option<Sign> {
+    let held = advice.held.get() / 1000.0;
+    let words = || (format!("{} holds back {held:.1} kW of what its racks want", advice.cooler), advice.words());
+    (advice.change == Change::Cooler).then(|| Sign {
+        kind: "cooling_short",
+        subject: advice.cooler.to_string(),
+        severity: Severity::Warning,
+        patience: SHORT,
+        words: (advice.held > Watts::ZERO).then(words),
     })
 }
 
@@ -146,6 +168,7 @@ fn trip(node: &NodeView) -> Option<Sign> {
     (bad || doubtful).then(|| Sign {
         kind: "trip_near",
         subject: node.node.to_string(),
+        severity: Severity::Critical,
         patience: PATIENCE,
         words: bad.then(words),
     })
@@ -170,6 +193,7 @@ fn stuck(facts: &Facts<'_>, topology: &Topology, now: Mono) -> Vec<Sign> {
         over.then(|| Sign {
             kind: "limit_cannot_be_kept",
             subject: subject.to_owned(),
+            severity: Severity::Critical,
             patience: ORDERED,
             words: (power > limit * ABOVE).then(|| {
                 let detail = "every GPU below is at its floor or cannot be reached: stop work there, lower floors, or raise the limit";
@@ -211,7 +235,13 @@ fn unruly(spec: &RackSpec, fleet: &Fleet, now: Mono) -> Option<Sign> {
     let names = found.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     let detail = format!("{names}{more}: room is kept for it at the others' cost; reset them or take them out of work");
     let title = format!("{} GPUs of {rack} draw more than the limit they confirm", found.len());
-    Some(Sign { kind: "gpu_unruly", subject: rack.to_string(), patience: ORDERED, words: Some((title, detail)) })
+    Some(Sign {
+        kind: "gpu_unruly",
+        subject: rack.to_string(),
+        severity: Severity::Critical,
+        patience: ORDERED,
+        words: Some((title, detail)),
+    })
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! a room, the metal of servers, a coil, fans.
 
 use super::INLET_LIMIT_CELSIUS;
-use headroom_controller_core::{CoolantView, Decider, Fleet, Policy};
-use headroom_rack::{DeviceId, Generation, Mode, Mono, Reading, Signal, SignalPath, Snapshot, UnixMs};
+use headroom_controller_core::{Change, CoolantView, CoolingAdvice, Decider, Fleet, Policy};
+use headroom_rack::{DeviceId, Generation, LimitKind, Mode, Mono, Plan, Reading, Signal, SignalPath, Snapshot, UnixMs};
 use headroom_sim::plant::air::AirUnit;
 use headroom_sim::plant::cooler::{Cooler, Heat};
 use headroom_sim::plant::cooling::Cooling;
@@ -24,6 +24,8 @@ struct Row {
     decider: Decider,
     fleet: Fleet,
     second: u64,
+    plan: Option<Plan>,
+    advice: Vec<CoolingAdvice>,
 }
 
 impl Row {
@@ -32,7 +34,8 @@ impl Row {
         let topology = super::wiring::topology(&scenario.plant, &[true, false, false, false]);
         let fleet = Fleet::new(&topology);
         let policy = Policy { inlet_limit_celsius: Some(INLET_LIMIT_CELSIUS), ..Policy::default() };
-        let mut row = Self { unit, decider: Decider::new(topology, policy), fleet, second: 0 };
+        let decider = Decider::new(topology, policy);
+        let mut row = Self { unit, decider, fleet, second: 0, plan: None, advice: Vec::new() };
         (0..900).for_each(|_| drop(row.pass(true)));
         row
     }
@@ -67,8 +70,15 @@ impl Row {
         let now = Mono::from_ms(self.second * 1000);
         self.fleet.fold(&snapshot, now);
         let generation = Generation { epoch: 1, counter: self.second };
-        self.decider.decide(&self.fleet, &BTreeMap::new(), now, at, generation, Mode::Automatic);
+        let plan = self.decider.decide(&self.fleet, &BTreeMap::new(), now, at, generation, Mode::Automatic);
+        self.advice = self.decider.advise(&self.fleet, &plan, now).to_vec();
+        self.plan = Some(plan);
         self.decider.coolants().pop()
+    }
+
+    fn is_held(&self) -> bool {
+        let cap = &self.plan.as_ref().unwrap().caps[0];
+        cap.kind == LimitKind::Cooling && cap.binding
     }
 
     /// What was told each second until the limit, with the seconds that it really took from there.
@@ -130,5 +140,42 @@ fn air_that_warms_is_foretold_sooner_rather_than_later_than_it_comes() {
         for (told, took) in seconds.iter().filter(|(_, took)| *took <= ahead_s) {
             assert!(*told <= took + 3.0 && *told >= took * 0.5 - 4.0, "{what}: {told} {took} of {seconds:?}");
         }
+    }
+}
+
+#[test]
+fn with_the_supply_that_is_advised_nothing_is_held_back_and_a_loss_of_all_flow_leaves_the_response_time() {
+    let mut row = Row::new(liquid());
+    row.unit.set_setpoint(54.0);
+    (0..600).for_each(|_| drop(row.pass(true)));
+    let advice = row.advice[0].clone();
+    assert!(row.is_held() && advice.change == Change::Cooler && advice.held.get() > 0.0, "{advice:?}");
+    row.unit.set_setpoint(advice.at_most_celsius.unwrap());
+    (0..600).for_each(|_| drop(row.pass(true)));
+    assert!(!row.is_held(), "{:?}", row.plan);
+    // All that can be wanted is drawn as the pumps stop, and nothing gives way.
+    row.unit.set_stopped(None, true);
+    let response_s = Policy::default().response.as_secs();
+    (0..response_s).for_each(|_| drop(row.pass(true)));
+    let reached = row.unit.liquid().unwrap().return_celsius;
+    assert!(reached < LIMIT_CELSIUS, "{reached} after {response_s} s of no flow, with {advice:?}");
+}
+
+#[test]
+fn as_warm_as_it_is_said_a_supply_may_be_it_can_be() {
+    for (unit, most_told) in
+        [(liquid(), 45.0), (Cooler::Air(AirUnit::new(RACK_WATTS, 250.0)), INLET_LIMIT_CELSIUS - 3.0)]
+    {
+        let mut row = Row::new(unit);
+        (0..1000).for_each(|_| drop(row.pass(true)));
+        let advice = row.advice[0].clone();
+        let most = advice.at_most_celsius.unwrap();
+        assert!(
+            advice.change == Change::Warmer && most > advice.supply_celsius + 5.0 && most < most_told,
+            "{advice:?}"
+        );
+        row.unit.set_setpoint(most);
+        (0..900).for_each(|_| drop(row.pass(true)));
+        assert!(!row.is_held() && row.decider.coolants().is_empty(), "{:?}", row.plan);
     }
 }

@@ -18,6 +18,7 @@ fn heard(flow_lpm: Option<f64>, supply: f64, returns: Option<f64>) -> RackBelief
         gpus: Vec::new(),
         flow_lpm,
         supply_celsius: Some(supply),
+        supply_setpoint_celsius: None,
         return_celsius: returns,
         batteries: BTreeMap::new(),
         recent: Default::default(),
@@ -172,6 +173,32 @@ proptest! {
                 took += 0.1;
             }
             prop_assert!((took - told).abs() < 0.5 + told * 0.01, "{took} {told}");
+        }
+    }
+}
+
+proptest! {
+    /// What is said a supply or a flow carries is what a loop that has settled there may give, and a little less is less.
+    #[test]
+    fn supply_and_flow_for_a_power_are_where_that_power_is_the_most(
+        lpm in 2.0..30.0_f64, watts in 1000.0..9000.0_f64, liters in 1.0..8.0_f64, response_s in 1.0..6.0_f64,
+    ) {
+        let bounds = Bounds { liters, response_s, ..BOUNDS };
+        let most = |lpm: f64, supply: f64| {
+            let settled = supply + watts / (lpm / 60.0 * J_PER_L_K);
+            let mut coolant = Loop::default();
+            coolant.see(&heard(Some(lpm), supply, Some(settled)), Watts::new(watts), 1.0, &bounds);
+            (coolant.most().unwrap().get(), coolant)
+        };
+        let (_, coolant) = most(lpm, 30.0);
+        let supply = coolant.supply_for(watts, lpm / 60.0 * J_PER_L_K, &bounds);
+        // A return pipe flushed too slowly is reckoned with, not read.
+        prop_assume!(bounds.capacity() <= lpm / 60.0 * J_PER_L_K * FLUSHED_S);
+        prop_assert!((most(lpm, supply).0 / watts - 1.0).abs() < 1e-6);
+        prop_assert!(most(lpm, supply + 0.1).0 < watts);
+        if let Some(least) = coolant.flow_for(watts, &bounds).filter(|l| bounds.capacity() <= l / 60.0 * J_PER_L_K * FLUSHED_S) {
+            prop_assert!((most(least, 30.0).0 / watts - 1.0).abs() < 1e-6);
+            prop_assert!(most(least * 0.99, 30.0).0 < watts);
         }
     }
 }

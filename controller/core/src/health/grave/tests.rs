@@ -11,7 +11,7 @@ fn run(seconds: u64, mut facts: impl FnMut(u64, &mut Plan, &mut Vec<CoolantView>
     let second = |s| {
         let (mut plan, mut coolants, mut fleet) = (plan(&topology), Vec::new(), Fleet::new(&topology));
         facts(s, &mut plan, &mut coolants, &mut fleet);
-        let facts = Facts { plan: &plan, coolants: &coolants, fleet: &fleet, policy: &policy, site: None };
+        let facts = Facts { plan: &plan, coolants: &coolants, advice: &[], fleet: &fleet, policy: &policy, site: None };
         grave.see(facts, &topology, Mono::from_ms(s * 1000));
         grave.findings().map(|f| f.key).collect()
     };
@@ -126,4 +126,34 @@ fn gpus_that_draw_more_than_they_confirm_are_named() {
         hear(fleet, topology.get_or_insert_with(row), s, if s >= 10 { 400.0 } else { 310.0 });
     });
     assert_eq!(open(&seen, "gpu_unruly:rack-1"), (25..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn cooling_that_holds_work_back_for_a_minute_asks_for_its_set_point() {
+    let (topology, policy) = (row(), Policy::default());
+    let plan = plan(&topology);
+    let fleet = Fleet::new(&topology);
+    let mut grave = Grave::default();
+    let mut advice = vec![CoolingAdvice {
+        cooler: NodeId::new("rack-1.cooling").unwrap(),
+        racks: vec![RackId::new("rack-1").unwrap()],
+        change: Change::Cooler,
+        supply_celsius: 53.0,
+        setpoint_celsius: None,
+        at_most_celsius: Some(44.5),
+        flow_at_least_lpm: Some(31.0),
+        wanted: Watts::new(6200.0),
+        held: Watts::new(1500.0),
+    }];
+    let mut see = |s: u64, advice: &[CoolingAdvice]| {
+        let facts = Facts { plan: &plan, coolants: &[], advice, fleet: &fleet, policy: &policy, site: None };
+        grave.see(facts, &topology, Mono::from_ms(s * 1000));
+        grave.findings().collect::<Vec<_>>()
+    };
+    assert!((0..60).all(|s| see(s, &advice).is_empty()), "it may pass");
+    let found = see(60, &advice).remove(0);
+    assert_eq!((found.key.as_str(), found.severity), ("cooling_short:rack-1.cooling", Severity::Warning));
+    assert!(found.title.contains("holds back 1.5 kW") && found.detail.contains("44.5 C or less"), "{found:?}");
+    advice[0].change = Change::Keep;
+    assert!((61..91).all(|s| see(s, &advice).len() == 1) && see(92, &advice).is_empty());
 }

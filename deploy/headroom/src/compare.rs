@@ -9,7 +9,7 @@ mod report;
 mod rival;
 mod trace;
 
-use play::{Figures, Policy, nameplate_watts, play, worst};
+use play::{Figures, Policy, floor_watts, nameplate_watts, play, worst};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,8 +23,6 @@ pub const BANDS: [&str; 3] = ["training", "inference", "batch"];
 const DERATE: f64 = 0.95;
 /// What must be reached: racks over those that nameplate allows.
 const MORE_RACKS: f64 = 1.3;
-/// Racks are not tried beyond this multiple of those that nameplate allows.
-const MOST_RACKS: f64 = 3.0;
 
 /// What can be told.
 #[derive(Debug, clap::Args)]
@@ -104,6 +102,12 @@ impl Setup {
     /// The breaker's rating: exactly the racks that nameplate allows fill its derated part.
     fn rating_watts(&self) -> f64 {
         self.nameplate_racks as f64 * nameplate_watts(self) / DERATE
+    }
+
+    /// The most racks that the breaker carries for ever with every GPU at its floor. With more no policy can promise anything, and
+    /// `headroom-controller policy check` refuses them.
+    fn most_racks(&self) -> usize {
+        (self.rating_watts() * self.derate / floor_watts(self)) as usize
     }
 }
 
@@ -230,7 +234,7 @@ fn hosts(setup: &Setup, traces: &[Trace], policy: Policy) -> usize {
             figures.trips == 0 && figures.shutdowns == 0 && figures.lost_share() <= setup.bound
         })
     };
-    largest(setup.nameplate_racks, (setup.nameplate_racks as f64 * MOST_RACKS) as usize, fits)
+    largest(setup.nameplate_racks.min(setup.most_racks()), setup.most_racks(), fits)
 }
 
 /// The largest number up to `most` that fits, 0 if not even 1 does; what is more never fits where less does not.

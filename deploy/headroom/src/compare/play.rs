@@ -5,7 +5,7 @@ use super::oracle::Oracle;
 use super::rival::{Rival, Rule};
 use super::trace::{STEP_S as TRACE_STEP_S, Trace};
 use super::{BANDS, Setup};
-use crate::harness::{Controller, Foresight, Mind, Outcome, STEP_S, Stage};
+use crate::harness::{Controller, FLOOR_WATTS, Foresight, Mind, Outcome, STEP_S, Stage};
 use headroom_controller_core::trip::Protection;
 use headroom_controller_core::{NodeKind, Policy as Site};
 use headroom_sim::plant::chance::Chance;
@@ -137,8 +137,18 @@ pub fn rack(setup: &Setup) -> RackSpec {
 /// What a rack may draw at the breaker by its plates, W.
 pub fn nameplate_watts(setup: &Setup) -> f64 {
     let base = Scenario::load(None).expect("invariant: the embedded scenario is valid").plant;
+    at_watts(setup, &base, base.gpu.max_watts)
+}
+
+/// What a rack draws at the breaker with every GPU at its floor, W.
+pub fn floor_watts(setup: &Setup) -> f64 {
+    let base = Scenario::load(None).expect("invariant: the embedded scenario is valid").plant;
+    at_watts(setup, &base, FLOOR_WATTS)
+}
+
+fn at_watts(setup: &Setup, base: &PlantSpec, gpu_watts: f64) -> f64 {
     let rack = rack(setup);
-    (rack.gpus as f64 * base.gpu.max_watts + rack.overhead_watts) / (1.0 - base.pdu_loss_ratio) + rack.cooling_watts
+    (rack.gpus as f64 * gpu_watts + rack.overhead_watts) / (1.0 - base.pdu_loss_ratio) + rack.cooling_watts
 }
 
 /// Where in its trace each rack begins.

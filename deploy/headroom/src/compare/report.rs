@@ -44,13 +44,13 @@ pub fn markdown(results: &Results) -> String {
     let _ = writeln!(
         out,
         "*Racks hosted*: the most with which, on every trace, nothing trips and at most {:.0} % of the wanted work is lost (not tried beyond \
-         {}); nameplate's is by its own rule. All other figures are with {} racks, the most that all three of ours and one of the three-bands host but at least 30 % above nameplate (nameplate: {}), all traces together, unless --racks says otherwise. *Lost*: share of \
+         {}: with more, every GPU at its floor would draw more than may flow); nameplate's is by its own rule. All other figures are with {} racks, the most that all three of ours and one of the three-bands host but at least 30 % above nameplate (nameplate: {}), all traces together, unless --racks says otherwise. *Lost*: share of \
          wanted work left undone, by the curve below. The three-band and ours come twice, because who protects the important costs the others more: \
          *reactive three band* and *ours all alike* know no priorities, *low first* and the other two of ours do. *To cap*: from an overload of the breaker to limits that end it. *If all rise*: what of the earliest trip that IEC 60898 allows a breaker of type C (2.55 times its rating for 1 s, 2.0 for 10 s) is used up when \
          every rack, after a minute of idling, wants everything from one moment to the next; *and it dies*: when, in that moment, whoever decides dies as well and \
          agents are left to their leases. At 100 % such a breaker may have tripped; the plant's own is a later one. A policy that survives only what its traces held has lost nothing for the rest.\n",
         setup.bound * 100.0,
-        (setup.nameplate_racks as f64 * super::MOST_RACKS) as usize,
+        setup.most_racks(),
         results.racks,
         setup.nameplate_racks
     );

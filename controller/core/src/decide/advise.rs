@@ -245,6 +245,10 @@ impl Decider {
         let (supply, wanted) = (belief.supply_celsius?, memory.demand?);
         let (heat, bounds) = (&memory.heat, Bounds::of(&self.policy, spec, belief));
         let coolant = heat.coolant();
+        if coolant.flow_w_per_k().is_some() && belief.flow_lpm.is_none() {
+            // It was told once; what it is now nobody knows.
+            return None;
+        }
         // What a set of units cannot remove, no supply of theirs makes it remove.
         let by_supply = self.topology.cooled_by(index) != Some(&cap.bound_by);
         let is_bound = cap.kind == LimitKind::Cooling && cap.binding && by_supply;

@@ -101,6 +101,7 @@ fn how_warm_a_supply_may_be_is_said_after_half_an_hour_and_holds_nothing_back() 
     assert_eq!((said.change, said.flow_at_least_lpm, said.held), (Change::Warmer, None, Watts::ZERO));
     let most = said.at_most_celsius.unwrap();
     assert!(said.wanted.get() > 5700.0, "for what was wanted an hour ago: {said:?}");
+    assert_eq!(row.pass(1, &[Told { flow: None, ..calm }]), [], "nor without its flow");
     row.pass(60, &[Told { supply: most, ..LIQUID }]);
     assert!(!row.is_held(0), "{:?}", row.plan);
     row.pass(60, &[Told { supply: most + 5.0, ..LIQUID }]);

@@ -2,14 +2,22 @@
 //! what of that changes with the time of day. Read strictly, every mistake at once.
 
 mod bounds;
+mod limits;
+mod place;
 mod plant;
 mod time;
 
+pub use limits::PolicySpec;
+pub(super) use place::policy;
+pub use place::{read_any_policy, read_policy};
+
+use super::Tree;
 use super::document::{self, Mistake, Mistakes, Spot, Table};
-use super::{PolicySpec, Tree, limits, ranged};
+use super::value::ranged;
 use bounds::{Key, Of, Stated, Written};
 use headroom_controller_core::{Bounds, Policy, Rule, Rules};
 use headroom_rack::{NodeId, RackId, Watts};
+use limits::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;

@@ -47,7 +47,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         summary: Option<PathBuf>,
     },
-    /// Check a config file and report every mistake at once.
+    /// Check a config file and report every mistake at once, those of its plant and of its policy with them. Warnings
+    /// leave the exit code at 0.
     Check {
         /// The config file.
         #[arg(long, value_name = "FILE")]
@@ -210,6 +211,7 @@ pub fn run(cli: Cli) -> ExitCode {
         },
         Command::Check { config } => match config::load(&config) {
             Ok(sound) => {
+                sound.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
                 println!("{}: sound ({})", config.display(), said(&sound));
                 ExitCode::SUCCESS
             }

@@ -32,8 +32,8 @@ use door::listen;
 use headroom_controller_core::Rules;
 use headroom_controller_core::automation::Tolerance;
 use headroom_rack::Mode;
-use plant::{plant, sound};
-use policy::policy;
+use plant::{is_whole, plant};
+use policy::Place;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub struct Config {
     pub policy: PolicySpec,
     /// All of the policy, with what changes by the time of day.
     pub rules: Rules,
+    /// What of it can be kept to but should be looked at.
+    pub warnings: Vec<Mistake>,
     /// The file it stands in, if it has one of its own.
     pub policy_file: Option<PathBuf>,
     /// That file has mistakes, and the policy is a version that was kept.
@@ -215,17 +217,12 @@ fn read(file: &str, root: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> Opt
     let webhook = webhook(&alerts.table("webhook"), m);
     alerts.refuse_unknown();
     let influx = influx(&root.table("influx"), m);
-    let (mut policy, policy_file) = policy(file, &root.table("policy"), other, m);
-    // A policy file with mistakes says nothing of the classes there are.
-    let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
-    let tree = plant(file, root, bands, m);
+    let place = Place::of(file, &root.table("policy"), other, m);
+    let tree = plant(file, root, place.bands(), m);
     let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
     let parent = parent::read(&root.table("parent"), broker.as_ref(), site.as_deref(), &tree, m);
-    sound(&tree, m)?;
-    if let Some(path) = other.filter(|_| policy_file.is_some()).or(policy_file.as_deref()) {
-        // Once more, now that it is known what it may name.
-        policy = read_policy(path, Some(&tree)).map_err(|mistakes| m.adopt(mistakes)).ok()?;
-    }
+    let whole = is_whole(&tree, m).then_some(&tree);
+    let mut policy = place.policy(whole, m).filter(|_| m.is_empty())?;
     policy.rules.base.lease = Duration::from_millis(lease_ms as u64);
     policy.rules.base.period = Duration::from_millis(period_ms as u64);
     Some(Config {
@@ -247,7 +244,8 @@ fn read(file: &str, root: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> Opt
         parent,
         policy: policy.spec,
         rules: policy.rules,
-        policy_file,
+        warnings: policy.warnings,
+        policy_file: place.file(),
         refused: None,
         nodes: tree.nodes.clone(),
         racks: tree.racks.clone(),

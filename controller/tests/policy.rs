@@ -165,6 +165,63 @@ fn floors_that_alone_are_more_than_a_breaker_carries_are_refused() {
 }
 
 #[test]
+fn a_policy_in_the_config_is_held_against_the_plant_as_a_policy_file_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = row(dir.path());
+    let sound = std::fs::read_to_string(&config).unwrap();
+    let check = |changes: &[(&str, &str)]| {
+        let text = changes.iter().fold(sound.clone(), |text, (from, to)| {
+            assert!(text.contains(from), "{from} is not in the default config");
+            text.replace(from, to)
+        });
+        let line = 1 + text.lines().position(|l| l.starts_with("floor_gpu_watts")).unwrap();
+        std::fs::write(&config, text).unwrap();
+        let output = program(&["check", "--config", config.to_str().unwrap()]);
+        let told = said(&output).replace(config.to_str().unwrap(), "c.toml");
+        (output.status.code(), told.replace(&format!("c.toml:{line}: "), "c.toml:FLOOR: "))
+    };
+    let floor = |watts: &'static str| ("floor_gpu_watts = 200 ", watts);
+    // With all other mistakes, also one that is nobody's but the config's.
+    let bands = ("bands = [\"training\", ", "bands = [\"training\", \"training\", ");
+    let (code, told) = check(&[floor("floor_gpu_watts = 700 "), ("lease_ms = 5000", "lease_ms = 50"), bands]);
+    assert_eq!(code, Some(2), "{told}");
+    for part in [
+        "lease_ms = 50 is out of range",
+        "bands in [policy] names \"training\" twice",
+        "c.toml:FLOOR: node \"breaker-a\" carries 14.6 kW with every GPU at its floor (700 W of [policy])",
+        "c.toml:FLOOR: node \"breaker-b\" carries 14.6 kW",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    let (code, told) = check(&[floor("floor_gpu_watts = 1000 ")]);
+    let above = "c.toml:FLOOR: floor_gpu_watts = 1000 is above what a GPU can draw at most: 700 W in rack-1, rack-2";
+    assert!(code == Some(2) && told.contains(above), "{told}");
+    // What would be carried, but not for ever, is told and can be used.
+    let (code, told) = check(&[floor("floor_gpu_watts = 480 ")]);
+    let warned = told.contains("warning: c.toml:FLOOR: ") && told.contains("derate = 0.95 leaves it 10.9 kW");
+    assert!(code == Some(0) && warned, "{told}");
+    let (code, told) = check(&[]);
+    assert!(code == Some(0) && !told.contains("warning"), "{told}");
+}
+
+#[test]
+fn mistakes_of_the_config_hide_none_of_its_policy_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = site(dir.path());
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("lease_ms = 1000", "lease_ms = 1")).unwrap();
+    let policy = dir.path().join("policy.toml");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    std::fs::write(&policy, text + "[[rack]]\nid = \"rack-9\"\n").unwrap();
+    let output = program(&["check", "--config", config.to_str().unwrap()]);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    for part in ["lease_ms = 1 is out of range", "no rack is named \"rack-9\""] {
+        assert_eq!(told.matches(part).count(), 1, "{part} is not once in\n{told}");
+    }
+}
+
+#[test]
 fn watts_that_change_nothing_or_cannot_be_kept_are_warned_of() {
     let dir = tempfile::tempdir().unwrap();
     let config = row(dir.path());

@@ -30,8 +30,7 @@ pub fn parse_tree(file: &str, text: &str, bands: Option<&[String]>) -> Result<Tr
 pub fn look_at_tree(file: &str, text: &str) -> (Option<Tree>, Vec<Mistake>) {
     document::look(file, text, |root, m| {
         let tree = tree_of(file, root, None, m);
-        let hangs_together = sound(&tree, m).is_some() || core::topology(&tree).is_ok();
-        (tree.is_whole && hangs_together).then_some(tree)
+        is_whole(&tree, m).then_some(tree)
     })
 }
 
@@ -43,8 +42,13 @@ fn tree_of(file: &str, root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes)
     tree::read(root, bands, m)
 }
 
+/// Whether something can be held against the tree, whatever mistakes there are besides.
+pub(super) fn is_whole(tree: &Tree, m: &Mistakes) -> bool {
+    (sound(tree, m).is_some() || core::topology(tree).is_ok()) && tree.is_whole
+}
+
 /// Whether what is fine entry by entry hangs together.
-pub(super) fn sound(tree: &Tree, m: &Mistakes) -> Option<()> {
+fn sound(tree: &Tree, m: &Mistakes) -> Option<()> {
     if m.is_empty()
         && let Err(mistakes) = core::topology(tree)
     {

@@ -2,48 +2,82 @@
 
 use super::super::document::{Mistake, Mistakes, Table};
 use super::super::{Tree, core};
+use super::bounds::Written;
 use super::limits::{PolicySpec, limits};
-use super::{PolicyFile, parse_any_policy, parse_policy};
+use super::{PolicyFile, ordered, parse_any_policy, parse_policy, plant};
 use headroom_controller_core::Rules;
 use std::path::{Path, PathBuf};
 
-/// The policy: in `[policy]` itself, or in the file that it names, relative to the config, or in `other` in place of that.
-pub(in super::super) fn policy(
-    file: &str,
-    table: &Table<'_>,
-    other: Option<&Path>,
-    m: &Mistakes,
-) -> (PolicyFile, Option<PathBuf>) {
-    if let Some(own) = table.get::<String>("file") {
-        table.refuse_unknown();
-        let path = Path::new(file).parent().unwrap_or(Path::new("")).join(&own.value);
-        let found = match read_policy(other.unwrap_or(&path), None) {
-            Ok(found) => found,
-            Err(mistakes) => {
-                m.adopt(mistakes);
-                plain(limits(&Table::nothing(m), Vec::new(), "", m))
-            }
-        };
-        return (found, Some(path));
-    }
-    let default_bands = || ["training", "inference", "batch"].map(str::to_owned).to_vec();
-    let bands = match table.get::<Vec<String>>("bands") {
-        Some(spot) if spot.value.is_empty() => {
-            m.add(spot.at, "bands in [policy] is empty", "name at least one, like bands = [\"all\"]");
-            default_bands()
-        }
-        Some(spot) => spot.value,
-        None => default_bands(),
-    };
-    let spec = limits(table, bands, "[policy]", m);
-    table.refuse_unknown();
-    (plain(spec), None)
+/// A policy that is yet to be held against the plant.
+pub(in super::super) enum Place {
+    /// In the config.
+    Here {
+        spec: PolicySpec,
+        /// Where its floor is written, if it is.
+        floor_at: Option<usize>,
+    },
+    /// In a file.
+    File {
+        /// The file that the config names, relative to the config.
+        named: PathBuf,
+        /// The one that is read: that, or another in its place.
+        read: PathBuf,
+        /// Its classes; empty where it has mistakes, for then it does not say which there are.
+        bands: Vec<String>,
+    },
 }
 
-/// A policy of these numbers alone.
-fn plain(spec: PolicySpec) -> PolicyFile {
-    let rules = Rules { base: core::base(&spec), ..Rules::default() };
-    PolicyFile { spec, rules, warnings: Vec::new(), dangers: Vec::new() }
+impl Place {
+    /// In `[policy]` itself, or in the file that it names, or in `other` in place of that.
+    pub fn of(file: &str, table: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> Self {
+        if let Some(own) = table.get::<String>("file") {
+            table.refuse_unknown();
+            let named = Path::new(file).parent().unwrap_or(Path::new("")).join(&own.value);
+            let read = other.map_or_else(|| named.clone(), Path::to_owned);
+            // Its mistakes are told when the plant is known.
+            let bands = read_policy(&read, None).map_or_else(|_| Vec::new(), |policy| policy.spec.bands);
+            return Self::File { named, read, bands };
+        }
+        let bands = table.get::<Vec<String>>("bands");
+        let bands = bands.inspect(|bands| _ = ordered(bands, "bands in [policy]", m)).map(|bands| bands.value);
+        let bands = bands.filter(|bands| !bands.is_empty());
+        let bands = bands.unwrap_or_else(|| ["training", "inference", "batch"].map(str::to_owned).to_vec());
+        let spec = limits(table, bands, "[policy]", m);
+        table.refuse_unknown();
+        Self::Here { spec, floor_at: table.place("floor_gpu_watts") }
+    }
+
+    /// The priorities that a rack may have, if they are known.
+    pub fn bands(&self) -> Option<&[String]> {
+        let bands = match self {
+            Self::Here { spec, .. } => &spec.bands,
+            Self::File { bands, .. } => bands,
+        };
+        Some(&bands[..]).filter(|bands| !bands.is_empty())
+    }
+
+    /// The policy, held against the plant if there is one to hold it against.
+    pub fn policy(&self, tree: Option<&Tree>, m: &Mistakes) -> Option<PolicyFile> {
+        match self {
+            Self::File { read, .. } => read_policy(read, tree).map_err(|mistakes| m.adopt(mistakes)).ok(),
+            Self::Here { spec, floor_at } => {
+                let rules = Rules { base: core::base(spec), ..Rules::default() };
+                let mut written = Written::new("[policy]");
+                written.floor(spec.floor_gpu, *floor_at);
+                let (dangers, warnings) = tree.map(|tree| plant::hold(&rules, &written, tree, m)).unwrap_or_default();
+                m.adopt(dangers);
+                Some(PolicyFile { spec: spec.clone(), rules, warnings, dangers: Vec::new() })
+            }
+        }
+    }
+
+    /// The file that the config names.
+    pub fn file(self) -> Option<PathBuf> {
+        match self {
+            Self::Here { .. } => None,
+            Self::File { named, .. } => Some(named),
+        }
+    }
 }
 
 /// Reads a policy file; with `tree`, also that what it names is there and that the plant can be held under it.

@@ -1,5 +1,5 @@
 //! The command line: `run`, `check`, `broker`, `topology`, `policy`, `curves`, `default-config`, `learn`, `bench`. Exit
-//! codes: 0 fine, 1 failed while running, 2 bad config or usage.
+//! codes: 0 fine, 1 failed while running, 2 bad config or usage; of checks and trials 1 is a verdict.
 
 use crate::ask;
 use crate::bench;
@@ -26,7 +26,8 @@ use std::process::ExitCode;
 #[command(
     name = "headroom-controller",
     version,
-    after_help = "Log level: RUST_LOG=debug. Exit codes: 0 fine, 1 failed while running, 2 bad config or usage."
+    after_help = "Log level: RUST_LOG=debug. Exit codes: 0 fine, 1 failed while running, 2 bad config or usage; \
+                  for `topology` and `policy` see their own --help."
 )]
 pub struct Cli {
     #[command(subcommand)]

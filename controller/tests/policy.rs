@@ -367,7 +367,9 @@ fn a_policy_under_which_breakers_would_have_tripped_is_not_told_as_the_better_on
         let args = ["policy", "simulate", file.to_str().unwrap(), "--config", config.to_str().unwrap()];
         program(&[&args, more].concat())
     };
-    let told: Value = serde_json::from_slice(&simulate(700, &["--json"]).stdout).unwrap();
+    let output = simulate(700, &["--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     let breakers: Vec<&Value> = told["nodes"]
         .as_array()
         .unwrap()
@@ -380,12 +382,19 @@ fn a_policy_under_which_breakers_would_have_tripped_is_not_told_as_the_better_on
         assert!(node["then"]["tripped_ms"].is_u64() && node["then"]["over_rating_s"].as_f64() > Some(20.0), "{node}");
     }
     assert_eq!(told["dangers"].as_array().unwrap().len(), 2, "{told}");
-    let table = String::from_utf8(simulate(700, &[]).stdout).unwrap();
+    let output = simulate(700, &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let table = String::from_utf8(output.stdout).unwrap();
     let verdict = "NOT SAFE: under the policy tried breaker-a, breaker-b would have tripped";
     assert!(table.contains(verdict) && table.lines().last().unwrap().starts_with("NOT SAFE"), "{table}");
     // A policy that holds them as the one in force does is told without a word of that.
-    let table = said(&simulate(250, &[]));
+    let output = simulate(250, &[]);
+    let table = said(&output);
     assert!(!table.contains("NOT SAFE") && !table.contains("WORSE"), "{table}");
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    // What cannot be tried is no verdict.
+    assert_eq!(simulate(250, &["--minutes", "0"]).status.code(), Some(2));
+    assert_eq!(simulate(9000, &[]).status.code(), Some(2));
 }
 
 /// A running controller; killed if the test fails.

@@ -1,6 +1,8 @@
 //! States in which somebody must be called at once, although the automation does all it can: a breaker about to
-//! trip, coolant about to be too hot, a limit that cannot be kept, GPUs that keep none. They are found after a
-//! moment and over only when they have been well clear of it for a while.
+//! trip, coolant about to be too hot, a limit that cannot be kept, GPUs that keep none; and a pin that is lowered. They
+//! are found after a moment and over only when they have been well clear of it for a while.
+
+mod pin;
 
 use super::finding;
 use crate::decide::CoolantView;
@@ -44,12 +46,15 @@ pub struct Facts<'a> {
     pub policy: &'a Policy,
     /// What the whole site may draw, if somebody says so.
     pub site: Option<Watts>,
+    /// Budgets that people have pinned, of racks that get Orders.
+    pub pins: &'a BTreeMap<RackId, Watts>,
 }
 
 #[derive(Debug)]
 struct Sign {
     kind: &'static str,
     subject: String,
+    severity: Severity,
     patience: Duration,
     /// Title and detail; `None`: neither bad nor well.
     words: Option<(String, String)>,
@@ -57,6 +62,7 @@ struct Sign {
 
 #[derive(Debug, Clone)]
 struct Matter {
+    severity: Severity,
     since: Mono,
     open: bool,
     calm_since: Option<Mono>,
@@ -74,20 +80,21 @@ impl Grave {
         signs.extend(facts.plan.nodes.iter().filter_map(trip));
         signs.extend(stuck(&facts, topology, now));
         signs.extend(topology.racks().iter().filter_map(|spec| unruly(spec, facts.fleet, now)));
+        signs.extend(pin::lowered(&facts));
         self.weigh(signs, now);
     }
 
     fn weigh(&mut self, signs: Vec<Sign>, now: Mono) {
         let mut well = std::mem::take(&mut self.0);
-        for Sign { kind, subject, patience, words } in signs {
+        for Sign { kind, subject, severity, patience, words } in signs {
             let key = (kind, subject);
             let before = well.remove(&key);
             match (before, words) {
                 (before, Some(words)) => {
-                    let fresh = Matter { since: now, open: false, calm_since: None, words: words.clone() };
+                    let fresh = Matter { severity, since: now, open: false, calm_since: None, words: words.clone() };
                     let before = before.unwrap_or(fresh);
                     let open = before.open || now.since(before.since) >= patience;
-                    self.0.insert(key, Matter { since: before.since, open, calm_since: None, words });
+                    self.0.insert(key, Matter { open, calm_since: None, words, ..before });
                 }
                 (Some(matter), None) if matter.open => _ = self.0.insert(key, Matter { calm_since: None, ..matter }),
                 (_, None) => {}
@@ -104,8 +111,8 @@ impl Grave {
     /// What somebody must be called for.
     pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {
         let open = self.0.iter().filter(|(_, matter)| matter.open);
-        open.map(|((kind, subject), Matter { words: (title, detail), .. })| {
-            finding(kind, subject, Severity::Critical, title.clone(), detail.clone())
+        open.map(|((kind, subject), Matter { severity, words: (title, detail), .. })| {
+            finding(kind, subject, *severity, title.clone(), detail.clone())
         })
     }
 }
@@ -125,6 +132,7 @@ fn coolant(view: &CoolantView) -> Option<Sign> {
     (*left_s < LATER_S).then(|| Sign {
         kind: "coolant_near_limit",
         subject: rack.to_string(),
+        severity: Severity::Critical,
         patience: PATIENCE,
         words: (*left_s < SOON_S).then(words),
     })
@@ -146,6 +154,7 @@ fn trip(node: &NodeView) -> Option<Sign> {
     (bad || doubtful).then(|| Sign {
         kind: "trip_near",
         subject: node.node.to_string(),
+        severity: Severity::Critical,
         patience: PATIENCE,
         words: bad.then(words),
     })
@@ -170,6 +179,7 @@ fn stuck(facts: &Facts<'_>, topology: &Topology, now: Mono) -> Vec<Sign> {
         over.then(|| Sign {
             kind: "limit_cannot_be_kept",
             subject: subject.to_owned(),
+            severity: Severity::Critical,
             patience: ORDERED,
             words: (power > limit * ABOVE).then(|| {
                 let detail = "every GPU below is at its floor or cannot be reached: stop work there, lower floors, or raise the limit";
@@ -211,7 +221,13 @@ fn unruly(spec: &RackSpec, fleet: &Fleet, now: Mono) -> Option<Sign> {
     let names = found.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     let detail = format!("{names}{more}: room is kept for it at the others' cost; reset them or take them out of work");
     let title = format!("{} GPUs of {rack} draw more than the limit they confirm", found.len());
-    Some(Sign { kind: "gpu_unruly", subject: rack.to_string(), patience: ORDERED, words: Some((title, detail)) })
+    Some(Sign {
+        kind: "gpu_unruly",
+        subject: rack.to_string(),
+        severity: Severity::Critical,
+        patience: ORDERED,
+        words: Some((title, detail)),
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ fn run(seconds: u64, mut facts: impl FnMut(u64, &mut Plan, &mut Vec<CoolantView>
     let second = |s| {
         let (mut plan, mut coolants, mut fleet) = (plan(&topology), Vec::new(), Fleet::new(&topology));
         facts(s, &mut plan, &mut coolants, &mut fleet);
-        let facts = Facts { plan: &plan, coolants: &coolants, fleet: &fleet, policy: &policy, site: None };
+        let (coolants, pins) = (&coolants[..], &BTreeMap::new());
+        let facts = Facts { plan: &plan, coolants, fleet: &fleet, policy: &policy, site: None, pins };
         grave.see(facts, &topology, Mono::from_ms(s * 1000));
         grave.findings().map(|f| f.key).collect()
     };

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::stop;
+use headroom_tls::LARGEST_PACKET;
 use rumqttc::MqttOptions;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -368,8 +368,7 @@ impl Listener for Ear {
             tracing::warn!(topic, bytes = message.payload.len(), "a command is too large to be one; it is dropped");
             return;
         }
-        let read = Downlink::decode(&message.payload);
-        match read.and_then(|d| d.answers(&message.payload).map(|answers| (d, answers))) {
+        match Downlink::decode_with_answers(&message.payload) {
             Ok(command) => self.tell(Heard::Command(Box::new(command))),
             Err(why) => tracing::warn!(topic, %why, "a command that cannot be read is dropped"),
         }

@@ -224,8 +224,7 @@ impl Link {
 
     fn command(&mut self, payload: &[u8]) {
         let now = self.board.clock().now();
-        let read = Downlink::decode(payload).and_then(|d| d.answers(payload).map(|answers| (d, answers)));
-        let (downlink, answers) = match read {
+        let (downlink, answers) = match Downlink::decode_with_answers(payload) {
             Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, "a command that cannot be read is dropped");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Snapshots of a large rack are some 10 KiB; births several times that.
+/// Largest message taken or sent. Snapshots of a large rack are some 10 KiB; births several times that.
 const MAX_PACKET_BYTES: usize = 4 << 20;
 const KEEP_ALIVE_S: u16 = 5;
 const QUEUE: usize = 128;
@@ -45,7 +45,7 @@ impl Session {
     pub fn open(broker: &Broker, client_id: &str, will: Option<(String, Vec<u8>)>) -> Self {
         let mut options = headroom_tls::session(client_id, (&broker.host, broker.port), broker.tls.as_ref());
         options.set_keep_alive(KEEP_ALIVE_S).set_clean_session(true);
-        options.set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
+        options.set_max_packet_size(headroom_tls::LARGEST_PACKET, MAX_PACKET_BYTES);
         if let Some((user, password)) = &broker.credentials {
             options.set_credentials(user.clone(), password.clone().into_bytes());
         }
@@ -61,6 +61,11 @@ impl Session {
             loop {
                 let happening = match eventloop.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => Happening::Connected,
+                    Ok(Event::Incoming(Packet::Publish(p))) if p.payload.len() > MAX_PACKET_BYTES => {
+                        let (topic, bytes) = (String::from_utf8_lossy(&p.topic), p.payload.len());
+                        tracing::warn!(%topic, bytes, "a message is too large to be meant; it is dropped");
+                        continue;
+                    }
                     Ok(Event::Incoming(Packet::Publish(p))) => match std::str::from_utf8(&p.topic) {
                         Ok(topic) => Happening::Message { topic: topic.to_owned(), payload: p.payload.to_vec() },
                         Err(_) => continue,

@@ -1,5 +1,5 @@
 //! The command line: `run`, `check`, `broker`, `topology`, `policy`, `curves`, `default-config`, `learn`, `bench`. Exit
-//! codes: 0 fine, 1 failed while running, 2 bad config or usage.
+//! codes: 0 fine, 1 failed while running, 2 bad config or usage; of checks and trials 1 is a verdict.
 
 use crate::ask;
 use crate::bench;
@@ -26,7 +26,8 @@ use std::process::ExitCode;
 #[command(
     name = "headroom-controller",
     version,
-    after_help = "Log level: RUST_LOG=debug. Exit codes: 0 fine, 1 failed while running, 2 bad config or usage."
+    after_help = "Log level: RUST_LOG=debug. Exit codes: 0 fine, 1 failed while running, 2 bad config or usage; \
+                  for `topology` and `policy` see their own --help."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -47,7 +48,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         summary: Option<PathBuf>,
     },
-    /// Check a config file and report every mistake at once.
+    /// Check a config file and report every mistake at once, those of its plant and of its policy with them. Warnings
+    /// leave the exit code at 0.
     Check {
         /// The config file.
         #[arg(long, value_name = "FILE")]
@@ -210,6 +212,7 @@ pub fn run(cli: Cli) -> ExitCode {
         },
         Command::Check { config } => match config::load(&config) {
             Ok(sound) => {
+                sound.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
                 println!("{}: sound ({})", config.display(), said(&sound));
                 ExitCode::SUCCESS
             }

@@ -5,31 +5,39 @@ mod automation;
 mod broker;
 mod core;
 mod document;
+mod door;
 mod flex;
 mod group;
 mod learning;
 mod parent;
+mod plant;
 mod policy;
 mod tree;
+mod value;
 
 pub use broker::Broker;
 pub use core::{policy as core_policy, topology as core_topology};
 pub use document::{Mistake, line_of};
+pub use door::{Door, door, places};
 pub use flex::Flex;
 pub use learning::Learning;
 pub use parent::{Parent, ParentFeed};
-use policy::parse_any_policy;
-pub use policy::{PolicyFile, parse_policy};
+pub use plant::{load_tree, look_at_tree, parse_tree};
+pub use policy::{PolicyFile, PolicySpec, parse_policy, read_any_policy, read_policy};
 pub use tree::{Cooling, Current, Feed, Node, Rack, Tree, Unit};
 
 use crate::influx::Token;
-use document::{Mistakes, Spot, Table};
+use document::{Mistakes, Table};
+use door::listen;
 use headroom_controller_core::Rules;
 use headroom_controller_core::automation::Tolerance;
-use headroom_rack::{Celsius, Mode, RackId, Watts};
+use headroom_rack::Mode;
+use plant::{is_whole, plant};
+use policy::Place;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use value::{http_url, name, one_of, ranged, secret};
 
 /// The config file of the default row, as `default-config` prints it.
 pub const DEFAULT: &str = include_str!("config/default.toml");
@@ -73,6 +81,8 @@ pub struct Config {
     pub policy: PolicySpec,
     /// All of the policy, with what changes by the time of day.
     pub rules: Rules,
+    /// What of it can be kept to but should be looked at.
+    pub warnings: Vec<Mistake>,
     /// The file it stands in, if it has one of its own.
     pub policy_file: Option<PathBuf>,
     /// That file has mistakes, and the policy is a version that was kept.
@@ -116,27 +126,6 @@ impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Webhook(.., {} tries)", self.max_tries)
     }
-}
-
-/// How caps are decided.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PolicySpec {
-    /// Priority bands, first is cut last.
-    pub bands: Vec<String>,
-    /// No GPU is capped below this.
-    pub floor_gpu: Watts,
-    /// Time until an Order has taken effect.
-    pub response: Duration,
-    /// Used share of a continuous rating, in (0, 1].
-    pub derate: f64,
-    /// How fast a rack is let up, in watts per second.
-    pub release_watts_per_s: f64,
-    /// Highest coolant return temperature.
-    pub coolant_limit: Celsius,
-    /// Highest temperature of the air at inlets, if it is watched.
-    pub inlet_limit: Option<Celsius>,
-    /// How long a UPS on battery is to last; zero leaves the battery to itself.
-    pub battery_target: Duration,
 }
 
 /// Why there is no config.
@@ -183,66 +172,8 @@ pub fn load_under(path: &Path, policy: &Path) -> Result<Config, ConfigError> {
     .map_err(ConfigError::Mistakes)
 }
 
-/// The plant that a config is about. Nothing else in it is looked at.
-///
-/// # Errors
-/// [`ConfigError`], with every mistake of the plant.
-pub fn load_tree(path: &Path) -> Result<Tree, ConfigError> {
-    parse_tree(&path.display().to_string(), &text(path)?, None).map_err(ConfigError::Mistakes)
-}
-
 fn text(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
-}
-
-/// Where a config says that its policy file, if it has one, and its record are. Nothing else is looked at.
-///
-/// # Errors
-/// [`ConfigError`] when that cannot be read.
-pub fn places(path: &Path) -> Result<(Option<PathBuf>, PathBuf), ConfigError> {
-    let text = text(path)?;
-    let beside = |name: String| path.parent().unwrap_or(Path::new("")).join(name);
-    document::read(&path.display().to_string(), &text, |root, m| {
-        root.ignore_rest();
-        let own = root.table("policy").get::<String>("file").map(|s| beside(s.value));
-        let dir = root.table("record").need::<String>("dir", "\"record\"")?;
-        m.is_empty().then(|| (own, PathBuf::from(dir.value)))
-    })
-    .map_err(ConfigError::Mistakes)
-}
-
-/// Where a running controller is spoken to.
-#[derive(Debug)]
-pub struct Door {
-    /// Where its console listens.
-    pub listen: SocketAddr,
-    /// What it asks of who commands from another machine.
-    pub token: Option<Token>,
-    /// And of who asks for a training.
-    pub learning_token: Option<Token>,
-}
-
-/// Where a config says that its controller is spoken to. Nothing else is looked at: who holds a rack by hand needs
-/// neither the service's other secrets nor a policy file without mistakes.
-///
-/// # Errors
-/// [`ConfigError`] when that cannot be read.
-pub fn door(path: &Path) -> Result<Door, ConfigError> {
-    let text = text(path)?;
-    document::read(&path.display().to_string(), &text, |root, m| {
-        root.ignore_rest();
-        let serve = root.table("serve");
-        // On this machine, and at a controller that asks for none, no token is needed: a name of one that is not set
-        // here is no mistake.
-        let token = |table: &Table<'_>| {
-            let name = table.get::<String>("token_env")?.value;
-            std::env::var(name).ok().filter(|value| !value.is_empty()).map(Token::new)
-        };
-        let (token, learning_token) = (token(&serve), token(&root.table("learning")));
-        serve.ignore_rest();
-        Some(Door { listen: listen(&serve, m)?, token, learning_token })
-    })
-    .map_err(ConfigError::Mistakes)
 }
 
 /// Checks the text of a config file; `file` names it in mistakes.
@@ -251,78 +182,6 @@ pub fn door(path: &Path) -> Result<Door, ConfigError> {
 /// [`ConfigError::Mistakes`], with every mistake.
 pub fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
     document::read(file, text, |root, m| read(file, root, None, m)).map_err(ConfigError::Mistakes)
-}
-
-/// Reads and checks a topology file: `[[node]]`, `[[rack]]` and `[[cooling]]` alone, or a whole config,
-/// of which the rest is not looked at. `bands`: the priorities a rack may have, if they are known.
-///
-/// # Errors
-/// Every mistake.
-pub fn parse_tree(file: &str, text: &str, bands: Option<&[String]>) -> Result<Tree, Vec<Mistake>> {
-    document::read(file, text, |root, m| {
-        let tree = tree_of(file, root, bands, m);
-        sound(&tree, m)?;
-        Some(tree)
-    })
-}
-
-/// The same, and the tree also where mistakes leave it whole: those that are about it can then be told with the rest.
-pub fn look_at_tree(file: &str, text: &str) -> (Option<Tree>, Vec<Mistake>) {
-    document::look(file, text, |root, m| {
-        let tree = tree_of(file, root, None, m);
-        let hangs_together = sound(&tree, m).is_some() || core::topology(&tree).is_ok();
-        (tree.is_whole && hangs_together).then_some(tree)
-    })
-}
-
-fn tree_of(file: &str, root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> Tree {
-    if root.has("site") || root.has("topology") {
-        root.ignore_rest();
-        return plant(file, root, bands, m);
-    }
-    tree::read(root, bands, m)
-}
-
-/// Whether what is fine entry by entry hangs together.
-fn sound(tree: &Tree, m: &Mistakes) -> Option<()> {
-    if m.is_empty()
-        && let Err(mistakes) = core::topology(tree)
-    {
-        for why in mistakes {
-            let of = why.of().and_then(|name| tree.spots.get(name)).copied().unwrap_or(0);
-            m.add(of, format!("the electrical tree is not sound: {why}"), "correct [[node]] and [[rack]]");
-        }
-    }
-    m.is_empty().then_some(())
-}
-
-/// The plant: in the config itself, or in the file that `[topology]` names, relative to the config.
-fn plant(file: &str, root: &Table<'_>, bands: Option<&[String]>, m: &Mistakes) -> Tree {
-    let table = root.table("topology");
-    let own = table.get::<String>("file");
-    table.refuse_unknown();
-    let Some(own) = own else { return tree::read(root, bands, m) };
-    for key in ["node", "rack", "cooling"] {
-        if root.has(key) {
-            m.add(own.at, format!("[[{key}]] stands here and [topology] names a file"), "keep the plant in one place");
-        }
-    }
-    root.ignore(&["node", "rack", "cooling"]);
-    let path = Path::new(file).parent().unwrap_or(Path::new("")).join(&own.value);
-    let name = path.display().to_string();
-    match std::fs::read_to_string(&path) {
-        Ok(text) => match parse_tree(&name, &text, bands) {
-            Ok(tree) => Tree { file: Some(path), ..tree },
-            Err(mistakes) => {
-                m.adopt(mistakes);
-                Tree::default()
-            }
-        },
-        Err(why) => {
-            m.add(own.at, format!("cannot read the topology file {name}: {why}"), "name a file beside the config");
-            Tree::default()
-        }
-    }
 }
 
 fn read(file: &str, root: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> Option<Config> {
@@ -358,17 +217,12 @@ fn read(file: &str, root: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> Opt
     let webhook = webhook(&alerts.table("webhook"), m);
     alerts.refuse_unknown();
     let influx = influx(&root.table("influx"), m);
-    let (mut policy, policy_file) = policy(file, &root.table("policy"), other, m);
-    // A policy file with mistakes says nothing of the classes there are.
-    let bands = Some(&policy.spec.bands[..]).filter(|b| !b.is_empty());
-    let tree = plant(file, root, bands, m);
+    let place = Place::of(file, &root.table("policy"), other, m);
+    let tree = plant(file, root, place.bands(), m);
     let flex = flex::read(&root.table("flex"), broker.as_ref(), &tree.nodes, m);
     let parent = parent::read(&root.table("parent"), broker.as_ref(), site.as_deref(), &tree, m);
-    sound(&tree, m)?;
-    if let Some(path) = other.filter(|_| policy_file.is_some()).or(policy_file.as_deref()) {
-        // Once more, now that it is known what it may name.
-        policy = read_policy(path, Some(&tree)).map_err(|mistakes| m.adopt(mistakes)).ok()?;
-    }
+    let whole = is_whole(&tree, m).then_some(&tree);
+    let mut policy = place.policy(whole, m).filter(|_| m.is_empty())?;
     policy.rules.base.lease = Duration::from_millis(lease_ms as u64);
     policy.rules.base.period = Duration::from_millis(period_ms as u64);
     Some(Config {
@@ -390,60 +244,13 @@ fn read(file: &str, root: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> Opt
         parent,
         policy: policy.spec,
         rules: policy.rules,
-        policy_file,
+        warnings: policy.warnings,
+        policy_file: place.file(),
         refused: None,
         nodes: tree.nodes.clone(),
         racks: tree.racks.clone(),
         tree,
     })
-}
-
-/// A name that may stand in a topic.
-fn name(spot: Option<Spot<String>>, key: &str, m: &Mistakes) -> Option<String> {
-    let spot = spot?;
-    // Racks have the alphabet that fits everywhere.
-    match RackId::new(spot.value.clone()) {
-        Ok(_) => Some(spot.value),
-        Err(why) => {
-            m.add(spot.at, format!("{key} = {:?} cannot stand in a topic", spot.value), why.to_string());
-            None
-        }
-    }
-}
-
-fn one_of<T: Copy>(spot: &Spot<String>, key: &str, choices: &[(&str, T)], m: &Mistakes) -> Option<T> {
-    let found = choices.iter().find(|(word, _)| *word == spot.value);
-    if found.is_none() {
-        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        m.add(spot.at, format!("{key} = {:?} is not known", spot.value), format!("write one of {}", words.join(", ")));
-    }
-    found.map(|(_, value)| *value)
-}
-
-fn ranged(spot: Option<Spot<f64>>, default: f64, low: f64, high: f64, key: &str, m: &Mistakes) -> f64 {
-    match spot {
-        None => default,
-        Some(spot) if (low..=high).contains(&spot.value) => spot.value,
-        Some(spot) => {
-            m.add(spot.at, format!("{key} = {} is out of range", spot.value), format!("write {low} to {high}"));
-            default
-        }
-    }
-}
-
-fn secret(table: &Table<'_>, key: &'static str, need: bool, m: &Mistakes) -> Option<String> {
-    let spot: Spot<String> = if need { table.need(key, "\"NAME_OF_A_VARIABLE\"")? } else { table.get(key)? };
-    match std::env::var(&spot.value) {
-        Ok(value) if !value.is_empty() => Some(value),
-        _ => {
-            m.add(
-                spot.at,
-                format!("{key} names the environment variable {:?}, which is not set", spot.value),
-                format!("set it before the start: {}=...", spot.value),
-            );
-            None
-        }
-    }
 }
 
 fn record(table: &Table<'_>, m: &Mistakes) -> Option<crate::record::Options> {
@@ -465,18 +272,6 @@ fn record(table: &Table<'_>, m: &Mistakes) -> Option<crate::record::Options> {
 const MIB: f64 = 1_048_576.0;
 const GIB: f64 = 1024.0 * MIB;
 
-fn listen(table: &Table<'_>, m: &Mistakes) -> Option<SocketAddr> {
-    let spot = table.get::<String>("listen");
-    table.refuse_unknown();
-    let Some(spot) = spot else { return Some(([127, 0, 0, 1], 7878).into()) };
-    let address = spot.value.parse().ok();
-    if address.is_none() {
-        let problem = format!("listen in [serve] is not an address with a port: {:?}", spot.value);
-        m.add(spot.at, problem, "write listen = \"127.0.0.1:7878\"");
-    }
-    address
-}
-
 fn model(table: &Table<'_>, m: &Mistakes) -> Model {
     let enabled = table.get::<bool>("enabled").is_none_or(|s| s.value);
     let path = table.get::<String>("path");
@@ -488,14 +283,6 @@ fn model(table: &Table<'_>, m: &Mistakes) -> Model {
         m.add(path.at, problem, "name a folder with one .onnx and its .manifest.json, or leave the key out");
     }
     Model { enabled, path: path.map(|p| p.value.into()) }
-}
-
-fn http_url(spot: Spot<String>, place: &str, m: &Mistakes) -> Option<String> {
-    let good = reqwest::Url::parse(&spot.value).is_ok_and(|u| matches!(u.scheme(), "http" | "https"));
-    if !good {
-        m.add(spot.at, format!("url in {place} is no http or https URL"), "write url = \"https://HOST/PATH\"");
-    }
-    good.then_some(spot.value)
 }
 
 fn webhook(table: &Table<'_>, m: &Mistakes) -> Option<Webhook> {
@@ -518,88 +305,6 @@ fn influx(table: &Table<'_>, m: &Mistakes) -> Option<crate::influx::Options> {
     let token = secret(table, "token_env", true, m);
     table.refuse_unknown();
     Some(crate::influx::Options::new(url?, org?.value, bucket?.value, Token::new(token?)))
-}
-
-/// The policy: in `[policy]` itself, or in the file that it names, relative to the config, or in `other` in place of that.
-fn policy(file: &str, table: &Table<'_>, other: Option<&Path>, m: &Mistakes) -> (PolicyFile, Option<PathBuf>) {
-    if let Some(own) = table.get::<String>("file") {
-        table.refuse_unknown();
-        let path = Path::new(file).parent().unwrap_or(Path::new("")).join(&own.value);
-        let found = match read_policy(other.unwrap_or(&path), None) {
-            Ok(found) => found,
-            Err(mistakes) => {
-                m.adopt(mistakes);
-                plain(limits(&Table::nothing(m), Vec::new(), "", m))
-            }
-        };
-        return (found, Some(path));
-    }
-    let default_bands = || ["training", "inference", "batch"].map(str::to_owned).to_vec();
-    let bands = match table.get::<Vec<String>>("bands") {
-        Some(spot) if spot.value.is_empty() => {
-            m.add(spot.at, "bands in [policy] is empty", "name at least one, like bands = [\"all\"]");
-            default_bands()
-        }
-        Some(spot) => spot.value,
-        None => default_bands(),
-    };
-    let spec = limits(table, bands, "[policy]", m);
-    table.refuse_unknown();
-    (plain(spec), None)
-}
-
-/// A policy of these numbers alone.
-fn plain(spec: PolicySpec) -> PolicyFile {
-    let rules = Rules { base: core::base(&spec), ..Rules::default() };
-    PolicyFile { spec, rules, warnings: Vec::new(), dangers: Vec::new() }
-}
-
-/// Reads a policy file; with `tree`, also that what it names is there and that the plant can be held under it.
-///
-/// # Errors
-/// Every mistake; one when it cannot be read.
-pub fn read_policy(path: &Path, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
-    read_with(path, |file, text| parse_policy(file, text, tree))
-}
-
-/// The same, also for a policy under which the plant cannot be held: to be tried, never to be in force.
-///
-/// # Errors
-/// Every mistake; one when it cannot be read.
-pub fn read_any_policy(path: &Path, tree: Option<&Tree>) -> Result<PolicyFile, Vec<Mistake>> {
-    read_with(path, |file, text| parse_any_policy(file, text, tree))
-}
-
-fn read_with(
-    path: &Path,
-    parse: impl FnOnce(&str, &str) -> Result<PolicyFile, Vec<Mistake>>,
-) -> Result<PolicyFile, Vec<Mistake>> {
-    let file = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&file, &text),
-        Err(why) => Err(vec![Mistake {
-            file,
-            line: 1,
-            problem: format!("cannot read the policy file: {why}"),
-            remedy: "name a file beside the config under [policy] file".to_owned(),
-        }]),
-    }
-}
-
-fn limits(table: &Table<'_>, bands: Vec<String>, place: &str, m: &Mistakes) -> PolicySpec {
-    let number = |key, default, low, high| ranged(table.get(key), default, low, high, &format!("{key} in {place}"), m);
-    PolicySpec {
-        bands,
-        floor_gpu: Watts::new(number("floor_gpu_watts", 200.0, 0.0, 5000.0)),
-        response: Duration::from_secs_f64(number("response_s", 3.0, 0.5, 60.0)),
-        derate: number("derate", 0.95, 0.1, 1.0),
-        release_watts_per_s: number("release_watts_per_s", 1000.0, 1.0, 1e6),
-        coolant_limit: Celsius::new(number("coolant_limit_celsius", 60.0, 20.0, 90.0)),
-        inlet_limit: table
-            .has("inlet_limit_celsius")
-            .then(|| Celsius::new(number("inlet_limit_celsius", 35.0, 10.0, 60.0))),
-        battery_target: Duration::from_secs_f64(number("battery_target_s", 0.0, 0.0, 86_400.0)),
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::session;
 use crate::stop::Stop;
 use headroom_rack::{Generation, RackId};
-use headroom_tls::BrokerTls;
+use headroom_tls::{BrokerTls, LARGEST_PACKET};
 use headroom_wire::{Downlink, Kind, topic};
 use inbox::Inbox;
 use rumqttc::{AsyncClient, ConnectionError, LastWill, Publish, PublishOptions, QoS};
@@ -89,7 +89,7 @@ impl Link {
         let mut mqtt = headroom_tls::session(&client_id, (&options.host, options.port), options.tls.as_ref());
         mqtt.set_keep_alive(5)
             .set_clean_session(true)
-            .set_max_packet_size(session::LARGEST_PACKET, MAX_PACKET_BYTES)
+            .set_max_packet_size(LARGEST_PACKET, MAX_PACKET_BYTES)
             .set_max_request_batch(BATCH)
             .set_last_will(LastWill::new(state_topic.clone(), presence(false), QoS::AtLeastOnce, true));
         if let Some(login) = &options.login {

@@ -13,6 +13,7 @@ use headroom_rack::{
     Answer, DeviceId, Finding, Mode, Mono, NoData, Order, Outcome, Plan, Quality, RackId, Reading, Readings, Receipt,
     Refusal, Severity, Signal, SignalPath, Snapshot, UnixMs, Watts,
 };
+use headroom_tls::LARGEST_PACKET;
 use headroom_wire::{Downlink, Kind, Uplink, topic};
 use rumqttc::{AsyncClient, ConnectionError, LastWill, Publish, PublishOptions, QoS};
 use serde::Serialize;
@@ -95,7 +96,7 @@ impl Parent {
         let mut mqtt = headroom_tls::session(&client_id, (&broker.host, broker.port), broker.tls.as_ref());
         mqtt.set_keep_alive(5)
             .set_clean_session(true)
-            .set_max_packet_size(session::LARGEST_PACKET, MAX_PACKET_BYTES)
+            .set_max_packet_size(LARGEST_PACKET, MAX_PACKET_BYTES)
             .set_last_will(LastWill::new(death_topic.clone(), uplink.death(), QoS::AtLeastOnce, false));
         if let Some(login) = &broker.login {
             mqtt.set_credentials(login.user.clone(), login.password.clone());
@@ -367,8 +368,7 @@ impl Listener for Ear {
             tracing::warn!(topic, bytes = message.payload.len(), "a command is too large to be one; it is dropped");
             return;
         }
-        let read = Downlink::decode(&message.payload);
-        match read.and_then(|d| d.answers(&message.payload).map(|answers| (d, answers))) {
+        match Downlink::decode_with_answers(&message.payload) {
             Ok(command) => self.tell(Heard::Command(Box::new(command))),
             Err(why) => tracing::warn!(topic, %why, "a command that cannot be read is dropped"),
         }

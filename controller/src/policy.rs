@@ -44,7 +44,8 @@ pub enum Command {
         new: PathBuf,
     },
     /// Try a policy on the record: which rack would have been capped, by how much and for how long, and what
-    /// each node would have carried, beside the policy of the config. Sends nothing.
+    /// each node would have carried, beside the policy of the config. Sends nothing. Exit codes: 0 tried, 1 tried and NOT
+    /// SAFE (a node would have tripped, or floors alone are more than one carries), 2 not tried.
     Simulate {
         /// The policy to try.
         file: PathBuf,
@@ -79,19 +80,20 @@ pub enum Command {
 
 /// Does it.
 pub fn run(command: &Command) -> ExitCode {
+    let fine = |text| (text, ExitCode::SUCCESS);
     let done = match command {
         Command::Check { file, config, allow_warnings } => return check(file, config.as_deref(), *allow_warnings),
-        Command::Diff { old, new } => compare(old, new),
+        Command::Diff { old, new } => compare(old, new).map(fine),
         Command::Simulate { file, config, record, minutes, json } => {
             attempt(file, config, record.as_deref(), *minutes, *json)
         }
-        Command::History { config } => history(config),
-        Command::Revert { version, config } => revert(*version, config),
+        Command::History { config } => history(config).map(fine),
+        Command::Revert { version, config } => revert(*version, config).map(fine),
     };
     match done {
-        Ok(text) => {
+        Ok((text, code)) => {
             print!("{text}");
-            ExitCode::SUCCESS
+            code
         }
         Err(why) => {
             eprintln!("{}", why.trim_end());
@@ -138,7 +140,13 @@ fn compare(old: &Path, new: &Path) -> Result<String, String> {
     Ok(if lines.is_empty() { "the same\n".to_owned() } else { lines.join("\n") + "\n" })
 }
 
-fn attempt(file: &Path, config: &Path, record: Option<&Path>, minutes: f64, json: bool) -> Result<String, String> {
+fn attempt(
+    file: &Path,
+    config: &Path,
+    record: Option<&Path>,
+    minutes: f64,
+    json: bool,
+) -> Result<(String, ExitCode), String> {
     let config = load(config).or_else(|why| bare(config, file).ok_or(why.to_string()))?;
     if let Some(refused) = &config.refused {
         let count = refused.mistakes.len();
@@ -159,10 +167,11 @@ fn attempt(file: &Path, config: &Path, record: Option<&Path>, minutes: f64, json
     }
     let mut simulated = simulate(&config, &rules, dir, (minutes * 60_000.0) as u64)?;
     simulated.dangers = policy.dangers.iter().map(Mistake::to_string).collect();
-    match json {
-        true => serde_json::to_string(&simulated).map(|line| line + "\n").map_err(|why| why.to_string()),
-        false => Ok(simulated.table()),
-    }
+    let text = match json {
+        true => serde_json::to_string(&simulated).map_err(|why| why.to_string())? + "\n",
+        false => simulated.table(),
+    };
+    Ok((text, if simulated.is_safe() { ExitCode::SUCCESS } else { ExitCode::from(1) }))
 }
 
 /// The config of which neither the policy file nor any version of it will do: with the numbers that hold where nothing is

@@ -229,3 +229,26 @@ async fn history(State(window): State<Window>, Query(query): Query<Seconds>) -> 
 fn fresh(body: impl IntoResponse) -> Response {
     ([(CACHE_CONTROL, "no-store")], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CONSOLE;
+    use headroom_rack::LimitKind;
+
+    #[test]
+    fn the_console_calls_limits_what_reasons_and_the_story_call_them() {
+        for kind in [
+            LimitKind::Continuous,
+            LimitKind::TimeToTrip,
+            LimitKind::UpsOverload,
+            LimitKind::Redundancy,
+            LimitKind::Cooling,
+            LimitKind::External,
+            LimitKind::Device,
+        ] {
+            let key = serde_json::to_value(kind).unwrap();
+            let entry = format!("{}: \"{}\"", key.as_str().unwrap(), kind.words());
+            assert!(CONSOLE.contains(&entry), "the console has no {entry}");
+        }
+    }
+}

@@ -13,11 +13,6 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that broke sooner did not stand: the next one waits longer.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// The largest packet that is received at all. Much more than anybody sends in earnest, so that a message that is
-/// too large is taken, acknowledged and refused by its receiver: one over which the connection breaks is sent again
-/// with the next connection, for ever. Bounded, because a packet is in memory as a whole (MQTT allows 256 MiB).
-pub(crate) const LARGEST_PACKET: usize = 16 << 20;
-
 /// Who listens.
 pub(crate) trait Listener {
     /// The broker has accepted the connection.

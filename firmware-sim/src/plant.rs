@@ -11,6 +11,7 @@ pub mod breaker;
 pub mod chance;
 pub mod cooler;
 pub mod cooling;
+mod drive;
 pub mod event;
 pub mod feed;
 pub mod gpu;

@@ -22,7 +22,8 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitKind {
-    /// Continuous rating times derating.
+    /// Continuous rating times derating, as a mean of minutes: more may flow for a moment where a device has a
+    /// thermal image.
     Continuous,
     /// What the trip accumulator still allows.
     TimeToTrip,
@@ -42,7 +43,7 @@ impl LimitKind {
     /// Words for people.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Continuous => "continuous rating",
+            Self::Continuous => "continuous rating as a mean",
             Self::TimeToTrip => "time to trip",
             Self::UpsOverload => "UPS overload",
             Self::Redundancy => "loss of the other feed",
@@ -78,7 +79,7 @@ pub struct NodeView {
     pub quality: Quality,
     /// Power expected over the time an Order takes to act.
     pub expected: Watts,
-    /// The least of all limits.
+    /// The least of all limits now: of kind [`LimitKind::Continuous`] also beyond the rating, while the mean is below.
     pub limit: Watts,
     /// Which limit that is.
     pub limit_kind: LimitKind,

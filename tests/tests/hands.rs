@@ -69,6 +69,21 @@ fn a_pin_stands_through_a_restart_and_advisory_mode_sends_nothing() {
         all(&row.limits(Some("rack-1")), |w| (w - limit).abs() < 1.0 && (limit - SAFE_GPU_WATTS).abs() > 1.0)
     });
     eprintln!("rack-1 was decided {decided:.0} W a GPU while it had none");
+
+    // Four racks of 6500 W are more than two breakers of 11.5 kW carry.
+    let racks = ["rack-1", "rack-2", "rack-3", "rack-4"];
+    racks.iter().for_each(|rack| _ = told(&row, &["pin", rack, "6500"]));
+    let lowered = |row: &Row| {
+        let state = row.state();
+        let findings = state["findings"].as_array().cloned().unwrap_or_default();
+        findings.into_iter().filter(|f| f["kind"] == "pin_lowered").collect::<Vec<Value>>()
+    };
+    let found = until("a pin that is lowered", || lowered(&row).into_iter().next());
+    let title = found["title"].as_str().expect("a title");
+    assert!(title.contains(" is pinned to 6500 W and lowered to "), "{found}");
+    until("whoever pinned to be told", || row.hook.texts().iter().any(|t| t.contains("pin_lowered")).then_some(()));
+    racks.iter().for_each(|rack| _ = told(&row, &["release", rack]));
+    until("it to be over", || lowered(&row).is_empty().then_some(()));
     let (clean, safe, summary) = row.end();
     assert!(clean && safe && summary["trips"].as_array().is_some_and(Vec::is_empty), "{summary:#}\n{}", row.logs());
 }

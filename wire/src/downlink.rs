@@ -152,13 +152,30 @@ impl Downlink {
         named
     }
 
-    /// The Orders that lie ready in an NCMD payload of which this was read. A condition that is not known
-    /// here is passed over: it is a newer controller's.
+    /// Reads an NCMD payload. A bare rebirth request of another host (without generation) is
+    /// fine; Orders without generation and lease are not.
     ///
     /// # Errors
-    /// As [`Downlink::decode`].
-    pub fn answers(&self, bytes: &[u8]) -> Result<Vec<Answer>, WireError> {
-        let payload = Payload::decode(bytes).map_err(|e| WireError::Protobuf(e.to_string()))?;
+    /// [`WireError::Protobuf`] or [`WireError::Metric`]. An unknown or ill-typed Order metric
+    /// refuses the whole message: half a Plan is no Plan.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        Self::of(&payload(bytes)?)
+    }
+
+    /// Reads an NCMD payload with the Orders that lie ready in it.
+    ///
+    /// # Errors
+    /// As [`Downlink::decode`], and for an answer that is none.
+    pub fn decode_with_answers(bytes: &[u8]) -> Result<(Self, Vec<Answer>), WireError> {
+        let payload = payload(bytes)?;
+        let downlink = Self::of(&payload)?;
+        let answers = downlink.answers(&payload)?;
+        Ok((downlink, answers))
+    }
+
+    /// The Orders that lie ready in the payload of which this was read. A condition that is not known
+    /// here is passed over: it is a newer controller's.
+    fn answers(&self, payload: &Payload) -> Result<Vec<Answer>, WireError> {
         let mut answers = Vec::new();
         for metric in &payload.metrics {
             let Some(name) = metric.name.as_deref().filter(|n| n.starts_with(ANSWER)) else { continue };
@@ -184,14 +201,7 @@ impl Downlink {
         Ok(answers)
     }
 
-    /// Reads an NCMD payload. A bare rebirth request of another host (without generation) is
-    /// fine; Orders without generation and lease are not.
-    ///
-    /// # Errors
-    /// [`WireError::Protobuf`] or [`WireError::Metric`]. An unknown or ill-typed Order metric
-    /// refuses the whole message: half a Plan is no Plan.
-    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let payload = Payload::decode(bytes).map_err(|e| WireError::Protobuf(e.to_string()))?;
+    fn of(payload: &Payload) -> Result<Self, WireError> {
         let find = |name: &str| payload.metrics.iter().find(|m| m.name.as_deref() == Some(name));
         let number =
             |name: &str| find(name).map(|m| m.unsigned().ok_or_else(|| WireError::Metric(name.to_owned()))).transpose();
@@ -237,4 +247,8 @@ impl Downlink {
             rebirth: find(REBIRTH).is_some_and(|m| m.value == Some(Value::Boolean(true))),
         })
     }
+}
+
+fn payload(bytes: &[u8]) -> Result<Payload, WireError> {
+    Payload::decode(bytes).map_err(|e| WireError::Protobuf(e.to_string()))
 }

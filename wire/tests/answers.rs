@@ -31,7 +31,8 @@ fn answers_are_read_back_and_their_bytes_never_change() {
     assert_eq!(hex, FROZEN);
     let read = Downlink::decode(&bytes).expect("a message");
     assert_eq!(read, downlink(), "an agent that knows no answers sees the Plan");
-    let answers = read.answers(&bytes).expect("answers");
+    let (with, answers) = Downlink::decode_with_answers(&bytes).expect("a message with answers");
+    assert_eq!(with, read);
     let order = |watts: f64| Order {
         device: DeviceId::gpu(0),
         setting: Setting::PowerLimit(Watts::new(watts)),
@@ -44,7 +45,7 @@ fn answers_are_read_back_and_their_bytes_never_change() {
         Answer { when: Condition::OnBattery(id("ups-a")), order: order(400.0) },
     ];
     assert_eq!(answers, expected);
-    assert_eq!(read.answers(&downlink().encode()), Ok(vec![]));
+    assert_eq!(Downlink::decode_with_answers(&downlink().encode()), Ok((downlink(), vec![])));
 }
 
 #[test]
@@ -53,17 +54,18 @@ fn what_holds_when_orders_stay_away_is_named_by_its_time() {
     let bytes = downlink().encode_preparing([(&when, &DeviceId::gpu(0), Watts::new(450.0))].into_iter());
     let name = b"Answer/no_orders/2000/gpu-0/power_limit_watts";
     let at = bytes.windows(name.len()).position(|part| part == name).expect("the name is frozen");
-    let answers = Downlink::decode(&bytes).and_then(|read| read.answers(&bytes)).expect("answers");
+    let (_, answers) = Downlink::decode_with_answers(&bytes).expect("a message with answers");
     assert_eq!(answers.iter().map(|a| &a.when).collect::<Vec<_>>(), [&when]);
-    let read = Downlink::decode(&bytes).expect("a message");
     let mut wrong = bytes;
     wrong[at..at + name.len()].copy_from_slice(b"Answer/no_orders/soon/gpu-0/power_limit_watts");
-    assert!(matches!(read.answers(&wrong), Err(WireError::Metric(_))));
+    assert!(matches!(Downlink::decode_with_answers(&wrong), Err(WireError::Metric(_))));
+    assert_eq!(Downlink::decode(&wrong), Ok(downlink()), "the Plan itself can be read");
 }
 
 #[test]
 fn answers_without_a_lease_are_refused() {
-    let mut read = Downlink::decode(&bytes()).expect("a message");
-    read.lease_ms = 0;
-    assert!(matches!(read.answers(&bytes()), Err(WireError::Metric(_))));
+    let when = Condition::InletDead(DeviceId::new("pdu-a").expect("an id"));
+    let bare = Downlink { lease_ms: 0, orders: Vec::new(), ..downlink() };
+    let bytes = bare.encode_preparing([(&when, &DeviceId::gpu(0), Watts::new(350.0))].into_iter());
+    assert!(matches!(Downlink::decode_with_answers(&bytes), Err(WireError::Metric(_))));
 }

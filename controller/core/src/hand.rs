@@ -36,4 +36,10 @@ impl Hands {
         let racks = topology.racks().iter().map(|spec| &spec.id).enumerate();
         racks.filter(|rack| advised(*rack)).map(|(_, id)| id.clone()).collect()
     }
+
+    /// The budgets that are pinned, of racks that are not among `advised`.
+    pub fn pins(&self, advised: &BTreeSet<RackId>) -> BTreeMap<RackId, Watts> {
+        let ordered = self.racks.iter().filter(|(rack, _)| !advised.contains(*rack));
+        ordered.filter_map(|(rack, hand)| Some((rack.clone(), hand.pin?))).collect()
+    }
 }

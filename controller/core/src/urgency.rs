@@ -2,7 +2,7 @@
 //! that a breaker, a battery or a loop does not forgive. Compares; never decides.
 
 use crate::topology::Topology;
-use headroom_rack::{DeviceId, Plan, RackId, Signal, Snapshot, Watts};
+use headroom_rack::{Cap, DeviceId, Plan, RackId, Signal, Snapshot, Watts};
 use std::collections::{BTreeMap, HashMap};
 
 /// A rack that rose by more than this share of its nameplate since the last decision.
@@ -77,9 +77,13 @@ impl Urgency {
         }
     }
 
-    /// Whether a rack, by its number, rose at once since the last decision. It may wait at its limit for a higher one.
-    pub fn has_risen(&self, rack: usize) -> bool {
-        self.racks[rack].rose
+    /// Whether a rack, by its number, cannot wait for the next period with what a Plan has for it, after it was `sent`
+    /// these limits: it must come down, or it rose at once since the last decision and may wait at its limit for the
+    /// higher one.
+    pub fn cannot_wait(&self, rack: usize, cap: &Cap, sent: &[Watts]) -> bool {
+        let moves = |by: fn(&Watts, &Watts) -> bool| cap.gpus.iter().zip(sent).any(|((_, new), old)| by(new, old));
+        let falls = sent.len() != cap.gpus.len() || moves(Watts::lt);
+        falls || self.racks[rack].rose && moves(Watts::gt)
     }
 
     /// What a live Snapshot says that cannot wait; the first reason.
@@ -159,6 +163,30 @@ mod tests {
         Plan { generation: Generation::default(), at: UnixMs::new(0), mode: Mode::Automatic, caps: vec![], nodes }
     }
 
+    fn cap(limits: &[f64]) -> Cap {
+        Cap {
+            rack: RackId::new("rack-2").unwrap(),
+            budget: Watts::new(5700.0),
+            gpus: (0..).map(DeviceId::gpu).zip(limits.iter().map(|watts| Watts::new(*watts))).collect(),
+            bound_by: row().nodes()[0].id.clone(),
+            kind: LimitKind::Continuous,
+            margin: Watts::ZERO,
+            margin_s: None,
+            expected: Watts::new(5700.0),
+            binding: true,
+        }
+    }
+
+    #[test]
+    fn whoever_must_come_down_cannot_wait_and_whoever_crept_up_can() {
+        let u = Urgency::new(&row());
+        let sent = [400.0, 400.0].map(Watts::new);
+        let waits = |limits: &[f64]| !u.cannot_wait(1, &cap(limits), &sent);
+        assert!(waits(&[400.0, 400.0]) && waits(&[400.0, 500.0]));
+        assert!(!waits(&[399.0, 500.0]), "one GPU comes down");
+        assert!(!waits(&[500.0]) && !u.cannot_wait(1, &cap(&[]), &[]), "other GPUs than before");
+    }
+
     #[test]
     fn a_load_that_creeps_is_urgent_when_a_node_passes_its_limit_and_only_then() {
         let mut u = Urgency::new(&row());
@@ -170,11 +198,12 @@ mod tests {
         assert_eq!(u.see(&snapshot(1, 5310.0, &[])), None, "told once");
         u.decided(&plan(10_600.0, 10_500.0));
         assert_eq!(u.see(&snapshot(2, 5320.0, &[])), None, "the decision knew");
-        assert!(!u.has_risen(1), "it crept");
+        let rose = |u: &Urgency| [0, 1, 2, 3].map(|rack| u.cannot_wait(rack, &cap(&[500.0]), &[Watts::new(400.0)]));
+        assert_eq!(rose(&u), [false; 4], "it crept");
         assert_eq!(u.see(&snapshot(2, 6200.0, &[])), Some(Event::Step));
-        assert_eq!([0, 1, 2, 3].map(|rack| u.has_risen(rack)), [false, true, false, false]);
+        assert_eq!(rose(&u), [false, true, false, false]);
         u.decided(&plan(10_600.0, 10_500.0));
-        assert!(!u.has_risen(1), "the decision knew");
+        assert_eq!(rose(&u), [false; 4], "the decision knew");
     }
 
     #[test]

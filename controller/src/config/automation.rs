@@ -1,7 +1,7 @@
 //! The `[automation]` section: when the automation stops itself and calls a person.
 
 use super::document::{Mistakes, Table};
-use super::ranged;
+use super::value::ranged;
 use headroom_controller_core::automation::Tolerance;
 use std::time::Duration;
 

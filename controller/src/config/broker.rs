@@ -1,7 +1,7 @@
 //! `[broker]`: where it is, the login, and the certificates when it speaks TLS.
 
 use super::document::{Mistakes, Spot, Table};
-use super::secret;
+use super::value::secret;
 use crate::link::Login;
 use headroom_tls::{BrokerTls, Tls, is_server_name};
 use std::path::Path;

@@ -132,11 +132,6 @@ impl<'a> Table<'a> {
         Self { name, at, entries, asked: RefCell::default(), open: Cell::new(false), mistakes }
     }
 
-    /// A table with nothing in it.
-    pub fn nothing(mistakes: &'a Mistakes) -> Self {
-        Self::new(String::new(), 0, None, mistakes)
-    }
-
     /// Whether the file has this table.
     pub fn is_there(&self) -> bool {
         self.entries.is_some()

@@ -2,7 +2,8 @@
 //! read when the config is, so that `check` finds what is wrong with them.
 
 use super::document::{Mistakes, Spot, Table};
-use super::{Broker, Node, group, ranged};
+use super::value::ranged;
+use super::{Broker, Node, group};
 use crate::flex::Voice;
 use crate::flex::desk;
 use crate::flex::gate::{Gate, Partner};

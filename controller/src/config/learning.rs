@@ -1,7 +1,8 @@
 //! The `[learning]` section: trainings on this controller's own record.
 
+use super::Model;
 use super::document::{Mistakes, Table};
-use super::{Model, ranged, secret};
+use super::value::{ranged, secret};
 use crate::influx::Token;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //! without it.
 
 use super::document::{Mistakes, Table};
-use super::{Broker, Tree, group, name, ranged};
+use super::value::{name, ranged};
+use super::{Broker, Tree, group};
 use headroom_rack::{DeviceId, NodeId, RackId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
 

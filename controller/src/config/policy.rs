@@ -2,14 +2,22 @@
 //! what of that changes with the time of day. Read strictly, every mistake at once.
 
 mod bounds;
+mod limits;
+mod place;
 mod plant;
 mod time;
 
+pub use limits::PolicySpec;
+pub(super) use place::Place;
+pub use place::{read_any_policy, read_policy};
+
+use super::Tree;
 use super::document::{self, Mistake, Mistakes, Spot, Table};
-use super::{PolicySpec, Tree, limits, ranged};
+use super::value::ranged;
 use bounds::{Key, Of, Stated, Written};
 use headroom_controller_core::{Bounds, Policy, Rule, Rules};
 use headroom_rack::{NodeId, RackId, Watts};
+use limits::limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
@@ -59,11 +67,11 @@ pub fn parse_any_policy(file: &str, text: &str, tree: Option<&Tree>) -> Result<P
 }
 
 fn read(root: &Table<'_>, tree: Option<&Tree>, m: &Mistakes) -> PolicyFile {
-    let (mut names, mut written) = (Names::default(), Written::default());
+    let (mut names, mut written) = (Names::default(), Written::new("[limits]"));
     let priorities = root.table("priorities");
     let order = priorities.need::<Vec<String>>("order", "[\"training\", \"inference\", \"batch\"]");
     priorities.refuse_unknown();
-    let order = order.filter(|o| ordered(o, m));
+    let order = order.filter(|o| ordered(o, "order", m));
     let bands = order.as_ref().map_or_else(|| vec!["all".to_owned()], |o| o.value.clone());
     let table = root.table("limits");
     let spec = limits(&table, bands, "[limits]", m);
@@ -104,14 +112,14 @@ fn read(root: &Table<'_>, tree: Option<&Tree>, m: &Mistakes) -> PolicyFile {
 }
 
 /// An order names each band once.
-fn ordered(order: &Spot<Vec<String>>, m: &Mistakes) -> bool {
+fn ordered(order: &Spot<Vec<String>>, key: &str, m: &Mistakes) -> bool {
     let mut seen = BTreeSet::new();
     let twice = order.value.iter().find(|band| !seen.insert(band.as_str()));
     match twice {
         Some(twice) => {
-            m.add(order.at, format!("order names {twice:?} twice"), "name each class once, the most important first")
+            m.add(order.at, format!("{key} names {twice:?} twice"), "name each class once, the most important first")
         }
-        None if order.value.is_empty() => m.add(order.at, "order is empty", "name at least one class"),
+        None if order.value.is_empty() => m.add(order.at, format!("{key} is empty"), "name at least one class"),
         None => return true,
     }
     false
@@ -250,7 +258,7 @@ fn rule(table: &Table<'_>, names: &mut Names, written: &mut Written, m: &Mistake
     }
     let name = name.map(|n| n.value).unwrap_or_default();
     let active = table.get::<bool>("active").is_none_or(|s| s.value);
-    let order = table.get::<Vec<String>>("order").filter(|o| ordered(o, m));
+    let order = table.get::<Vec<String>>("order").filter(|o| ordered(o, "order", m));
     names.orders.extend(order.clone());
     let site = site(table, written, m);
     let classes = classes(&table.tables("classes"), names, written, m);

@@ -175,6 +175,11 @@ fn times(segment: &Segment) -> (Option<u64>, Option<u64>) {
 }
 
 impl Simulated {
+    /// Whether the policy that was tried can be kept to, and would have tripped nothing.
+    pub fn is_safe(&self) -> bool {
+        self.dangers.is_empty() && self.nodes.iter().all(|node| node.then.tripped_ms.is_none())
+    }
+
     /// For people.
     pub fn table(&self) -> String {
         let minutes = self.to_ms.saturating_sub(self.from_ms) as f64 / 60_000.0;

@@ -87,6 +87,8 @@ pub(super) struct Control {
     pub(super) keeper: Keeper<hands::State>,
     /// Racks that get no Orders by a person's hand.
     pub(super) advised: BTreeSet<RackId>,
+    /// Budgets that people have pinned, of the other racks.
+    pub(super) pins: BTreeMap<RackId, Watts>,
     pub(super) topology: Topology,
     pub(super) parent: Option<Parent>,
 }
@@ -122,6 +124,7 @@ impl Control {
             automation: Automation::new(topology, config.automation, stops),
             keeper,
             advised: BTreeSet::new(),
+            pins: BTreeMap::new(),
             topology: topology.clone(),
             fleet: Fleet::new(topology),
             health: Health::new(topology),
@@ -300,7 +303,8 @@ impl Control {
         let site = self.parent.as_ref().map(Parent::limit_watts).into_iter().chain(ruled).reduce(Watts::min);
         self.advice = self.decider.advise(&self.fleet, &plan, now);
         let (coolants, advice, policy) = (&self.coolants[..], &self.advice[..], self.decider.policy());
-        self.health.decided(Facts { plan: &plan, coolants, advice, fleet: &self.fleet, policy, site }, now);
+        let facts = Facts { plan: &plan, coolants, advice, fleet: &self.fleet, policy, site, pins: &self.pins };
+        self.health.decided(facts, now);
         self.judge(parts);
         let told = self.story.tell_batteries(&self.batteries);
         for event in told.into_iter().chain(self.story.tell_coolants(&self.coolants)) {

@@ -28,6 +28,7 @@ impl Control {
     pub(super) fn put_hands(&mut self) {
         let hands = self.hands.over(self.automation.stops());
         self.advised = hands.advised(&self.topology);
+        self.pins = hands.pins(&self.advised);
         self.decider.set_hands(&hands);
         self.keeper.save(self.hands_state());
     }

@@ -3,7 +3,7 @@
 use super::Parts;
 use super::control::Control;
 use headroom_controller_core::Prepared;
-use headroom_rack::{Mode, Plan, Setting, Watts};
+use headroom_rack::{Mode, Plan, Setting};
 use headroom_wire::Downlink;
 
 /// To whom a Plan goes.
@@ -33,13 +33,10 @@ impl Control {
         let stored = parts.record.stored();
         let changed = self.plan.as_ref().is_none_or(|last| last.mode != plan.mode);
         for (place, cap) in plan.caps.iter().enumerate() {
-            let last = &self.sent[place];
-            let moves = |by: fn(&Watts, &Watts) -> bool| cap.gpus.iter().zip(last).any(|((_, new), old)| by(new, old));
-            let falls = last.len() != cap.gpus.len() || moves(Watts::lt);
-            let waits = self.urgency.has_risen(place) && moves(Watts::gt);
+            let waits = !self.urgency.cannot_wait(place, cap, &self.sent[place]);
             let silent = plan.mode == Mode::Advisory || self.advised.contains(&cap.rack);
             // Who gets no Orders can wait for the period's word on what is stored.
-            if to == To::Moved && !changed && (silent || !falls && !waits) {
+            if to == To::Moved && !changed && (silent || waits) {
                 continue;
             }
             let orders = match silent {

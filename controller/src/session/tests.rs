@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::stop;
+use headroom_tls::LARGEST_PACKET;
 use rumqttc::MqttOptions;
-use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 struct Nobody;
 
@@ -32,15 +33,14 @@ async fn accept(stream: &mut TcpStream, more: &[u8]) -> Option<bool> {
 async fn a_message_that_cannot_be_received_is_forgotten_and_the_next_try_waits_longer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let connections = Arc::clone(&seen);
+    let (tell, mut told) = mpsc::channel(64);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let seen = Arc::clone(&connections);
+            let tell = tell.clone();
             tokio::spawn(async move {
                 // A PUBLISH of 255 MiB begins.
                 if let Some(clean) = accept(&mut stream, &[0x32, 0xff, 0xff, 0xff, 0x7f, 0, 1, b'x']).await {
-                    seen.lock().unwrap().push(clean);
+                    tell.send((clean, Instant::now())).await.unwrap();
                 }
                 let _ = stream.read_to_end(&mut Vec::new()).await;
             });
@@ -51,11 +51,21 @@ async fn a_message_that_cannot_be_received_is_forgotten_and_the_next_try_waits_l
     let (client, eventloop) = AsyncClient::builder(options).capacity(8).build();
     let (stopper, stopped) = stop::channel();
     let kept = tokio::spawn(keep(client, eventloop, Nobody, stopped));
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let mut seen: Vec<(bool, Instant)> = Vec::new();
+    let fourth_try = async {
+        while seen.iter().filter(|(clean, _)| !clean).count() < 4 {
+            seen.push(told.recv().await.unwrap());
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), fourth_try).await.expect("a fourth try");
     stopper.stop();
     kept.await.unwrap();
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen[..3], [false, true, false], "kept, then forgotten, then kept again");
-    let tries = seen.iter().filter(|clean| !**clean).count();
-    assert!((3..8).contains(&tries), "{tries} tries in 2.5 s");
+    let first: Vec<bool> = seen[..3].iter().map(|(clean, _)| *clean).collect();
+    assert_eq!(first, [false, true, false], "kept, then forgotten, then kept again");
+    let tries: Vec<Instant> = seen.iter().filter(|(clean, _)| !clean).map(|(_, at)| *at).collect();
+    for (failures, pair) in (1..).zip(tries.windows(2)) {
+        // Each pause is twice the one before, less up to a quarter by chance.
+        let (least, paused) = (FIRST_PAUSE * 2_u32.pow(failures - 1) * 3 / 4, pair[1] - pair[0]);
+        assert!(paused >= least, "after failure {failures} it waits {paused:?}, not {least:?}");
+    }
 }

@@ -4,7 +4,7 @@
 
 mod mqtt;
 
-pub use mqtt::{BrokerTls, session};
+pub use mqtt::{BrokerTls, LARGEST_PACKET, session};
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

@@ -4,6 +4,12 @@ use crate::Tls;
 use rumqttc::{MqttOptions, TlsConfiguration, Transport};
 use tokio::net::TcpStream;
 
+/// The largest packet that a session is to receive at all, bytes. Much more than anybody sends in earnest, so that a
+/// message that is too large is taken, acknowledged and refused by its receiver: one over which the connection breaks
+/// is sent again with the next connection, for ever. Bounded, because a packet is in memory as a whole (MQTT allows
+/// 256 MiB).
+pub const LARGEST_PACKET: usize = 16 << 20;
+
 /// How a broker that speaks TLS is met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerTls {

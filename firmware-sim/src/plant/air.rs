@@ -5,6 +5,7 @@
 //! what the unit supplies comes back from the hot side (Khankari, "Rate of Heating Analysis of Data Centers during
 //! Power Shutdown", ASHRAE Transactions 117-1, 2011: air first, then the metal of the racks sets the rate).
 
+use super::drive::{Drive, NOMINAL_DRIVE};
 use super::gpu::RESISTANCE_K_PER_W;
 
 /// What can be read from it.
@@ -40,10 +41,8 @@ pub struct AirUnit {
     servers_celsius: f64,
     setpoint_celsius: f64,
     servers_fan_ratio: f64,
-    drive_ratio: f64,
+    fans: Drive,
     valve_ratio: f64,
-    stopped: [bool; 2],
-    wear_ratio: f64,
     water_celsius: f64,
     water_k_per_s: f64,
     /// What can be read from it.
@@ -57,11 +56,8 @@ const AIR_J_PER_M3_K: f64 = 1.184 * 1006.0;
 const M3_PER_S_PER_KW: f64 = 110.0 * 4.719e-4;
 /// The unit moves so much more than the servers at full speed, so that nothing comes back.
 const SPARE: f64 = 1.1;
-/// Drive that gives this with both banks in good order: one bank alone gives seven tenths.
-const NOMINAL_DRIVE: f64 = 0.70;
 /// Share of the power that is electronics and valve; the rest are fans (cube of the speed).
 const ELECTRONICS: f64 = 0.10;
-const DRIVE_TIME_S: f64 = 2.0;
 /// Fans of half a metre run down in seconds.
 const FAN_TIME_S: f64 = 3.0;
 /// Supply air that the valve holds until somebody sets another: in the middle of the 18 to 27 degrees that ASHRAE TC 9.9 recommends.
@@ -95,10 +91,8 @@ impl AirUnit {
             servers_celsius: SUPPLY_SETPOINT_CELSIUS,
             setpoint_celsius: SUPPLY_SETPOINT_CELSIUS,
             servers_fan_ratio: 0.5,
-            drive_ratio: NOMINAL_DRIVE,
+            fans: Drive::new(FAN_TIME_S),
             valve_ratio: 0.2,
-            stopped: [false; 2],
-            wear_ratio: 1.0,
             water_celsius: WATER_CELSIUS,
             water_k_per_s: 0.0,
             readout: AirReadout {
@@ -120,16 +114,12 @@ impl AirUnit {
 
     /// Fault: stops the first or second bank of fans, or both.
     pub fn set_stopped(&mut self, bank: Option<usize>, on: bool) {
-        for b in 0..2 {
-            if bank.is_none_or(|n| n == b) {
-                self.stopped[b] = on;
-            }
-        }
+        self.fans.set_stopped(bank, on);
     }
 
     /// Fault: a clogged filter; both banks deliver only this share at the same speed.
     pub fn set_wear(&mut self, delivered_ratio: f64) {
-        self.wear_ratio = delivered_ratio.clamp(0.1, 1.0);
+        self.fans.set_wear(delivered_ratio);
     }
 
     /// Fault: the chilled water warms by so much a second, up to [`WATER_HOTTEST_CELSIUS`]; 0 brings it back.
@@ -175,21 +165,11 @@ impl AirUnit {
     fn blow(&mut self, dt: f64, powered: bool) {
         let r = &mut self.readout;
         let nominal = SPARE * self.servers_w_per_k / AIR_J_PER_M3_K;
-        if powered {
-            let shortfall = (nominal - r.flow_m3_per_s) / nominal;
-            self.drive_ratio = (self.drive_ratio + shortfall * dt / DRIVE_TIME_S).clamp(0.2, 1.0);
-        }
-        let mut delivered = 0.0;
-        let mut effort = 0.0;
-        for (ratio, stopped) in r.fan_ratios.iter_mut().zip(self.stopped) {
-            let target = if powered && !stopped { self.drive_ratio } else { 0.0 };
-            *ratio += (dt / FAN_TIME_S).min(1.0) * (target - *ratio);
-            // Affinity laws: flow with the speed, power with its cube.
-            delivered += *ratio / NOMINAL_DRIVE / 2.0;
-            effort += ratio.powi(3) / 2.0;
-        }
-        r.flow_m3_per_s = nominal * delivered * self.wear_ratio;
-        r.power_watts = if powered { self.max_watts * (ELECTRONICS + (1.0 - ELECTRONICS) * effort) } else { 0.0 };
+        let moved = self.fans.step(dt, powered, r.flow_m3_per_s / nominal);
+        r.fan_ratios = self.fans.speeds();
+        r.flow_m3_per_s = nominal * moved.flow_ratio;
+        let effort = ELECTRONICS + (1.0 - ELECTRONICS) * moved.effort_ratio;
+        r.power_watts = if powered { self.max_watts * effort } else { 0.0 };
     }
 }
 

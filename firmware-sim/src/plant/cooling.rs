@@ -1,5 +1,7 @@
 //! The cooling unit of a rack: two pumps, a small loop, a heat exchanger to facility water.
 
+use super::drive::{Drive, NOMINAL_DRIVE};
+
 /// What can be read from it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CoolingReadout {
@@ -43,10 +45,8 @@ pub struct Cooling {
     max_watts: f64,
     nominal_lpm: f64,
     volume_l: f64,
-    drive_ratio: f64,
+    pumps: Drive,
     valve_ratio: f64,
-    stopped: [bool; 2],
-    wear: [f64; 2],
     leak_lpm: f64,
     facility_celsius: f64,
     facility_k_per_s: f64,
@@ -67,12 +67,10 @@ pub const SUPPLY_SETPOINT_CELSIUS: f64 = 32.0;
 const LPM_PER_KW: f64 = 1.43;
 /// Loop volume per kilowatt: 60 l at 120 kW lose 0.5 K/s without flow.
 const LITERS_PER_KW: f64 = 0.5;
-/// Drive that gives nominal flow with two pumps in good order.
-const NOMINAL_DRIVE: f64 = 0.70;
 const FULL_RPM: f64 = 6000.0;
 /// Share of the power that is electronics.
 const ELECTRONICS: f64 = 0.28;
-const DRIVE_TIME_S: f64 = 2.0;
+const PUMP_TIME_S: f64 = 0.5;
 
 impl Cooling {
     /// A unit for GPUs of `gpu_watts` together.
@@ -82,10 +80,8 @@ impl Cooling {
             max_watts,
             nominal_lpm: LPM_PER_KW * kilowatts,
             volume_l: LITERS_PER_KW * kilowatts,
-            drive_ratio: NOMINAL_DRIVE,
+            pumps: Drive::new(PUMP_TIME_S),
             valve_ratio: 0.2,
-            stopped: [false; 2],
-            wear: [1.0; 2],
             leak_lpm: 0.0,
             facility_celsius: FACILITY_CELSIUS,
             facility_k_per_s: 0.0,
@@ -106,16 +102,12 @@ impl Cooling {
 
     /// Fault: stops pump 1 or 2, or both.
     pub fn set_stopped(&mut self, pump: Option<usize>, on: bool) {
-        for p in 0..2 {
-            if pump.is_none_or(|n| n == p) {
-                self.stopped[p] = on;
-            }
-        }
+        self.pumps.set_stopped(pump, on);
     }
 
     /// Fault: both pumps deliver only this share of their flow at the same speed.
     pub fn set_wear(&mut self, delivered_ratio: f64) {
-        self.wear = [delivered_ratio.clamp(0.1, 1.0); 2];
+        self.pumps.set_wear(delivered_ratio);
     }
 
     /// Fault: the loop loses this much.
@@ -180,32 +172,19 @@ impl Cooling {
 
     fn pump(&mut self, dt: f64, powered: bool) {
         let r = &mut self.readout;
-        // Speed follows the flow: worn pumps turn faster for the same flow. That is how wear shows.
-        if powered {
-            let shortfall = (self.nominal_lpm - r.flow_lpm) / self.nominal_lpm;
-            self.drive_ratio = (self.drive_ratio + shortfall * dt / DRIVE_TIME_S).clamp(0.2, 1.0);
-        }
-        let drive = if powered { self.drive_ratio } else { 0.0 };
-        let mut delivered = 0.0;
-        let mut effort = 0.0;
-        for p in 0..2 {
-            let target = if self.stopped[p] { 0.0 } else { drive * FULL_RPM };
-            r.pump_rpm[p] += (dt / 0.5).min(1.0) * (target - r.pump_rpm[p]);
-            let speed = r.pump_rpm[p] / FULL_RPM;
-            // Affinity laws: flow with the speed, power with its cube.
-            delivered += speed / NOMINAL_DRIVE * self.wear[p] / 2.0;
-            effort += speed.powi(3) / 2.0;
-            if r.pump_rpm[p] > 60.0 {
-                r.pump_runtime_s[p] += dt;
-            }
+        let moved = self.pumps.step(dt, powered, r.flow_lpm / self.nominal_lpm);
+        r.pump_rpm = self.pumps.speeds().map(|speed| speed * FULL_RPM);
+        for (runtime_s, rpm) in r.pump_runtime_s.iter_mut().zip(r.pump_rpm) {
+            *runtime_s += if rpm > 60.0 { dt } else { 0.0 };
         }
         let wet = (r.reservoir_ratio / 0.2).min(1.0);
-        r.flow_lpm = self.nominal_lpm * delivered * wet;
-        r.pump_ratio = drive;
+        r.flow_lpm = self.nominal_lpm * moved.flow_ratio * wet;
+        r.pump_ratio = if powered { self.pumps.ratio() } else { 0.0 };
         let flow_share = r.flow_lpm / self.nominal_lpm;
         r.supply_kpa = 80.0 + 140.0 * flow_share * flow_share;
         r.return_kpa = 80.0 - 60.0 * flow_share * flow_share;
-        r.power_watts = if powered { self.max_watts * (ELECTRONICS + (1.0 - ELECTRONICS) * effort) } else { 0.0 };
+        let effort = ELECTRONICS + (1.0 - ELECTRONICS) * moved.effort_ratio;
+        r.power_watts = if powered { self.max_watts * effort } else { 0.0 };
     }
 }
 

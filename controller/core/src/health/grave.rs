@@ -1,7 +1,9 @@
 //! States in which somebody must be called at once, although the automation does all it can: a breaker about to
-//! trip, coolant about to be too hot, a limit that cannot be kept, GPUs that keep none; and cooling that holds work back
-//! where a set-point would not. They are found after a moment and over only when they have been well clear of it for a
-//! while.
+//! trip, coolant about to be too hot, a limit that cannot be kept, GPUs that keep none; cooling that holds work back
+//! where a set-point would not; and a pin that is lowered. They are found after a moment and over only when they have
+//! been well clear of it for a while.
+
+mod pin;
 
 use super::finding;
 use crate::decide::{Change, CoolantView, CoolingAdvice};
@@ -49,6 +51,8 @@ pub struct Facts<'a> {
     pub policy: &'a Policy,
     /// What the whole site may draw, if somebody says so.
     pub site: Option<Watts>,
+    /// Budgets that people have pinned, of racks that get Orders.
+    pub pins: &'a BTreeMap<RackId, Watts>,
 }
 
 #[derive(Debug)]
@@ -63,8 +67,8 @@ struct Sign {
 
 #[derive(Debug, Clone)]
 struct Matter {
-    since: Mono,
     severity: Severity,
+    since: Mono,
     open: bool,
     calm_since: Option<Mono>,
     words: (String, String),
@@ -82,6 +86,7 @@ impl Grave {
         signs.extend(facts.plan.nodes.iter().filter_map(trip));
         signs.extend(stuck(&facts, topology, now));
         signs.extend(topology.racks().iter().filter_map(|spec| unruly(spec, facts.fleet, now)));
+        signs.extend(pin::lowered(&facts));
         self.weigh(signs, now);
     }
 
@@ -92,10 +97,10 @@ impl Grave {
             let before = well.remove(&key);
             match (before, words) {
                 (before, Some(words)) => {
-                    let fresh = Matter { since: now, severity, open: false, calm_since: None, words: words.clone() };
+                    let fresh = Matter { severity, since: now, open: false, calm_since: None, words: words.clone() };
                     let before = before.unwrap_or(fresh);
                     let open = before.open || now.since(before.since) >= patience;
-                    self.0.insert(key, Matter { since: before.since, severity, open, calm_since: None, words });
+                    self.0.insert(key, Matter { open, calm_since: None, words, ..before });
                 }
                 (Some(matter), None) if matter.open => _ = self.0.insert(key, Matter { calm_since: None, ..matter }),
                 (_, None) => {}

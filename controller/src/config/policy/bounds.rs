@@ -36,8 +36,10 @@ type Scope = Option<usize>;
 pub(super) type Place = (Scope, Of, Key);
 
 /// Everything said in watts, with where it stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Written {
+    /// The table of what holds for every GPU.
+    limits: &'static str,
     /// The rule that is being read.
     pub rule: Scope,
     /// Where each rule stands.
@@ -50,6 +52,16 @@ pub(super) struct Written {
 }
 
 impl Written {
+    pub fn new(limits: &'static str) -> Self {
+        let (bounds, nodes, sites) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { limits, rule: None, rules: Vec::new(), bounds, racks: BTreeSet::new(), nodes, sites }
+    }
+
+    /// Where something is said, in words.
+    pub fn said<'a>(&self, place: &'a Place, at: Option<usize>, rules: &'a Rules) -> Said<'a> {
+        Said { limits: self.limits, place, at, rules }
+    }
+
     pub fn floor(&mut self, watts: Watts, at: Option<usize>) {
         self.bound(Of::Limits, Key::Floor, Stated { watts, at });
     }
@@ -111,7 +123,8 @@ impl Written {
                 };
                 let new = ceiling.watts < floor.watts && told.insert((over, under.clone()));
                 if let Some(at) = ceiling.at.filter(|_| new) {
-                    let (ceiling, floor, of) = (ceiling.watts.get(), floor.watts.get(), Said(&under, floor.at, rules));
+                    let (ceiling, floor, of) =
+                        (ceiling.watts.get(), floor.watts.get(), self.said(&under, floor.at, rules));
                     m.add(
                         at,
                         format!("ceiling_gpu_watts = {ceiling} is below floor_gpu_watts = {floor} {of}"),
@@ -160,14 +173,19 @@ pub(super) fn sets(rules: &Rules) -> BTreeSet<Vec<usize>> {
 }
 
 /// Where something is said, in words.
-pub(super) struct Said<'a>(pub &'a Place, pub Option<usize>, pub &'a Rules);
+pub(super) struct Said<'a> {
+    limits: &'static str,
+    place: &'a Place,
+    at: Option<usize>,
+    rules: &'a Rules,
+}
 
 impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self((scope, of, _), at, rules) = self;
+        let Self { limits, place: (scope, of, _), at, rules } = self;
         match of {
-            Of::Limits if at.is_none() => write!(f, "of [limits], where it is not written: the default")?,
-            Of::Limits => write!(f, "of [limits]")?,
+            Of::Limits if at.is_none() => write!(f, "of {limits}, where it is not written: the default")?,
+            Of::Limits => write!(f, "of {limits}")?,
             Of::Class(class) => write!(f, "of class {class:?}")?,
             Of::Rack(rack) => write!(f, "of rack {rack:?}")?,
         }

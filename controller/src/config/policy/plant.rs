@@ -3,7 +3,7 @@
 
 use super::super::document::{Mistake, Mistakes};
 use super::super::{Rack, Tree};
-use super::bounds::{Key, Of, Place, Said, Stated, Written, sets};
+use super::bounds::{Key, Of, Place, Stated, Written, sets};
 use headroom_controller_core::Rules;
 use headroom_rack::{NodeId, Watts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,11 @@ pub(super) fn hold(rules: &Rules, written: &Written, tree: &Tree, m: &Mistakes) 
     for ((_, of, _), (floor, racks)) in above {
         let racks: Vec<&Rack> = racks.into_iter().map(|rack| &tree.racks[rack]).collect();
         let most = racks.iter().map(|r| r.gpu_max.get()).fold(f64::INFINITY, f64::min);
-        let own = if matches!(of, Of::Rack(_)) { "" } else { ", or give that rack a floor of its own with [[rack]]" };
+        let own = if matches!(of, Of::Rack(_)) {
+            ""
+        } else {
+            ", or give that rack a floor of its own: [[rack]] in a policy file"
+        };
         let problem = format!(
             "floor_gpu_watts = {} is above what a GPU can draw at most: {most} W in {}",
             floor.watts.get(),
@@ -74,7 +78,10 @@ impl Held<'_> {
         // The mistake stands where the floor does that most racks have.
         let most = places.iter().max_by_key(|(_, (racks, _))| *racks);
         let (at, said) = most.map_or((0, String::new()), |(place, (_, stated))| {
-            (stated.at.unwrap_or(0), format!(" ({} W {})", stated.watts.get(), Said(place, stated.at, self.rules)))
+            (
+                stated.at.unwrap_or(0),
+                format!(" ({} W {})", stated.watts.get(), self.written.said(place, stated.at, self.rules)),
+            )
         });
         for (node, load) in self.tree.nodes.iter().zip(&loads) {
             let (name, rating, derate) = (node.id.as_str(), node.rating, self.rules.base.derate);

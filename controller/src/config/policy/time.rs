@@ -1,7 +1,7 @@
 //! When a rule is in force, as people write it: days, dates and times of day.
 
 use super::super::document::{Mistakes, Spot, Table};
-use super::super::one_of;
+use super::super::value::one_of;
 use headroom_controller_core::When;
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];

@@ -1,7 +1,7 @@
 //! One `[[node]]`.
 
 use super::super::document::{Mistakes, Spot, Table};
-use super::super::{one_of, ranged};
+use super::super::value::{one_of, ranged};
 use super::{Current, Names, Node, What, id, positive, protection};
 use headroom_controller_core::NodeKind;
 use headroom_rack::{Amperes, DeviceId, RackId, Volts, Watts};

@@ -1,7 +1,7 @@
 //! One `[[rack]]`.
 
 use super::super::document::{Mistakes, Table};
-use super::super::{one_of, ranged};
+use super::super::value::{one_of, ranged};
 use super::names::Cord;
 use super::{Feed, Names, Rack, What, id, positive};
 use headroom_controller_core::topology::BALANCED;

@@ -188,10 +188,7 @@ impl Mind for Controller {
             let order = |(device, watts): &(DeviceId, Watts)| order(device.clone(), *watts, generation);
             // As in the shell: between periods who must come down hears, and who rose.
             let sent = self.sent.entry(cap.rack.clone()).or_default();
-            let moves =
-                |by: fn(&Watts, &Watts) -> bool| cap.gpus.iter().zip(&*sent).any(|((_, new), old)| by(new, old));
-            let falls = sent.len() != cap.gpus.len() || moves(Watts::lt);
-            if falls || !between || self.urgency.has_risen(place) && moves(Watts::gt) {
+            if !between || self.urgency.cannot_wait(place, cap, sent) {
                 all[*rack].orders = cap.gpus.iter().map(order).collect();
                 let unheard = self.decider.unheard(place).into_iter();
                 all[*rack].answers = unheard.flat_map(|ready| answers(&ready, cap, generation)).collect();

@@ -11,7 +11,8 @@ fn run(seconds: u64, mut facts: impl FnMut(u64, &mut Plan, &mut Vec<CoolantView>
     let second = |s| {
         let (mut plan, mut coolants, mut fleet) = (plan(&topology), Vec::new(), Fleet::new(&topology));
         facts(s, &mut plan, &mut coolants, &mut fleet);
-        let facts = Facts { plan: &plan, coolants: &coolants, advice: &[], fleet: &fleet, policy: &policy, site: None };
+        let (coolants, pins) = (&coolants[..], &BTreeMap::new());
+        let facts = Facts { plan: &plan, coolants, advice: &[], fleet: &fleet, policy: &policy, site: None, pins };
         grave.see(facts, &topology, Mono::from_ms(s * 1000));
         grave.findings().map(|f| f.key).collect()
     };
@@ -146,7 +147,8 @@ fn cooling_that_holds_work_back_for_a_minute_asks_for_its_set_point() {
         held: Watts::new(1500.0),
     }];
     let mut see = |s: u64, advice: &[CoolingAdvice]| {
-        let facts = Facts { plan: &plan, coolants: &[], advice, fleet: &fleet, policy: &policy, site: None };
+        let pins = &BTreeMap::new();
+        let facts = Facts { plan: &plan, coolants: &[], advice, fleet: &fleet, policy: &policy, site: None, pins };
         grave.see(facts, &topology, Mono::from_ms(s * 1000));
         grave.findings().collect::<Vec<_>>()
     };

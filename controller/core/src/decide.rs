@@ -31,6 +31,7 @@ mod heat;
 mod lend;
 mod limit;
 mod outside;
+mod phases;
 mod price;
 mod shape;
 mod slack;
@@ -44,14 +45,14 @@ pub use heat::CoolantView;
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
 use crate::policy::Policy;
-use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
+use crate::topology::{NodeSpec, RackSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
 use cords::Wiring;
 use hands::Over;
 use headroom_rack::{Cap, DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
 use limit::{Hold, NodeNow};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,8 +90,8 @@ pub struct Decider {
     eased: Vec<f64>,
     /// Smoothed load of each node's fullest phase over the mean of its phases.
     uneven: Vec<f64>,
-    /// Nodes whose phases have constraints of their own.
-    split: Arc<Vec<bool>>,
+    /// The same of what each constraint holds.
+    leans: Vec<f64>,
     /// What is known of the battery of each UPS, by node.
     battery: BTreeMap<usize, battery::State>,
     /// What the policy lets flow through each node, if it says.
@@ -105,8 +106,6 @@ pub struct Decider {
     /// When a limit from outside last held.
     targeted: Option<Mono>,
     wiring: Arc<Wiring>,
-    /// The standby of each node with a transfer switch.
-    standbys: Arc<BTreeMap<usize, usize>>,
     /// How much more than its safe share one rack below each node can draw, over the node's rating.
     one: Arc<Vec<f64>>,
     /// By whose meter each node is known.
@@ -199,7 +198,6 @@ impl Decider {
         let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate).by_power();
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
         let count = protection.len();
-        let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
         let groups = vec![outside::site(&topology)];
         let remember = |r: &RackSpec| RackMemory { wanted: Wanted::of(r, &policy), ..RackMemory::default() };
         Self {
@@ -216,12 +214,11 @@ impl Decider {
             allowed: vec![f64::INFINITY; count],
             battery: battery::states(&topology),
             wiring: Arc::new(Wiring::new(&topology)),
-            standbys: Arc::new(cords::standbys(&topology)),
             one: Arc::new(lend::one(&topology)),
             metered_by: Arc::new(limit::metered_by(&topology)),
             losses: Arc::new(answer::losses(&topology)),
             uneven: vec![1.0; count],
-            split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
+            leans: vec![1.0; topology.constraints().len()],
             topology: Arc::new(topology),
             protection,
             alone: price::Alone::default(),
@@ -312,6 +309,7 @@ impl Decider {
             .map(|(i, spec)| self.believe(i, fleet, forecasts.get(&spec.id), now, dt_s))
             .collect();
         let nodes = self.limit(fleet, &racks, &live, now, dt_s);
+        self.lean(fleet, &racks, dt_s);
         let held = self.hold(&racks, &nodes);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i], now)).collect();
         let outside = self.outside(&nodes, &racks, dt_s);

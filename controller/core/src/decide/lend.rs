@@ -10,7 +10,7 @@ use super::shape::whole;
 use super::{Decider, Prepared};
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::SILENT;
-use crate::topology::Topology;
+use crate::topology::{Constraint, Topology};
 use headroom_rack::{Condition, Mono, Watts};
 
 /// So much of what may flow until it is taken back is not lent: limits need not follow each second's change of it.
@@ -36,13 +36,20 @@ impl Below {
     }
 }
 
-/// How much more than its safe share one rack below each node can draw, over the node's rating.
+/// How much more than its safe share one rack below each node can draw, over the node's rating; of one whose phases
+/// count one by one the same of a phase.
 pub(super) fn one(topology: &Topology) -> Vec<f64> {
     let mut most = vec![0.0_f64; topology.nodes().len()];
     for (i, rack) in topology.racks().iter().enumerate() {
         let more = (rack.nameplate() - rack.at(rack.safe_gpu)).max(Watts::ZERO);
-        for (node, share) in topology.shares(i) {
-            most[*node] = most[*node].max(more * *share / topology.nodes()[*node].rating);
+        let mut see = |node: usize, share: f64| {
+            most[node] = most[node].max(more * share / topology.nodes()[node].rating);
+        };
+        topology.shares(i).iter().for_each(|(node, share)| see(*node, *share));
+        for (c, share) in topology.constrained(i) {
+            if let Constraint::Phase(node, _) = topology.constraints()[*c] {
+                see(node, share * 3.0);
+            }
         }
     }
     most
@@ -57,7 +64,8 @@ impl Decider {
         let (response, period) = (self.policy.response, self.policy.period);
         let first = (response + period).max(self.policy.unheard() + response.saturating_sub(period)).as_secs_f64();
         let all = (self.policy.lease.max(SILENT) + response).as_secs_f64().max(first);
-        let then = self.policy.derate + self.one[node] * self.uneven[node].max(1.0);
+        let uneven = if self.topology.is_split(node) { 1.0 } else { self.uneven[node].max(1.0) };
+        let then = self.policy.derate + self.one[node] * uneven;
         let image = &self.protection[node];
         image.allowed_before(first, then, all - first).max(image.allowed(all))
     }

@@ -106,8 +106,9 @@ pub struct Decider {
     /// When a limit from outside last held.
     targeted: Option<Mono>,
     wiring: Arc<Wiring>,
-    /// How much more than its safe share one rack below each node can draw, over the node's rating.
-    one: Arc<Vec<f64>>,
+    /// How much more than their safe share racks below each node can draw whose agents hang at once, over the node's
+    /// rating.
+    hung: Arc<Vec<f64>>,
     /// By whose meter each node is known.
     metered_by: Arc<Vec<Option<usize>>>,
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
@@ -214,7 +215,7 @@ impl Decider {
             allowed: vec![f64::INFINITY; count],
             battery: battery::states(&topology),
             wiring: Arc::new(Wiring::new(&topology)),
-            one: Arc::new(lend::one(&topology)),
+            hung: Arc::new(lend::hung(&topology)),
             metered_by: Arc::new(limit::metered_by(&topology)),
             losses: Arc::new(answer::losses(&topology)),
             uneven: vec![1.0; count],

@@ -294,7 +294,7 @@ impl Fault {
 
 fn parse_target(text: &str, racks: &[RackSpec]) -> Option<Target> {
     let feed = |word: &str, prefix: &str| {
-        let on = |f: &usize| racks.iter().any(|r| r.cords.contains(f) || r.cooling_feed == *f);
+        let on = |f: &usize| racks.iter().any(|r| r.feeds().any(|feed| feed == *f));
         FEED_NAMES.iter().position(|f| word.strip_prefix(prefix) == Some(f)).filter(on)
     };
     let Some((rack, device)) = text.split_once('/') else {

@@ -3,7 +3,8 @@
 //!
 //! Direction of power: UPS -> breaker -> branch breakers, if any -> rack PDU -> host and GPUs; cooling
 //! units hang on the breaker of their feed. A rack hangs on one feed or on two of up to four (2N,
-//! distributed redundant); with one of its feeds dead the other carries the whole rack.
+//! distributed redundant); with one of its feeds dead the other carries the whole rack. One on a single feed may have a
+//! transfer switch before it, which goes over to another feed within a step.
 
 pub mod air;
 pub mod branch;
@@ -103,13 +104,16 @@ impl Plant {
         &self.branches
     }
 
+    /// Whether a cord of a rack on a feed has voltage.
+    fn is_live(&self, rack: usize, feed: usize) -> bool {
+        let open = |b: &Branch| b.carries(feed, rack) && b.breaker.tripped().is_some();
+        self.feeds[feed].energised() && !self.branches.iter().any(open)
+    }
+
     /// Whether each cord of a rack has voltage.
     fn cords_energised(&self, rack: usize) -> [bool; 2] {
-        let live = |feed: &usize| {
-            let open = |b: &Branch| b.carries(*feed, rack) && b.breaker.tripped().is_some();
-            self.feeds[*feed].energised() && !self.branches.iter().any(open)
-        };
-        let cords = &self.racks[rack].spec().cords;
+        let cords = self.racks[rack].cords();
+        let live = |feed: &usize| self.is_live(rack, *feed);
         std::array::from_fn(|c| self.racks[rack].plugged() && cords.get(c).is_some_and(live))
     }
 
@@ -134,6 +138,8 @@ impl Plant {
     pub fn step(&mut self, dt: f64) {
         self.time_s += dt;
         for r in 0..self.racks.len() {
+            let gone = !self.is_live(r, self.racks[r].spec().cords[0]);
+            self.racks[r].switch(gone);
             let cords = self.cords_energised(r);
             let cooled = self.racks[r].plugged() && self.feeds[self.racks[r].cooling_feed()].energised();
             self.racks[r].step(dt, self.time_s, (cords, cooled), &self.spec, &mut self.events);
@@ -174,7 +180,7 @@ impl Plant {
             .racks
             .iter()
             .map(|rack| {
-                let cords = &rack.spec().cords;
+                let cords = rack.cords();
                 let alive = cords.iter().filter(|f| self.feeds[**f].energised() || **f == feed).count();
                 let share = if cords.contains(&feed) { 1.0 / alive as f64 } else { 0.0 };
                 let cooling = if rack.cooling_feed() == feed { rack.cooling.power_watts() } else { 0.0 };

@@ -203,9 +203,29 @@ fn read_rack(s: &mut Section<'_, '_>) -> RackSpec {
         s.mistake("repeat_from_s", format!("repeat_from_s = {from} must lie before the last point at {end} s"));
     }
     let envelope = EnvelopeSpec { points, repeat_from_s };
-    let cords = (0..FEEDS.len()).collect();
+    let cords = match s.word("feeds", &["both", "a", "b"], Some("both")) {
+        0 => (0..FEEDS.len()).collect(),
+        only => vec![only - 1],
+    };
+    let standby = s.word("standby", &["none", "a", "b"], Some("none")).checked_sub(1);
+    if standby.is_some_and(|standby| cords.contains(&standby)) {
+        s.mistake("standby", "standby: a transfer switch goes over to the feed that the rack does not hang on");
+    }
+    let phase = s.word("phase", &["all", "l1", "l2", "l3"], Some("all")).checked_sub(1);
     let gpus = gpus as usize;
-    RackSpec { id, gpus, overhead_watts, cooling_watts, cords, cooling_feed, medium, workload, envelope }
+    RackSpec {
+        id,
+        gpus,
+        overhead_watts,
+        cooling_watts,
+        cords,
+        standby,
+        phase,
+        cooling_feed,
+        medium,
+        workload,
+        envelope,
+    }
 }
 
 /// What `value` means for a kind, for `--help`.
@@ -272,6 +292,20 @@ mod tests {
             assert_eq!(mistakes.iter().map(|m| m.line).collect::<Vec<_>>(), [line], "{mistakes:?}");
             assert!(mistakes[0].text.contains(said), "{mistakes:?}");
         }
+    }
+
+    #[test]
+    fn a_rack_may_hang_on_one_feed_and_phase_and_go_over_to_the_other_feed() {
+        let rack = "[[rack]]\nid = \"r1\"\nworkload = \"idle\"\nlevel = [[0, 0]]\nphase = \"l2\"\n";
+        let one = Scenario::parse("one.toml", &format!("{rack}feeds = \"a\"\nstandby = \"b\"\n")).expect("valid");
+        let rack_of = &one.plant.racks[0];
+        assert_eq!((&rack_of.cords[..], rack_of.standby, rack_of.phase), (&[0][..], Some(1), Some(1)));
+        let Err(ScenarioError::Mistakes { mistakes, .. }) =
+            Scenario::parse("two.toml", &format!("{rack}standby = \"b\"\n"))
+        else {
+            panic!("was accepted")
+        };
+        assert_eq!(mistakes.iter().map(|m| m.line).collect::<Vec<_>>(), [6], "{mistakes:?}");
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod heat;
 mod lend;
 mod limit;
 mod outside;
+mod phases;
 mod price;
 mod shape;
 mod slack;
@@ -47,14 +48,14 @@ pub use heat::CoolantView;
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::Fleet;
 use crate::policy::Policy;
-use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
+use crate::topology::{NodeSpec, RackSpec, Topology};
 use crate::trip::Protection;
 use believe::RackNow;
 use cords::Wiring;
 use hands::Over;
 use headroom_rack::{Cap, DeviceId, Forecast, Generation, Mode, Mono, NodeId, NodeView, Plan, RackId, UnixMs, Watts};
 use limit::{Hold, NodeNow};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,8 +93,8 @@ pub struct Decider {
     eased: Vec<f64>,
     /// Smoothed load of each node's fullest phase over the mean of its phases.
     uneven: Vec<f64>,
-    /// Nodes whose phases have constraints of their own.
-    split: Arc<Vec<bool>>,
+    /// The same of what each constraint holds.
+    leans: Vec<f64>,
     /// What is known of the battery of each UPS, by node.
     battery: BTreeMap<usize, battery::State>,
     /// What the policy lets flow through each node, if it says.
@@ -108,10 +109,9 @@ pub struct Decider {
     /// When a limit from outside last held.
     targeted: Option<Mono>,
     wiring: Arc<Wiring>,
-    /// The standby of each node with a transfer switch.
-    standbys: Arc<BTreeMap<usize, usize>>,
-    /// How much more than its safe share one rack below each node can draw, over the node's rating.
-    one: Arc<Vec<f64>>,
+    /// How much more than their safe share racks below each node can draw whose agents hang at once, over the node's
+    /// rating.
+    hung: Arc<Vec<f64>>,
     /// By whose meter each node is known.
     metered_by: Arc<Vec<Option<usize>>>,
     /// Per rack the nodes above it, the constraints it counts in and, last, its groups.
@@ -204,7 +204,6 @@ impl Decider {
         let fresh = |n: &NodeSpec| Protection::at(Arc::clone(&n.curve), policy.derate).by_power();
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
         let count = protection.len();
-        let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
         let groups = vec![outside::site(&topology)];
         let remember = |r: &RackSpec| RackMemory { wanted: Wanted::of(r, &policy), ..RackMemory::default() };
         Self {
@@ -221,12 +220,11 @@ impl Decider {
             allowed: vec![f64::INFINITY; count],
             battery: battery::states(&topology),
             wiring: Arc::new(Wiring::new(&topology)),
-            standbys: Arc::new(cords::standbys(&topology)),
-            one: Arc::new(lend::one(&topology)),
+            hung: Arc::new(lend::hung(&topology)),
             metered_by: Arc::new(limit::metered_by(&topology)),
             losses: Arc::new(answer::losses(&topology)),
             uneven: vec![1.0; count],
-            split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
+            leans: vec![1.0; topology.constraints().len()],
             topology: Arc::new(topology),
             protection,
             alone: price::Alone::default(),
@@ -318,6 +316,7 @@ impl Decider {
             .map(|(i, spec)| self.believe(i, fleet, forecasts.get(&spec.id), now, dt_s))
             .collect();
         let nodes = self.limit(fleet, &racks, &live, now, dt_s);
+        self.lean(fleet, &racks, dt_s);
         let held = self.hold(&racks, &nodes);
         let asks: Vec<Ask<'_>> = racks.iter().enumerate().map(|(i, rack)| self.ask(i, rack, &paths[i], now)).collect();
         let outside = self.outside(&nodes, &racks, dt_s);

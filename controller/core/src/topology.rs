@@ -5,9 +5,10 @@ mod constraint;
 mod failover;
 mod spec;
 
-pub use constraint::Constraint;
+pub use constraint::{Constraint, Switch};
 pub use spec::{BALANCED, CoolingSpec, FeedShare, MeterRef, NodeKind, NodeSpec, RackSpec};
 
+use constraint::Constraints;
 use failover::Failovers;
 use headroom_rack::{NodeId, RackId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -65,12 +66,13 @@ pub struct Topology {
     places: HashMap<RackId, usize>,
     shares: Vec<Vec<(usize, f64)>>,
     failovers: Failovers,
-    constraints: Vec<Constraint>,
-    constrained: Vec<Vec<(usize, f64)>>,
+    split: Vec<bool>,
+    constraints: Constraints,
     /// Per rack, the set of units that cools it, if one does.
     cooled_by: Vec<Option<NodeId>>,
     /// Per rack and cord, the nodes above it from the nearest up.
     paths: Vec<Vec<Vec<usize>>>,
+    switches: Vec<Vec<Option<Switch>>>,
 }
 
 impl Topology {
@@ -138,6 +140,8 @@ impl Topology {
             ancestors(&by_id, &cord.node).unwrap_or_default().into_iter().map(|node| index[node]).collect()
         };
         let paths: Vec<Vec<Vec<usize>>> = racks.iter().map(|r| r.feeds.iter().map(path).collect()).collect();
+        let switch = |path: &Vec<usize>| constraint::switch(&ordered, &index, path);
+        let switches: Vec<Vec<Option<Switch>>> = paths.iter().map(|cords| cords.iter().map(switch).collect()).collect();
         drop(index);
         let shares: Vec<Vec<(usize, f64)>> = racks
             .iter()
@@ -152,13 +156,14 @@ impl Topology {
                 on.into_iter().collect()
             })
             .collect();
-        let failovers = Failovers::find(&ordered, &racks, &paths, &shares);
-        let (constraints, constrained) = constraint::find(&ordered, &racks, cooling, &paths, &shares, &failovers);
+        let split = constraint::split(&ordered, &racks, &paths, &switches);
+        let failovers = Failovers::find(&ordered, &racks, &paths, &split);
+        let constraints = constraint::find(&ordered, &racks, cooling, &paths, &switches, &split, &failovers);
         let places = racks.iter().enumerate().map(|(place, r)| (r.id.clone(), place)).collect();
         let sets: HashMap<&RackId, &NodeId> =
             cooling.iter().flat_map(|set| set.racks.iter().map(|rack| (rack, &set.id))).collect();
         let cooled_by = racks.iter().map(|rack| sets.get(&rack.id).copied().cloned()).collect();
-        Ok(Self { nodes: ordered, racks, places, shares, failovers, constraints, constrained, cooled_by, paths })
+        Ok(Self { nodes: ordered, racks, places, shares, failovers, split, constraints, cooled_by, paths, switches })
     }
 
     /// The nodes, parents before children.
@@ -199,26 +204,39 @@ impl Topology {
         moved.into_iter().filter_map(|(node, feed, more)| Some((slot(node, feed)?, more))).collect()
     }
 
+    /// What each cord of the rack at `index` carries after the loss of the feed of a failover, if they carry these
+    /// shares now.
+    pub fn after(&self, index: usize, failover: usize, shares: &[f64]) -> Vec<f64> {
+        let after = failover::after(&self.nodes, &self.paths[index], shares, &self.failovers.lost[failover]);
+        after.unwrap_or_else(|| shares.to_vec())
+    }
+
     /// Whether the racks below the node of this failover take over unlike shares of what they draw, so that what one
     /// may draw depends on what another draws.
     pub fn is_mixed(&self, failover: usize) -> bool {
         self.failovers.mixed[failover]
     }
 
-    /// The node at `index` and all above it.
-    pub fn up(&self, index: usize) -> Vec<usize> {
-        let place = |id: &NodeId| self.nodes[..].iter().position(|n| n.id == *id);
-        std::iter::successors(Some(index), |n| self.nodes[*n].parent.as_ref().and_then(place)).collect()
-    }
-
     /// Limits that are no node's own.
     pub fn constraints(&self) -> &[Constraint] {
-        &self.constraints
+        &self.constraints.all
     }
 
-    /// For the rack at `index`: each constraint it counts in and its share.
+    /// For the rack at `index`: each constraint it counts in and its share; 0 in one in which it counts once a transfer
+    /// switch has moved.
     pub fn constrained(&self, index: usize) -> &[(usize, f64)] {
-        &self.constrained[index]
+        &self.constraints.racks[index]
+    }
+
+    /// For the rack at `index`: cord, constraint and share, where a loss is to be survived by the sum of three phases
+    /// whose unevenness nobody planned.
+    pub fn constrained_cords(&self, index: usize) -> &[(usize, usize, f64)] {
+        &self.constraints.cords[index]
+    }
+
+    /// Whether the phases of the node at `index` have constraints of their own.
+    pub fn is_split(&self, index: usize) -> bool {
+        self.split[index]
     }
 
     /// The set of units that cools the rack at `index`, if one does.
@@ -229,6 +247,28 @@ impl Topology {
     /// For the rack at `index` and each of its cords: the nodes above, from the nearest up.
     pub fn paths(&self, index: usize) -> &[Vec<usize>] {
         &self.paths[index]
+    }
+
+    /// Whether a cord of the rack at `index` goes dark with a feed.
+    pub fn goes_dark(&self, index: usize, cord: usize, feed: &str) -> bool {
+        failover::is_lost(&self.nodes, feed, &self.paths[index][cord])
+    }
+
+    /// The nodes above a cord of the rack at `index` that does not go dark with a feed: those above its standby if
+    /// its transfer switch hangs on that feed.
+    pub fn without(&self, index: usize, cord: usize, feed: &str) -> impl Iterator<Item = usize> {
+        let path = &self.paths[index][cord][..];
+        let fed = |switch: &&Switch| path.get(switch.below.len()).is_some_and(|n| self.nodes[*n].feed == feed);
+        let (near, far) = match self.switches[index][cord].as_ref().filter(fed) {
+            Some(switch) => (&switch.below[..], &switch.above[..]),
+            None => (path, &[][..]),
+        };
+        near.iter().chain(far).copied()
+    }
+
+    /// For the rack at `index` and each of its cords: the transfer switch above it, if there is one.
+    pub fn switches(&self, index: usize) -> &[Option<Switch>] {
+        &self.switches[index]
     }
 
     /// The configuration of one rack.

@@ -16,6 +16,7 @@ pub struct Rack {
     spec: RackSpec,
     turn: usize,
     plugged: bool,
+    cords: Vec<usize>,
     workload: Workload,
     host: Host,
     host_watts: f64,
@@ -39,6 +40,7 @@ impl Rack {
         Self {
             turn: index,
             plugged: true,
+            cords: spec.cords.clone(),
             workload: Workload::new(
                 &spec.workload,
                 spec.gpus,
@@ -76,9 +78,21 @@ impl Rack {
         self.plugged
     }
 
+    /// Numbers of the feeds that its cords hang on now.
+    pub fn cords(&self) -> &[usize] {
+        &self.cords
+    }
+
+    /// The transfer switch before it, if there is one, goes over to the standby or back.
+    pub fn switch(&mut self, to_standby: bool) {
+        if let (Some(standby), [cord]) = (self.spec.standby, &mut self.cords[..]) {
+            *cord = if to_standby { standby } else { self.spec.cords[0] };
+        }
+    }
+
     /// Which of its cords hangs on feed number `feed`.
     pub fn cord_on(&self, feed: usize) -> Option<usize> {
-        self.spec.cords.iter().position(|f| *f == feed)
+        self.cords.iter().position(|f| *f == feed)
     }
 
     /// Advances by `dt` seconds to `time_s`; `live` says which cords have voltage and whether the
@@ -104,7 +118,8 @@ impl Rack {
         let heat: f64 = gpu_watts.iter().sum();
         let busy = self.demands.iter().map(|d| d.busy).sum::<f64>() / self.demands.len().max(1) as f64;
         self.host_watts = self.host.step(dt, powered, busy, heat / (self.gpus.len() as f64 * plant.gpu.max_watts));
-        let weights = phase_weights(&gpu_watts, self.turn);
+        let alone = |phase| std::array::from_fn(|p| if p == phase { 1.0 } else { 0.0 });
+        let weights = self.spec.phase.map_or_else(|| phase_weights(&gpu_watts, self.turn), alone);
         for f in 0..2 {
             let share = match (energised[f], energised[1 - f]) {
                 (false, _) => 0.0,

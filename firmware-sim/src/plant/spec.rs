@@ -31,7 +31,7 @@ pub struct PlantSpec {
 impl PlantSpec {
     /// Feeds that something hangs on, counted from the first.
     pub fn feed_count(&self) -> usize {
-        let feeds = self.racks.iter().flat_map(|r| r.cords.iter().copied().chain([r.cooling_feed]));
+        let feeds = self.racks.iter().flat_map(RackSpec::feeds);
         feeds.max().map_or(1, |last| last + 1).min(MAX_FEEDS)
     }
 }
@@ -103,6 +103,10 @@ pub struct RackSpec {
     pub cooling_watts: f64,
     /// Numbers of the feeds its cords hang on, one or two; both carry half while both live.
     pub cords: Vec<usize>,
+    /// The feed that its only cord goes over to when its own is dead (a transfer switch before the rack).
+    pub standby: Option<usize>,
+    /// The phase that its cords load, 0 to 2; none: all three alike.
+    pub phase: Option<usize>,
     /// The feed its cooling unit hangs on: 0 is a, 1 is b.
     pub cooling_feed: usize,
     /// What carries its heat away.
@@ -111,6 +115,13 @@ pub struct RackSpec {
     pub workload: WorkloadSpec,
     /// How much of it runs when.
     pub envelope: EnvelopeSpec,
+}
+
+impl RackSpec {
+    /// Every feed that it draws from, or may.
+    pub fn feeds(&self) -> impl Iterator<Item = usize> {
+        self.cords.iter().copied().chain(self.standby).chain([self.cooling_feed])
+    }
 }
 
 /// What carries the heat of a rack away.

@@ -16,8 +16,8 @@
 
 use super::{Decider, OTHER_S};
 use crate::fleet::{FRESH, Fleet, RackBelief};
-use crate::topology::{Constraint, NodeSpec, RackSpec, Topology};
-use headroom_rack::{Mono, NodeId, Watts};
+use crate::topology::{Constraint, FeedShare, NodeSpec, RackSpec, Topology};
+use headroom_rack::{Mono, Watts};
 use std::collections::BTreeMap;
 
 /// The others must carry this much of what a lost cord carried: half of it, as meters are read apart.
@@ -36,34 +36,36 @@ pub(super) struct Way {
     pub shares: Vec<(usize, f64)>,
     /// The failovers that would move some of it, and the share that would come on top.
     pub moves: Vec<(usize, f64)>,
+    /// What each cord carries of the rack.
+    pub cords: Vec<f64>,
+    /// The nodes above each cord whose transfer switch has moved.
+    switched: BTreeMap<usize, Vec<usize>>,
+    /// Nodes without a feed, which keep the load they had.
+    dead: Vec<usize>,
+    /// Nothing of it has moved.
+    whole: bool,
 }
 
 /// Per rack that has one; nothing where all is as planned.
 pub(super) type Live = BTreeMap<usize, Way>;
 
-/// The root above each cord and each node.
+/// The root above each cord.
 #[derive(Debug, Clone)]
 pub(super) struct Wiring {
     cords: Vec<Vec<usize>>,
-    nodes: Vec<usize>,
 }
 
 impl Wiring {
     pub(super) fn new(topology: &Topology) -> Self {
-        let place: BTreeMap<&NodeId, usize> = topology.nodes().iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
-        let mut nodes: Vec<usize> = Vec::with_capacity(topology.nodes().len());
-        // Parents come before children.
-        for (i, node) in topology.nodes().iter().enumerate() {
-            nodes.push(node.parent.as_ref().map_or(i, |parent| nodes[place[parent]]));
-        }
-        let cords = topology.racks().iter().map(|r| r.feeds.iter().map(|c| nodes[place[&c.node]]).collect()).collect();
-        Self { cords, nodes }
+        let root = |path: &Vec<usize>| *path.last().expect("invariant: a cord hangs on a node");
+        let cords = |rack| topology.paths(rack).iter().map(root).collect();
+        Self { cords: (0..topology.racks().len()).map(cords).collect() }
     }
 }
 
 /// What became of a cord.
 #[derive(Debug, Clone, PartialEq)]
-enum Fate {
+pub(super) enum Fate {
     Carries,
     Lost,
     /// It hangs on the standby of a transfer switch: the nodes above it now.
@@ -103,14 +105,14 @@ impl Decider {
         let part = super::follows(dt_s, OTHER_S);
         for (i, (spec, memory)) in self.topology.racks().iter().zip(&mut self.racks).enumerate() {
             let belief = fleet.rack_at(i, &spec.id).filter(|b| spec.feeds.len() > 1 && b.age(now) <= FRESH);
-            let carried = |b: &RackBelief| (0..spec.feeds.len()).map(|cord| b.carried(spec, cord)).collect();
+            let Some(belief) = belief else { continue };
+            let carried = || (0..spec.feeds.len()).map(|cord| belief.carried(spec, cord));
             // A cord that is lost says nothing about what it carries otherwise.
-            let Some(carried): Option<Vec<Watts>> = belief.and_then(carried) else { continue };
-            let sum: Watts = carried.iter().copied().sum();
-            if memory.cords.len() != carried.len() {
-                memory.cords = carried.iter().map(|c| *c / sum).collect();
+            let Some(sum) = carried().sum::<Option<Watts>>() else { continue };
+            if memory.cords.len() != spec.feeds.len() {
+                memory.cords = carried().flatten().map(|c| c / sum).collect();
             }
-            for (known, carried) in memory.cords.iter_mut().zip(carried) {
+            for (known, carried) in memory.cords.iter_mut().zip(carried().flatten()) {
                 *known += (carried / sum - *known) * part;
             }
         }
@@ -161,17 +163,16 @@ impl Decider {
             let mute = || beliefs[rack].is_some_and(|b| b.is_mute(&topology.racks()[rack]));
             since[root].is_some_and(|at| now.since(at) <= FRESH && (before(at) || mute()))
         };
-        let mut above: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (i, roots) in self.wiring.cords.iter().enumerate() {
-            let mut fate = |c: usize| {
+            let fate = |c: usize| {
                 let own = own[i].get(c).copied().unwrap_or(false);
                 match own || dead_roots[roots[c]] || presumed(i, roots[c]) {
                     false => Fate::Carries,
                     true if own => Fate::Lost,
-                    true => self.switched(i, c, &dead_roots, &mut above).map_or(Fate::Lost, Fate::Switched),
+                    true => self.switched(i, c, &dead_roots).map_or(Fate::Lost, Fate::Switched),
                 }
             };
-            let fates: Vec<Fate> = (0..roots.len()).map(&mut fate).collect();
+            let fates: Vec<Fate> = (0..roots.len()).map(fate).collect();
             let lost = fates.iter().filter(|fate| **fate == Fate::Lost).count();
             // One that has lost everything draws nothing, whatever was believed of it.
             if fates.iter().any(|fate| *fate != Fate::Carries) && lost < fates.len() {
@@ -182,63 +183,84 @@ impl Decider {
     }
 
     /// The nodes above a cord whose transfer switch has gone to its standby; `None`: it has none that lives.
-    fn switched(
-        &self,
-        rack: usize,
-        cord: usize,
-        dead_roots: &[bool],
-        above: &mut BTreeMap<usize, Vec<usize>>,
-    ) -> Option<Vec<usize>> {
-        let topology = &self.topology;
-        let path = &topology.paths(rack)[cord];
-        let at = path.iter().position(|n| topology.nodes()[*n].standby.is_some())?;
-        let to = *self.standbys.get(&path[at])?;
-        let up = above.entry(to).or_insert_with(|| topology.up(to));
-        let lives = !dead_roots[self.wiring.nodes[to]];
-        lives.then(|| path[..=at].iter().chain(&*up).copied().collect())
+    fn switched(&self, rack: usize, cord: usize, dead_roots: &[bool]) -> Option<Vec<usize>> {
+        let switch = self.topology.switches(rack)[cord].as_ref()?;
+        switch.above.last().filter(|root| !dead_roots[**root])?;
+        Some(switch.below.iter().chain(&switch.above).copied().collect())
     }
 
     /// What is above a rack whose cords have come to this; all carry where nothing is said.
-    fn way(&self, rack: usize, fates: &[Fate]) -> Way {
+    pub(super) fn way(&self, rack: usize, fates: &[Fate]) -> Way {
         let topology = &self.topology;
         let carried: Vec<f64> = (0..topology.racks()[rack].feeds.len()).map(|c| self.cord(rack, c)).collect();
         let fate = |c: usize| fates.get(c).unwrap_or(&Fate::Carries);
         let lost = |c: &usize| *fate(*c) == Fate::Lost;
         let gone: f64 = (0..carried.len()).filter(lost).map(|c| carried[c]).sum();
         let planned = topology.paths(rack);
+        let carries = |c: usize| if lost(&c) { 0.0 } else { carried[c] / (1.0 - gone).max(1e-9) };
+        let cords: Vec<f64> = (0..carried.len()).map(carries).collect();
+        let mut switched = BTreeMap::new();
         let mut on: BTreeMap<usize, f64> = BTreeMap::new();
         for c in (0..carried.len()).filter(|c| !lost(c)) {
-            let path = if let Fate::Switched(path) = fate(c) { path } else { &planned[c] };
-            path.iter().for_each(|n| *on.entry(*n).or_default() += carried[c] / (1.0 - gone).max(1e-9));
+            let path = if let Fate::Switched(path) = fate(c) {
+                switched.insert(c, path.clone());
+                path
+            } else {
+                &planned[c]
+            };
+            path.iter().for_each(|n| *on.entry(*n).or_default() += cords[c]);
         }
         // What has no feed keeps the load it had: it comes back with it.
-        let mut dead: BTreeMap<usize, f64> = BTreeMap::new();
+        let mut kept: BTreeMap<usize, f64> = BTreeMap::new();
         for c in (0..carried.len()).filter(|c| *fate(*c) != Fate::Carries) {
-            planned[c].iter().filter(|n| !on.contains_key(n)).for_each(|n| *dead.entry(*n).or_default() += carried[c]);
+            planned[c].iter().filter(|n| !on.contains_key(n)).for_each(|n| *kept.entry(*n).or_default() += carried[c]);
         }
-        on.append(&mut dead);
+        let dead = kept.keys().copied().collect();
+        on.append(&mut kept);
         // What has moved already does not move again.
-        let moves = if fates.is_empty() { topology.moves_with(rack, &carried) } else { Vec::new() };
-        Way { shares: on.into_iter().collect(), moves }
+        let whole = fates.is_empty();
+        let moves = if whole { topology.moves_with(rack, &carried) } else { Vec::new() };
+        Way { shares: on.into_iter().collect(), moves, cords, switched, dead, whole }
     }
 
-    /// The nodes and constraints above a rack that are not what the plan says, and last the site: phases of a node
-    /// carry more in step with it.
+    /// The nodes that a cord loads, and with which share of its rack: the one told, or what it had where there is no feed.
+    pub(super) fn loads<'s>(
+        &'s self,
+        (rack, cord): (usize, usize),
+        way: Option<&'s Way>,
+        share: f64,
+    ) -> impl Iterator<Item = (usize, f64)> {
+        let planned = &self.topology.paths(rack)[cord];
+        let path = way.and_then(|way| way.switched.get(&cord)).unwrap_or(planned);
+        let dead = move |node: &usize| way.is_some_and(|way| way.dead.contains(node));
+        let kept = planned.iter().filter(move |node| dead(node)).map(move |node| (*node, self.cord(rack, cord)));
+        path.iter().filter(move |node| !dead(node)).map(move |node| (*node, share)).chain(kept)
+    }
+
+    /// The nodes and constraints above a rack that are not what the plan says, and last the site.
     pub(super) fn path_of(&self, rack: usize, way: &Way) -> Vec<(usize, f64)> {
         let topology = &self.topology;
         let site = topology.nodes().len();
-        let find = |shares: &[(usize, f64)], node: usize| shares.iter().find(|s| s.0 == node).map(|s| s.1);
-        let times = |node: usize| Some(find(&way.shares, node)? / find(topology.shares(rack), node)?);
+        let on = |node: usize, phase: Option<usize>, shares: &[f64]| -> f64 {
+            let cords = topology.racks()[rack].feeds.iter().zip(shares).enumerate();
+            let load = |(c, (cord, share)): (usize, (&FeedShare, &f64))| {
+                let loads = self.loads((rack, c), Some(way), *share).filter(|(n, _)| *n == node);
+                loads.map(|(_, share)| share).sum::<f64>() * phase.map_or(1.0, |p| cord.phases[p])
+            };
+            cords.map(load).sum()
+        };
         let constrained = topology.constrained(rack).iter().map(|(c, share)| {
             let share = match &topology.constraints()[*c] {
-                Constraint::Phase(node, _) => share * times(*node).unwrap_or(1.0),
-                Constraint::Failover { node, failover } => {
-                    find(&way.shares, *node).unwrap_or(0.0) + find(&way.moves, *failover).unwrap_or(0.0)
-                }
-                _ => *share,
+                Constraint::Phase(node, phase) => on(*node, Some(*phase), &way.cords),
+                Constraint::Failover { node, failover, phase } => match way.whole {
+                    true => on(*node, *phase, &topology.after(rack, *failover, &way.cords)),
+                    false => on(*node, *phase, &way.cords),
+                },
+                Constraint::Standby { .. } | Constraint::Cooling { .. } => *share,
             };
             (site + c, share)
         });
+        let constrained = constrained.filter(|(_, share)| *share > 0.0);
         way.shares.iter().copied().chain(constrained).chain(self.grouped(rack, &way.shares)).collect()
     }
 
@@ -251,12 +273,4 @@ impl Decider {
         };
         self.topology.nodes().iter().map(is_dead).collect()
     }
-}
-
-/// For each node with a transfer switch its standby.
-pub(super) fn standbys(topology: &Topology) -> BTreeMap<usize, usize> {
-    let nodes = topology.nodes();
-    let place: BTreeMap<&NodeId, usize> = nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
-    let switched = nodes.iter().enumerate();
-    switched.filter_map(|(i, n)| Some((i, *place.get(n.standby.as_ref()?)?))).collect()
 }

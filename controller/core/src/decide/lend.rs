@@ -10,14 +10,19 @@ use super::shape::whole;
 use super::{Decider, Prepared};
 use crate::allocate::{Ask, Grant, allocate};
 use crate::fleet::SILENT;
-use crate::topology::Topology;
+use crate::topology::{Constraint, Topology};
 use headroom_rack::{Condition, Mono, Watts};
 
 /// So much of what may flow until it is taken back is not lent: limits need not follow each second's change of it.
 const SPARE: f64 = 0.03;
 
+/// So many agents may hang at once with what they have: a common cause is likely, as one image or one driver.
+const HUNG: usize = 2;
+
 /// What the racks below each place add up to, W.
 pub(super) struct Below {
+    /// How many they are.
+    count: Vec<usize>,
     floors: Vec<f64>,
     /// Granted beyond the floors, above 0.
     more: Vec<f64>,
@@ -25,9 +30,10 @@ pub(super) struct Below {
 
 impl Below {
     pub(super) fn new(asks: &[Ask<'_>], grants: &[Grant], places: usize) -> Self {
-        let mut below = Self { floors: vec![0.0; places], more: vec![1e-9; places] };
+        let mut below = Self { count: vec![0; places], floors: vec![0.0; places], more: vec![1e-9; places] };
         for (ask, grant) in asks.iter().zip(grants) {
             for (place, share) in ask.shares {
+                below.count[*place] += 1;
                 below.floors[*place] += ask.floor * share;
                 below.more[*place] += (grant.watts - ask.floor) * share;
             }
@@ -36,35 +42,48 @@ impl Below {
     }
 }
 
-/// How much more than its safe share one rack below each node can draw, over the node's rating.
-pub(super) fn one(topology: &Topology) -> Vec<f64> {
-    let mut most = vec![0.0_f64; topology.nodes().len()];
+/// How much more than their safe share the racks below each node can draw of which so many agents hang at once, over the
+/// node's rating; of a node whose phases count one by one the same of its phase where that is most.
+pub(super) fn hung(topology: &Topology) -> Vec<f64> {
+    let nodes = topology.nodes().len();
+    let mut most = vec![[0.0_f64; HUNG]; nodes + topology.constraints().len()];
     for (i, rack) in topology.racks().iter().enumerate() {
-        let more = (rack.nameplate() - rack.at(rack.safe_gpu)).max(Watts::ZERO);
-        for (node, share) in topology.shares(i) {
-            most[*node] = most[*node].max(more * *share / topology.nodes()[*node].rating);
+        let more = (rack.nameplate() - rack.at(rack.safe_gpu)).max(Watts::ZERO).get();
+        let phases = topology.constrained(i).iter().map(|(c, share)| (nodes + c, share * 3.0));
+        for (place, share) in topology.shares(i).iter().copied().chain(phases) {
+            let most = &mut most[place];
+            let least = most.iter_mut().reduce(|a, b| if *b < *a { b } else { a });
+            least.into_iter().for_each(|least| *least = least.max(more * share));
         }
     }
-    most
+    let sum = |place: usize| most[place].iter().sum::<f64>();
+    let mut hung: Vec<f64> = (0..nodes).map(sum).collect();
+    for (c, constraint) in topology.constraints().iter().enumerate() {
+        if let Constraint::Phase(node, _) = constraint {
+            hung[*node] = hung[*node].max(sum(nodes + c));
+        }
+    }
+    hung.iter().zip(topology.nodes()).map(|(watts, node)| watts / node.rating.get()).collect()
 }
 
 impl Decider {
     /// The load, over its rating, that a node bears if everybody rises at once to all that was given. More than
     /// what lasts flows until Orders say otherwise, one of which or of the Snapshots before them may be lost, or until
-    /// agents that hear none have fallen back. Then what lasts flows, and one rack whose agent hangs draws its most, until
-    /// the safe shares are in force or the others have made room for it.
+    /// agents that hear none have fallen back. Then what lasts flows, and racks whose agents hang draw their most, until
+    /// the safe shares are in force or the others have made room for them.
     pub(super) fn hot(&self, node: usize) -> f64 {
         let (response, period) = (self.policy.response, self.policy.period);
         let first = (response + period).max(self.policy.unheard() + response.saturating_sub(period)).as_secs_f64();
         let all = (self.policy.lease.max(SILENT) + response).as_secs_f64().max(first);
-        let then = self.policy.derate + self.one[node] * self.uneven[node].max(1.0);
+        let uneven = if self.topology.is_split(node) { 1.0 } else { self.uneven[node].max(1.0) };
+        let then = self.policy.derate + self.hung[node] * uneven;
         let image = &self.protection[node];
         image.allowed_before(first, then, all - first).max(image.allowed(all))
     }
 
     /// What is left over becomes room to ramp: up to what a sudden ramp of all leaves time for, and no rack more than
     /// the others could make room for by going to their floors where `holds` flows without a trip, W, should its agent
-    /// hang; where the floors alone are too much for that, nobody can promise it. All bands share by weight: who comes
+    /// hang and as many others as may at once; where the floors alone are too much for that, nobody can promise it. All bands share by weight: who comes
     /// first has what it demands within a second in any case, and room that the first band leaves unused is what the last
     /// one is cut for at each rise.
     pub(super) fn lend(
@@ -76,8 +95,11 @@ impl Decider {
         now: Mono,
     ) -> Vec<f64> {
         let spare: Vec<f64> = ramp.iter().map(|r| r * (1.0 - SPARE)).collect();
-        let left = |(holds, floors): (&f64, &f64)| if holds >= floors { holds - floors } else { f64::INFINITY };
-        let left: Vec<f64> = holds.iter().zip(&below.floors).map(left).collect();
+        let left = |((holds, floors), count): ((&f64, &f64), &usize)| match holds >= floors {
+            true => (holds - floors) / (*count).clamp(1, HUNG) as f64,
+            false => f64::INFINITY,
+        };
+        let left: Vec<f64> = holds.iter().zip(&below.floors).zip(&below.count).map(left).collect();
         let more: Vec<Ask<'_>> = asks
             .iter()
             .zip(grants)

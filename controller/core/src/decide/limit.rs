@@ -1,10 +1,10 @@
 //! What each node carries, and the least of all that limits it.
 
 use super::believe::RackNow;
-use super::cords::Live;
+use super::cords::{Live, Way};
 use super::{Decider, OTHER_S};
 use crate::fleet::{Fleet, METER_TOLERANCE};
-use crate::topology::{BALANCED, Constraint, NodeKind, NodeSpec, Topology};
+use crate::topology::{Constraint, NodeKind, NodeSpec, Topology};
 use headroom_rack::{LimitKind, Mono, NodeId, Quality, Watts};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl Decider {
                 below.granted += self.racks[i].granted * *share;
                 below.uncertain |= rack.quality != Quality::Measured;
             }
-            self.skew(fleet, i, rack, &mut below);
+            self.skew(fleet, i, rack, way, &mut below);
             for (failover, share) in way.map_or_else(|| topology.moves(i), |way| &way.moves) {
                 let of = if topology.is_mixed(*failover) { self.racks[i].granted } else { rack.demand };
                 moved[*failover] += of.get() * share;
@@ -158,7 +158,7 @@ impl Decider {
         self.protection[i].advance(before, dt_s * 0.5);
         self.protection[i].advance(ratio, dt_s * 0.5);
         // Where the constraints know the phases, they hold them; elsewhere the whole node gives way.
-        let split = self.split[i];
+        let split = topology.is_split(i);
         let smooth = if dt_s > 0.0 { super::follows(dt_s, OTHER_S) } else { 1.0 };
         self.uneven[i] += (uneven - self.uneven[i]) * smooth;
         let rating = if split { spec.rating } else { spec.rating * (1.0 / self.uneven[i].max(1.0)) };
@@ -245,19 +245,13 @@ impl Decider {
 
     /// Adds what the cords of a rack load one phase more than another with, by their meters or, where
     /// these do not tell, by the plan.
-    fn skew(&self, fleet: &Fleet, i: usize, rack: &RackNow, below: &mut [Below]) {
-        let spec = &self.topology.racks()[i];
-        let told = fleet.rack_at(i, &spec.id).map(|b| &b.phases);
-        for (c, (cord, path)) in spec.feeds.iter().zip(self.topology.paths(i)).enumerate() {
-            let phases = match told.filter(|t| !t.is_empty()).and_then(|t| t.get(&cord.meter)) {
-                // A meter that shows three even phases on a plug of one has them swapped in its words.
-                Some(told) if cord.phases == BALANCED => *told,
-                _ if cord.phases != BALANCED => cord.phases,
-                _ => continue,
-            };
-            let watts = rack.power.get() * self.cord(i, c);
-            for node in path {
-                for (skew, phase) in below[*node].skew.iter_mut().zip(phases) {
+    fn skew(&self, fleet: &Fleet, i: usize, rack: &RackNow, way: Option<&Way>, below: &mut [Below]) {
+        for c in 0..self.topology.racks()[i].feeds.len() {
+            let Some(phases) = self.phases(fleet, i, c) else { continue };
+            let share = way.map_or_else(|| self.cord(i, c), |way| way.cords[c]);
+            for (node, share) in self.loads((i, c), way, share) {
+                let watts = rack.power.get() * share;
+                for (skew, phase) in below[node].skew.iter_mut().zip(phases) {
                     *skew += watts * (phase - 1.0 / 3.0);
                 }
             }
@@ -274,7 +268,7 @@ impl Decider {
         }
         let same =
             |limit, alone, kind, power| Hold { limit, alone, ramp: limit, lasts: limit, holds: limit, kind, power };
-        let hold = |(constraint, power): (&Constraint, f64)| match constraint {
+        let hold = |(c, (constraint, power)): (usize, (&Constraint, f64))| match constraint {
             Constraint::Phase(node, _) => {
                 let node = &nodes[*node];
                 let third = |limit: Watts| (limit - node.other).get() / 3.0;
@@ -282,20 +276,19 @@ impl Decider {
                 let [lasts, holds] = [node.lasts, node.holds].map(third);
                 Hold { limit, alone, ramp, lasts, holds, kind: node.by, power }
             }
-            Constraint::Standby(node) => {
-                let limit = self.topology.nodes()[*node].rating * self.allowed[*node];
-                same((limit - nodes[*node].other).get(), f64::INFINITY, LimitKind::Redundancy, power)
+            Constraint::Standby { node, phase } => {
+                let limit = self.survived(c, *node, *phase, nodes[*node].other);
+                same(limit, f64::INFINITY, LimitKind::Redundancy, power)
             }
             // As where all racks take over alike: what is lent is taken back when a feed is lost.
-            Constraint::Failover { node, .. } => {
-                let limit = self.topology.nodes()[*node].rating * self.allowed[*node];
-                let limit = (limit - nodes[*node].other).get();
+            Constraint::Failover { node, phase, .. } => {
+                let limit = self.survived(c, *node, *phase, nodes[*node].other);
                 let all = same(f64::INFINITY, f64::INFINITY, LimitKind::Redundancy, power);
                 Hold { limit, ..all }
             }
             Constraint::Cooling { left, whole, .. } => same(left.get(), whole.get(), LimitKind::Cooling, power),
         };
-        self.topology.constraints().iter().zip(power).map(hold).collect()
+        self.topology.constraints().iter().zip(power).enumerate().map(hold).collect()
     }
 
     /// By how much a node may exceed its derated rating now, or how far it must stay below, so that what lasts is at it. A

@@ -134,7 +134,8 @@ pub(super) fn paths(topology: &Topology, groups: &[Group], flexible: &[bool]) ->
     let (nodes, constraints) = (topology.nodes().len(), topology.constraints().len());
     let path = |rack: usize| {
         let grouped = grouped(groups, nodes + constraints, flexible[rack], topology.shares(rack));
-        let constrained = topology.constrained(rack).iter().map(|(c, share)| (nodes + c, *share));
+        let constrained = topology.constrained(rack).iter().filter(|(_, share)| *share > 0.0);
+        let constrained = constrained.map(|(c, share)| (nodes + c, *share));
         topology.shares(rack).iter().copied().chain(constrained).chain(grouped).collect()
     };
     Arc::new((0..topology.racks().len()).map(path).collect())

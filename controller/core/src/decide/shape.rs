@@ -124,7 +124,7 @@ impl Decider {
         {
             let left = Watts::new(hold.limit - hold.power);
             return match constraint {
-                Constraint::Phase(node, _) | Constraint::Standby(node) | Constraint::Failover { node, .. } => {
+                Constraint::Phase(node, _) | Constraint::Standby { node, .. } | Constraint::Failover { node, .. } => {
                     (name(*node), hold.kind, left, Some(*node))
                 }
                 Constraint::Cooling { id, .. } => (id.clone(), hold.kind, left, None),

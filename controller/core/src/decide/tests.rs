@@ -2,6 +2,7 @@
 
 mod feeds;
 mod lend;
+mod phases;
 mod thermal;
 
 use super::*;

@@ -295,3 +295,10 @@ proptest! {
         prop_assert!(ratio >= 2.0 || ratio <= 1.0 || state.time_to_trip_s(ratio * 1.003).is_some_and(|t| t <= hold * 1.02), "{ratio}");
     }
 }
+
+#[test]
+fn a_ups_limits_at_once_beyond_what_it_carries_for_seconds() {
+    // Above half more than its rating the inverter limits at once; nothing in between is a few seconds.
+    let allowed = Protection::with_used(NodeKind::Ups.curve(), 0.0).allowed(3.0);
+    assert!((1.5..=1.501).contains(&allowed), "{allowed}");
+}

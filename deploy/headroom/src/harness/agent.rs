@@ -115,6 +115,18 @@ impl Agent {
                 self.watch.see(device, Signal::PduPower, &Reading::new(seen.watts, at));
             }
         }
+        let value = |device: &DeviceId, signal: Signal| {
+            let pdu = pdus.iter().find(|pdu| pdu.device == *device)?;
+            let value = match signal {
+                Signal::PduVoltageL1 => pdu.volts?.get(),
+                Signal::PduCurrentL1 => pdu.currents[0]?.get(),
+                Signal::PduCurrentL2 => pdu.currents[1]?.get(),
+                Signal::PduCurrentL3 => pdu.currents[2]?.get(),
+                _ => return None,
+            };
+            Some((value, METER_AGE))
+        };
+        self.failsafe.look(value, |_| false, now);
         let verdict = self.guard.step(now, &pdus, &gpus);
         for (g, (device, bounds)) in self.known.iter().enumerate() {
             let ceiling = verdict.ceilings.get(device).copied();

@@ -51,6 +51,8 @@ pub struct Controller {
     rubbish: Chance,
     /// Limits as last sent.
     sent: BTreeMap<RackId, Vec<Watts>>,
+    /// What lies ready for the loss of a feed, reckoned after a period's decision for the Orders after it.
+    ready: Vec<Prepared>,
     next_ms: u64,
     urgent: bool,
 }
@@ -93,6 +95,7 @@ impl Controller {
             mixtures: Mixtures::default(),
             rubbish: Chance::new(plant.seed, "rubbish"),
             sent: BTreeMap::new(),
+            ready: Vec::new(),
             next_ms: 0,
             urgent: false,
         }
@@ -190,12 +193,16 @@ impl Mind for Controller {
             let sent = self.sent.entry(cap.rack.clone()).or_default();
             if !between || self.urgency.cannot_wait(place, cap, sent) {
                 all[*rack].orders = cap.gpus.iter().map(order).collect();
-                let unheard = self.decider.unheard(place).into_iter();
-                all[*rack].answers = unheard.flat_map(|ready| answers(&ready, cap, generation)).collect();
+                let unheard = self.decider.unheard(place);
+                let ready = self.ready.iter().filter(|ready| ready.rack == cap.rack).chain(&unheard);
+                all[*rack].answers = ready.flat_map(|ready| answers(ready, cap, generation)).collect();
                 *sent = cap.gpus.iter().map(|(_, watts)| *watts).collect();
             }
         }
         self.urgency.decided(&plan);
+        if !between {
+            self.ready = self.decider.answers(&self.fleet);
+        }
         self.last = Some((plan, hour.now_ms));
         Some(all)
     }

@@ -6,7 +6,7 @@ use headroom_controller_core::topology::NodeKind;
 use headroom_controller_core::{BatterySpec, FeedShare, MeterRef, NodeSpec, RackSpec, Topology};
 use headroom_rack::{Amperes, DeviceId, IdError, NodeId, RackId, Watts};
 use headroom_sim::plant::FEED_NAMES;
-use headroom_sim::plant::spec::PlantSpec;
+use headroom_sim::plant::spec::{PlantSpec, RackSpec as PlantRack};
 use std::sync::Arc;
 
 /// What a data sheet promises of the runtime at full load: the UPS's own draw is in it.
@@ -36,22 +36,32 @@ struct Load {
     gpus: f64,
 }
 
-/// The load of `racks` on a feed while the feed `lost` is dead.
-fn load(plant: &PlantSpec, feed: usize, lost: Option<usize>, racks: impl Fn(usize) -> bool) -> Load {
+/// Share of a rack that a phase of a feed carries while the feed `lost` is dead.
+fn carried(rack: &PlantRack, (feed, phase): (usize, usize), lost: Option<usize>) -> f64 {
+    let moved = |f: usize| if Some(f) == lost { rack.standby } else { Some(f) };
+    let alive = || rack.cords.iter().filter_map(|f| moved(*f));
+    let here = alive().filter(|f| *f == feed).count() as f64 / alive().count().max(1) as f64;
+    let part = rack.phase.map_or(1.0 / 3.0, |p| if p == phase { 1.0 } else { 0.0 });
+    here * part
+}
+
+/// The load of `racks` on a phase of a feed while the feed `lost` is dead.
+fn load(plant: &PlantSpec, on: (usize, usize), lost: Option<usize>, racks: impl Fn(usize) -> bool) -> Load {
     let mut sum = Load::default();
-    for (_, rack) in plant.racks.iter().enumerate().filter(|(r, rack)| racks(*r) && rack.cords.contains(&feed)) {
-        let alive = rack.cords.iter().filter(|f| Some(**f) != lost).count() as f64;
-        sum.fixed += rack.overhead_watts / alive / (1.0 - plant.pdu_loss_ratio);
-        sum.gpus += rack.gpus as f64 / alive / (1.0 - plant.pdu_loss_ratio);
+    for (_, rack) in plant.racks.iter().enumerate().filter(|(r, _)| racks(*r)) {
+        let share = carried(rack, on, lost) / (1.0 - plant.pdu_loss_ratio);
+        sum.fixed += rack.overhead_watts * share;
+        sum.gpus += rack.gpus as f64 * share;
     }
     sum
 }
 
 /// The limit per GPU at which every node carries what it must with any one feed lost.
 pub(super) fn safe_share(plant: &PlantSpec) -> Watts {
-    let rated = |amperes: f64| amperes * plant.volts * 3.0;
+    let rated = |amperes: f64| amperes * plant.volts;
     let mut safe = plant.gpu.max_watts;
-    for feed in 0..plant.feed_count() {
+    for on in (0..plant.feed_count()).flat_map(|feed| (0..3).map(move |phase| (feed, phase))) {
+        let feed = on.0;
         let others = (0..plant.feed_count()).filter(|f| *f != feed).map(Some);
         for lost in others.chain([None]) {
             let cooling = plant.racks.iter().filter(|r| r.cooling_feed == feed).map(|r| r.cooling_watts).sum::<f64>();
@@ -60,11 +70,11 @@ pub(super) fn safe_share(plant: &PlantSpec) -> Watts {
                     safe = safe.min((rating * SAFE_SHARE - load.fixed) / load.gpus);
                 }
             };
-            let all = load(plant, feed, lost, |_| true);
-            let whole = rated(plant.breaker.rating_amperes).min(plant.ups.rating_watts);
-            fit(whole, Load { fixed: all.fixed + cooling, ..all });
+            let all = load(plant, on, lost, |_| true);
+            let whole = rated(plant.breaker.rating_amperes).min(plant.ups.rating_watts / 3.0);
+            fit(whole, Load { fixed: all.fixed + cooling / 3.0, ..all });
             for branch in plant.branches.iter().filter(|b| b.feed == feed) {
-                fit(rated(branch.breaker.rating_amperes), load(plant, feed, lost, |r| branch.racks.contains(&r)));
+                fit(rated(branch.breaker.rating_amperes), load(plant, on, lost, |r| branch.racks.contains(&r)));
             }
         }
     }
@@ -99,14 +109,30 @@ pub(super) fn topology(plant: &PlantSpec, present: &[bool]) -> Topology {
             nodes.push(spec(branch.id.clone(), NodeKind::Breaker, Some(node(parent)), rating, None));
         }
     }
-    let cord = |rack: usize, feed: usize| {
+    let lowest = |rack: usize, feed: usize| {
         // The last branch that names the rack is the lowest: parents come first.
         let branch = plant.branches.iter().rev().find(|b| b.feed == feed && b.racks.contains(&rack));
-        FeedShare::new(
-            node(branch.map_or_else(|| format!("breaker-{}", FEED_NAMES[feed]), |b| b.id.clone())),
-            1.0 / plant.racks[rack].cords.len() as f64,
+        node(branch.map_or_else(|| format!("breaker-{}", FEED_NAMES[feed]), |b| b.id.clone()))
+    };
+    let switch = |rack: &PlantRack| node(format!("switch-{}", rack.id));
+    for (r, rack) in plant.racks.iter().enumerate() {
+        let Some(standby) = rack.standby else { continue };
+        let rating = rated(plant.breaker.rating_amperes);
+        nodes.push(NodeSpec {
+            parent: Some(lowest(r, rack.cords[0])),
+            standby: Some(lowest(r, standby)),
+            ..NodeSpec::new(switch(rack), NodeKind::RackPdu, FEED_NAMES[rack.cords[0]], rating)
+        });
+    }
+    let cord = |rack: usize, feed: usize| {
+        let spec = &plant.racks[rack];
+        let whole = FeedShare::new(
+            if spec.standby.is_some() { switch(spec) } else { lowest(rack, feed) },
+            1.0 / spec.cords.len() as f64,
             name(format!("pdu-{}", FEED_NAMES[feed]), DeviceId::new),
-        )
+        );
+        let alone = |phase| std::array::from_fn(|p| if p == phase { 1.0 } else { 0.0 });
+        FeedShare { phases: spec.phase.map_or(whole.phases, alone), ..whole }
     };
     let safe_gpu = safe_share(plant);
     let racks = plant

@@ -39,15 +39,55 @@ fn without_orders_racks_fall_back_on_what_lasts() {
 }
 
 #[test]
-fn nobody_is_lent_more_than_the_others_could_make_room_for() {
+fn no_two_are_lent_more_than_the_others_could_make_room_for() {
     let (decider, plan) = idle();
     let breaker = decider.topology.nodes().iter().find(|n| n.id.as_str() == "breaker-a").expect("a node");
-    let floors = per_feed([200.0; 3].into_iter());
+    let floors = per_feed([200.0; 2].into_iter());
     let alone = breaker.rating.get() * breaker.curve.holds();
-    for rack in 0..4 {
-        let most = (8.0 * gpu(&plan, rack) + OVERHEAD) / 2.0;
-        assert!(most + floors <= alone + 1.0, "rack {rack}: {most} W beside {floors} W under {alone} W");
+    for (one, other) in [(0, 1), (2, 3), (0, 3)] {
+        let most = per_feed([one, other].into_iter().map(|rack| gpu(&plan, rack)));
+        assert!(most + floors <= alone + 1.0, "racks {one} and {other}: {most} W beside {floors} W under {alone} W");
     }
+}
+
+#[test]
+fn two_racks_alone_on_a_breaker_may_hang_with_all_that_they_were_lent() {
+    let row = row();
+    let mut nodes = row.nodes().to_vec();
+    nodes.iter_mut().filter(|n| n.kind == NodeKind::Breaker).for_each(|n| n.rating = Watts::new(5000.0));
+    let topology = Topology::new(nodes, row.racks()[..2].to_vec()).unwrap();
+    let mut decider = Decider::new(topology, Policy::default());
+    let holds = 5000.0 * NodeKind::Breaker.curve().holds();
+    for second in 0..60 {
+        let now = Mono::from_ms(1000 * second);
+        let plan = decide(&mut decider, &fleet_at(&[100.0; 4], &[400.0; 4], now), now);
+        let most = per_feed((0..2).map(|rack| gpu(&plan, rack)));
+        assert!(most <= holds + 1.0, "{most} W under {holds} W");
+    }
+}
+
+#[test]
+fn a_rack_with_a_breaker_of_its_own_is_lent_all_that_that_carries() {
+    let row = row();
+    let tap = |n: usize| crate::NodeSpec {
+        parent: Some(NodeId::new("breaker-a").unwrap()),
+        ..crate::NodeSpec::new(NodeId::new(format!("tap-{n}")).unwrap(), NodeKind::Breaker, "a", Watts::new(6000.0))
+    };
+    let mut nodes = row.nodes().to_vec();
+    nodes.iter_mut().for_each(|node| node.rating = Watts::new(90_000.0));
+    nodes.extend((0..4).map(tap));
+    let mut racks = row.racks().to_vec();
+    for (n, rack) in racks.iter_mut().enumerate() {
+        rack.feeds.truncate(1);
+        rack.feeds[0] = FeedShare { node: tap(n).id, share: 1.0, ..rack.feeds[0].clone() };
+    }
+    let mut decider = Decider::new(Topology::new(nodes, racks).unwrap(), Policy::default());
+    let mut given = 0.0;
+    for second in 0..60 {
+        let now = Mono::from_ms(1000 * second);
+        given = gpu(&decide(&mut decider, &fleet_at(&[100.0; 4], &[400.0; 4], now), now), 0);
+    }
+    assert!(given > 500.0, "of 6 kW only {given} W for each GPU");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!   A rack that has lost a cord loads the others with all it draws ([`cords`]).
 //! * **expect**: the forecast's 99 % quantile over the response time, never below what is drawn.
 //! * **limit**, per node: the least of continuous rating times derating (of the fullest phase; short peaks pass a
-//!   device with a thermal image, see `peaks`), what the trip image still allows until it is taken back ([`lend`]),
+//!   device with a thermal image, see `peaks`; by amperes where meters tell them, [`current`]), what the trip image still allows until it is taken back ([`lend`]),
 //!   what must be left so that the loss of any other feed is
 //!   survived for one response time, what a battery gives over the time it is to last ([`battery`]); for all
 //!   together a target from outside.
@@ -26,6 +26,7 @@ mod battery;
 mod believe;
 mod coolant;
 mod cords;
+mod current;
 mod hands;
 mod heat;
 mod lend;
@@ -39,6 +40,7 @@ mod stand;
 
 pub use answer::Prepared;
 pub use battery::BatteryView;
+pub use current::CurrentView;
 pub use heat::CoolantView;
 
 use crate::allocate::{Ask, Grant, allocate};
@@ -89,6 +91,8 @@ pub struct Decider {
     eased: Vec<f64>,
     /// Smoothed load of each node's fullest phase over the mean of its phases.
     uneven: Vec<f64>,
+    currents: Vec<current::Current>,
+    sources: Arc<current::Sources>,
     /// Nodes whose phases have constraints of their own.
     split: Arc<Vec<bool>>,
     /// What is known of the battery of each UPS, by node.
@@ -201,6 +205,7 @@ impl Decider {
         let count = protection.len();
         let phased: BTreeSet<usize> = topology.constraints().iter().filter_map(Constraint::phase_of).collect();
         let groups = vec![outside::site(&topology)];
+        let metered_by = limit::metered_by(&topology);
         let remember = |r: &RackSpec| RackMemory { wanted: Wanted::of(r, &policy), ..RackMemory::default() };
         Self {
             paths: outside::paths(&topology, &groups, &vec![true; topology.racks().len()]),
@@ -218,9 +223,11 @@ impl Decider {
             wiring: Arc::new(Wiring::new(&topology)),
             standbys: Arc::new(cords::standbys(&topology)),
             one: Arc::new(lend::one(&topology)),
-            metered_by: Arc::new(limit::metered_by(&topology)),
+            sources: Arc::new(current::Sources::new(&topology, &metered_by)),
+            metered_by: Arc::new(metered_by),
             losses: Arc::new(answer::losses(&topology)),
             uneven: vec![1.0; count],
+            currents: vec![current::Current::default(); count],
             split: Arc::new((0..count).map(|n| phased.contains(&n)).collect()),
             topology: Arc::new(topology),
             protection,

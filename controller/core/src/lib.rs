@@ -20,7 +20,7 @@ pub mod urgency;
 
 pub use automation::Automation;
 pub use battery::BatterySpec;
-pub use decide::{BatteryView, CoolantView, Decider, Prepared};
+pub use decide::{BatteryView, CoolantView, CurrentView, Decider, Prepared};
 pub use fleet::Fleet;
 pub use hand::{Hand, Hands};
 pub use health::{Facts, Health};

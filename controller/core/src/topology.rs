@@ -9,7 +9,7 @@ pub use constraint::Constraint;
 use crate::battery::BatterySpec;
 use crate::trip::Curve;
 use failover::Failovers;
-use headroom_rack::{DeviceId, NodeId, RackId, Watts};
+use headroom_rack::{DeviceId, NodeId, RackId, Volts, Watts};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -91,6 +91,9 @@ pub struct NodeSpec {
     pub curve: Arc<Curve>,
     /// Phases it carries, 1 or 3; its fullest phase trips it.
     pub phases: u32,
+    /// Nominal voltage that its rating in amperes was written with: phase to neutral, of a circuit of one phase that
+    /// across its load; none: rated in watts.
+    pub volts: Option<Volts>,
     /// The node that takes over what hangs here when the parent fails (a transfer switch).
     pub standby: Option<NodeId>,
     /// How long the battery of a UPS lasts, if its data are known.
@@ -110,6 +113,7 @@ impl NodeSpec {
             meter: None,
             curve,
             phases: 3,
+            volts: None,
             standby: None,
             battery: None,
         }
@@ -392,6 +396,12 @@ impl Topology {
     /// may draw depends on what another draws.
     pub fn is_mixed(&self, failover: usize) -> bool {
         self.failovers.mixed[failover]
+    }
+
+    /// The parent of each node.
+    pub fn above(&self) -> Vec<Option<usize>> {
+        let place: HashMap<&NodeId, usize> = self.nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
+        self.nodes.iter().map(|n| n.parent.as_ref().and_then(|p| place.get(p).copied())).collect()
     }
 
     /// The node at `index` and all above it.

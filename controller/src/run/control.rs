@@ -299,8 +299,10 @@ impl Control {
         let (coolants, policy) = (&self.coolants[..], self.decider.policy());
         self.health.decided(Facts { plan: &plan, coolants, fleet: &self.fleet, policy, site }, now);
         self.judge(parts);
-        let told = self.story.tell_batteries(&self.batteries);
-        for event in told.into_iter().chain(self.story.tell_coolants(&self.coolants)) {
+        let mut told = self.story.tell_batteries(&self.batteries);
+        told.extend(self.story.tell_coolants(&self.coolants));
+        told.extend(self.story.tell_currents(&self.decider.currents()));
+        for event in told {
             self.note(parts, event.kind, event.text);
         }
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {

@@ -110,7 +110,7 @@ impl Decider {
         let response = self.policy.response.as_secs_f64();
         let survives = |n: usize| {
             let hot = self.protection[n].allowed(2.0 * response).min(self.policy.derate);
-            (nodes[n].rating * hot).get() - self.other[n]
+            (self.rated(n) * hot).get() - self.other[n]
         };
         let rooms: Vec<f64> =
             (0..nodes.len()).map(|n| if nodes[n].feed == *feed { f64::INFINITY } else { survives(n) }).collect();

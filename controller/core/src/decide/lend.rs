@@ -57,7 +57,7 @@ impl Decider {
         let (response, period) = (self.policy.response, self.policy.period);
         let first = (response + period).max(self.policy.unheard() + response.saturating_sub(period)).as_secs_f64();
         let all = (self.policy.lease.max(SILENT) + response).as_secs_f64().max(first);
-        let then = self.policy.derate + self.one[node] * self.uneven[node].max(1.0);
+        let then = self.policy.derate + self.one[node] * self.uneven[node].max(1.0) * self.currents[node].more();
         let image = &self.protection[node];
         image.allowed_before(first, then, all - first).max(image.allowed(all))
     }

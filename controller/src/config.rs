@@ -310,6 +310,7 @@ fn influx(table: &Table<'_>, m: &Mistakes) -> Option<crate::influx::Options> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headroom_controller_core::NodeKind;
 
     #[test]
     fn the_shipped_default_is_sound() {
@@ -317,6 +318,17 @@ mod tests {
         assert_eq!((config.nodes.len(), config.racks.len(), config.lease_ms), (4, 4, 5000));
         assert_eq!(config.broker, Broker { host: "127.0.0.1".into(), port: 1883, login: None, tls: None });
         assert!(config.influx.is_none() && config.webhook.is_none());
+    }
+
+    #[test]
+    fn a_rating_in_amperes_says_at_which_voltage_its_node_is_rated_and_one_in_watts_does_not() {
+        let config = parse("default.toml", DEFAULT).unwrap();
+        let topology = core_topology(&config.tree).unwrap();
+        let volts = |kind: NodeKind| -> Vec<Option<f64>> {
+            let of = topology.nodes().iter().filter(|node| node.kind == kind);
+            of.map(|node| node.volts.map(headroom_rack::Volts::get)).collect()
+        };
+        assert_eq!((volts(NodeKind::Breaker), volts(NodeKind::Ups)), (vec![Some(240.0); 2], vec![None; 2]));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub enum Kind {
     FeedLost,
     /// A UPS fails: what it fed is dead.
     UpsLost,
+    /// The voltage of a feed is low behind its UPS.
+    VoltageLow,
     /// The facility water warms.
     SupplyWarms,
     /// Ends every fault of the target.
@@ -70,6 +72,7 @@ pub const KINDS: &[(&str, Kind, &str)] = &[
     ("battery_weak", Kind::BatteryWeak, "UPS battery holds only value (0.5) of its capacity"),
     ("feed_lost", Kind::FeedLost, "utility of a feed is lost: the UPS goes on battery"),
     ("ups_lost", Kind::UpsLost, "a UPS fails: its feed is dead, the other feeds carry its racks"),
+    ("voltage_low", Kind::VoltageLow, "voltage behind the UPS of a feed is value (0.94) of the nominal one"),
     (
         "supply_warms",
         Kind::SupplyWarms,
@@ -195,6 +198,7 @@ impl Kind {
             Self::PumpStopped | Self::PumpWorn | Self::Leak | Self::SupplyWarms => matches!(target, Target::Cooling(_)),
             Self::BatteryWeak | Self::UpsLost => matches!(target, Target::Ups(_)),
             Self::FeedLost => matches!(target, Target::Feed(_) | Target::Ups(_)),
+            Self::VoltageLow => matches!(target, Target::Feed(_)),
             Self::Clear => true,
         }
     }
@@ -211,6 +215,7 @@ impl Kind {
             Self::PumpWorn => (0.1, 1.0),
             Self::Leak => (0.0, 20.0),
             Self::BatteryWeak => (0.05, 1.0),
+            Self::VoltageLow => (0.8, 1.1),
             Self::SupplyWarms => (0.1, 120.0),
             _ => (f64::MIN, f64::MAX),
         }
@@ -257,6 +262,10 @@ impl Fault {
             (Kind::BatteryWeak, Target::Ups(f)) => plant.feeds_mut()[f].ups.set_health(self.value.unwrap_or(0.5)),
             (Kind::FeedLost, Target::Feed(f) | Target::Ups(f)) => plant.feeds_mut()[f].utility = false,
             (Kind::UpsLost, Target::Ups(f)) => plant.feeds_mut()[f].ups.set_failed(true),
+            (Kind::VoltageLow, Target::Feed(f)) => {
+                let nominal = plant.spec().volts;
+                plant.feeds_mut()[f].volts = nominal * self.value.unwrap_or(0.94);
+            }
             (Kind::SupplyWarms, Target::Cooling(r)) => {
                 plant.racks_mut()[r].cooling.set_water_drift(self.value.unwrap_or(6.0) / 60.0);
             }
@@ -286,7 +295,12 @@ impl Fault {
                 feed.ups.set_failed(false);
                 feed.utility = true;
             }
-            Target::Feed(f) => plant.feeds_mut()[f].utility = true,
+            Target::Feed(f) => {
+                let nominal = plant.spec().volts;
+                let feed = &mut plant.feeds_mut()[f];
+                feed.utility = true;
+                feed.volts = nominal;
+            }
             Target::Pdu(..) => {}
         }
     }
@@ -347,6 +361,7 @@ mod tests {
             ("pump_stopped", "rack-2/cooling"),
             ("battery_weak", "ups-a"),
             ("feed_lost", "feed-b"),
+            ("voltage_low", "feed-b"),
             ("meter_frozen", "rack-1/ups-a"),
         ] {
             fault(kind, target, None).expect(kind).act(&mut plant);
@@ -355,6 +370,7 @@ mod tests {
         let view = plant.view();
         assert!(view.racks[0].gpus[0].lost && view.racks[1].cooling.flow_lpm < 1.0);
         assert!(view.feeds[0].ups.battery_weak && view.feeds[1].ups.on_battery);
+        assert!(view.racks[0].pdus[1].phase_volts[0] < 0.94 * 240.0);
         for target in ["rack-1/gpu-0", "rack-2/cooling", "ups-a", "feed-b"] {
             fault("clear", target, None).expect(target).act(&mut plant);
         }
@@ -362,6 +378,7 @@ mod tests {
         let view = plant.view();
         assert!(!view.racks[0].gpus[0].lost && view.racks[1].cooling.flow_lpm > 5.0);
         assert!(!view.feeds[0].ups.battery_weak && !view.feeds[1].ups.on_battery);
+        assert!(view.racks[0].pdus[1].phase_volts[0] > 0.99 * 240.0);
     }
 
     #[test]

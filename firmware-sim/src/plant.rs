@@ -110,11 +110,11 @@ impl Plant {
         self.feeds[feed].energised() && !self.branches.iter().any(open)
     }
 
-    /// Whether each cord of a rack has voltage.
-    fn cords_energised(&self, rack: usize) -> [bool; 2] {
+    /// The voltage that each cord of a rack has, if any.
+    fn cord_volts(&self, rack: usize) -> [Option<f64>; 2] {
         let cords = self.racks[rack].cords();
-        let live = |feed: &usize| self.is_live(rack, *feed);
-        std::array::from_fn(|c| self.racks[rack].plugged() && cords.get(c).is_some_and(live))
+        let live = |feed: &&usize| self.racks[rack].plugged() && self.is_live(rack, **feed);
+        std::array::from_fn(|c| cords.get(c).filter(live).map(|feed| self.feeds[*feed].volts))
     }
 
     /// What was counted.
@@ -140,12 +140,13 @@ impl Plant {
         for r in 0..self.racks.len() {
             let gone = !self.is_live(r, self.racks[r].spec().cords[0]);
             self.racks[r].switch(gone);
-            let cords = self.cords_energised(r);
+            let cords = self.cord_volts(r);
             let cooled = self.racks[r].plugged() && self.feeds[self.racks[r].cooling_feed()].energised();
             self.racks[r].step(dt, self.time_s, (cords, cooled), &self.spec, &mut self.events);
         }
         for b in 0..self.branches.len() {
-            self.branches[b].step(dt, &self.racks, self.spec.volts);
+            let volts = self.feeds[self.branches[b].spec().feed].volts;
+            self.branches[b].step(dt, &self.racks, volts);
         }
         for f in 0..self.feeds.len() {
             let mut watts = [0.0; 3];
@@ -160,7 +161,7 @@ impl Plant {
                 }
             }
             let implied = self.implied_ratio(f, watts.iter().sum());
-            self.feeds[f].step(dt, watts, va, &self.spec);
+            self.feeds[f].step(dt, watts, va);
             let state = &self.feeds[f];
             let step = Step { feed: f, dt, now_s: self.time_s, implied_ratio: state.load_ratio() * implied, state };
             self.tally.count(step, &mut self.events);

@@ -104,10 +104,11 @@ fn read(root: &mut Section<'_, '_>) -> Scenario {
         root.mistake("site", format!("site = {site:?} is not a name; use a-z, 0-9, '-', '_' and '.'"));
     }
     let seed = root.number("seed", (0.0, 9e15), Some(1.0)) as u64;
-    let (mut volts, mut frequency_hz, mut pdu_loss_ratio) = (240.0, 50.0, 0.02);
+    let (mut volts, mut frequency_hz, mut power_factor, mut pdu_loss_ratio) = (240.0, 50.0, 0.99, 0.02);
     root.section("electrical", |s| {
         volts = s.number("volts", (100.0, 300.0), Some(240.0));
         frequency_hz = s.number("frequency_hz", (45.0, 65.0), Some(50.0));
+        power_factor = s.number("power_factor", (0.5, 1.0), Some(0.99));
         pdu_loss_ratio = s.number("pdu_loss_ratio", (0.0, 0.3), Some(0.02));
     });
     let mut breaker =
@@ -167,7 +168,8 @@ fn read(root: &mut Section<'_, '_>) -> Scenario {
     faults.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
     let gpu = GpuSpec::h100();
     let branches = Vec::new();
-    let plant = PlantSpec { site, seed, volts, frequency_hz, gpu, pdu_loss_ratio, breaker, ups, branches, racks };
+    let plant =
+        PlantSpec { site, seed, volts, frequency_hz, power_factor, gpu, pdu_loss_ratio, breaker, ups, branches, racks };
     Scenario { plant, fitting, faults }
 }
 

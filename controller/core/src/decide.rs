@@ -6,7 +6,7 @@
 //!   A rack that has lost a cord loads the others with all it draws ([`cords`]).
 //! * **expect**: the forecast's 99 % quantile over the response time, never below what is drawn.
 //! * **limit**, per node: the least of continuous rating times derating (of the fullest phase; short peaks pass a
-//!   device with a thermal image, see `peaks`), what the trip image still allows until it is taken back ([`lend`]),
+//!   device with a thermal image, see `peaks`; by amperes where meters tell them, [`current`]), what the trip image still allows until it is taken back ([`lend`]),
 //!   what must be left so that the loss of any other feed is
 //!   survived for one response time, what a battery gives over the time it is to last ([`battery`]); for all
 //!   together a target from outside.
@@ -28,6 +28,7 @@ mod battery;
 mod believe;
 mod coolant;
 mod cords;
+mod current;
 mod hands;
 mod heat;
 mod lend;
@@ -43,6 +44,7 @@ mod stand;
 pub use advise::{Change, CoolingAdvice};
 pub use answer::Prepared;
 pub use battery::BatteryView;
+pub use current::CurrentView;
 pub use heat::CoolantView;
 
 use crate::allocate::{Ask, Grant, allocate};
@@ -95,6 +97,8 @@ pub struct Decider {
     uneven: Vec<f64>,
     /// The same of what each constraint holds.
     leans: Vec<f64>,
+    currents: Vec<current::Current>,
+    sources: Arc<current::Sources>,
     /// What is known of the battery of each UPS, by node.
     battery: BTreeMap<usize, battery::State>,
     /// What the policy lets flow through each node, if it says.
@@ -205,6 +209,7 @@ impl Decider {
         let protection: Vec<Protection> = topology.nodes().iter().map(fresh).collect();
         let count = protection.len();
         let groups = vec![outside::site(&topology)];
+        let metered_by = limit::metered_by(&topology);
         let remember = |r: &RackSpec| RackMemory { wanted: Wanted::of(r, &policy), ..RackMemory::default() };
         Self {
             paths: outside::paths(&topology, &groups, &vec![true; topology.racks().len()]),
@@ -221,10 +226,12 @@ impl Decider {
             battery: battery::states(&topology),
             wiring: Arc::new(Wiring::new(&topology)),
             hung: Arc::new(lend::hung(&topology)),
-            metered_by: Arc::new(limit::metered_by(&topology)),
+            sources: Arc::new(current::Sources::new(&topology, &metered_by)),
+            metered_by: Arc::new(metered_by),
             losses: Arc::new(answer::losses(&topology)),
             uneven: vec![1.0; count],
             leans: vec![1.0; topology.constraints().len()],
+            currents: vec![current::Current::default(); count],
             topology: Arc::new(topology),
             protection,
             alone: price::Alone::default(),

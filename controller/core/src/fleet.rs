@@ -1,7 +1,10 @@
 //! What is believed of each rack, and how old it is. Staleness is judged by arrival on the
 //! controller's own clock; the agent's stamp is history. A belief ages towards the worst case.
 
+mod drawn;
 mod read;
+
+pub use drawn::Drawn;
 
 use crate::topology::{RackSpec, Topology};
 use headroom_rack::{DeviceId, Mono, NoData, RackId, Receipt, Signal, Snapshot, Watts};
@@ -45,6 +48,8 @@ pub struct RackBelief {
     pub cords: BTreeMap<DeviceId, Result<Watts, NoData>>,
     /// How each PDU that tells it divides its load among its phases; sums to 1.
     pub phases: BTreeMap<DeviceId, [f64; 3]>,
+    /// What the meter of each cord, in the order of the plan, told last of the current behind its power.
+    pub drawn: Vec<Option<Drawn>>,
     /// The GPUs in order.
     pub gpus: Vec<GpuBelief>,
     /// Coolant flow, l/min.
@@ -121,9 +126,12 @@ impl RackBelief {
         most * (1.0 + METER_TOLERANCE) < mean + spec.overhead * 0.5
     }
 
-    /// Takes over what the belief before it saw lately.
+    /// Takes over what the belief before it saw lately, and what it knew of currents that no meter tells now.
     fn go_on(&mut self, before: Option<Self>) {
-        self.recent = before.map_or_else(VecDeque::new, |before| before.recent);
+        if let Some(before) = before {
+            self.recent = before.recent;
+            self.drawn.iter_mut().zip(before.drawn).for_each(|(now, before)| *now = now.or(before.map(Drawn::last)));
+        }
         self.recent.extend(self.metered().zip(self.gpu_power()).map(|(pdus, gpus)| (self.arrived, pdus, gpus)));
         let now = self.arrived;
         while self.recent.front().is_some_and(|r| now.since(r.0) > TOGETHER) || self.recent.len() > ENOUGH {
@@ -147,8 +155,18 @@ pub struct Battery {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Metered {
     arrived: Mono,
-    power: Watts,
-    phases: Option<[f64; 3]>,
+    shown: Shown,
+}
+
+/// What a node's own meter shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shown {
+    /// What flows.
+    pub power: Watts,
+    /// How it is divided among the phases, if it tells; sums to 1.
+    pub phases: Option<[f64; 3]>,
+    /// What it tells of the current behind it.
+    pub drawn: Option<Drawn>,
 }
 
 /// The belief about every configured rack.
@@ -195,6 +213,8 @@ impl Fleet {
         let meters = || spec.feeds.iter().map(|cord| &cord.meter).zip(&layout.cords);
         let cords = meters().map(|(meter, place)| (meter.clone(), of(place).watts(Signal::PduPower))).collect();
         let phases = meters().filter_map(|(meter, place)| Some((meter.clone(), of(place).phases()?))).collect();
+        let drawn = |place| Drawn::read(of(place), of(place).watts(Signal::PduPower).ok()?);
+        let drawn = layout.cords.iter().map(drawn).collect();
         let gpus = layout.gpus.iter().map(|(id, place)| {
             let gpu = of(place);
             GpuBelief {
@@ -220,6 +240,7 @@ impl Fleet {
             dead: false,
             cords,
             phases,
+            drawn,
             gpus,
             flow_lpm: coolant(Signal::CoolingFlow),
             supply_celsius: coolant(Signal::CoolingSupplyTemperature),
@@ -233,7 +254,8 @@ impl Fleet {
         for (device, place_of) in &layout.others {
             let read = of(place_of);
             if let Some(power) = read.power() {
-                self.nodes[place].insert(device.clone(), Metered { arrived, power, phases: read.phases() });
+                let shown = Shown { power, phases: read.phases(), drawn: Drawn::read(read, power) };
+                self.nodes[place].insert(device.clone(), Metered { arrived, shown });
             }
         }
         self.layouts[place] = Some(layout);
@@ -271,14 +293,13 @@ impl Fleet {
 
     /// The power a node's own meter shows, if it is fresh.
     pub fn meter(&self, rack: &RackId, device: &DeviceId, now: Mono) -> Option<Watts> {
-        Some(self.metered(rack, device, now)?.0)
+        Some(self.metered(rack, device, now)?.power)
     }
 
-    /// The power a node's own meter shows and how it is divided among the phases (sums to 1), if it is
-    /// fresh and if it tells.
-    pub fn metered(&self, rack: &RackId, device: &DeviceId, now: Mono) -> Option<(Watts, Option<[f64; 3]>)> {
+    /// What a node's own meter shows, if it is fresh.
+    pub fn metered(&self, rack: &RackId, device: &DeviceId, now: Mono) -> Option<Shown> {
         let last = self.nodes[self.place(rack)?].get(device)?;
-        (now.since(last.arrived) <= FRESH).then_some((last.power, last.phases))
+        (now.since(last.arrived) <= FRESH).then_some(last.shown)
     }
 
     /// The battery behind a node's own meter, as last told; `None` if that tells of none.

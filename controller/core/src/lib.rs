@@ -20,7 +20,7 @@ pub mod urgency;
 
 pub use automation::Automation;
 pub use battery::BatterySpec;
-pub use decide::{BatteryView, Change, CoolantView, CoolingAdvice, Decider, Prepared};
+pub use decide::{BatteryView, Change, CoolantView, CoolingAdvice, CurrentView, Decider, Prepared};
 pub use fleet::Fleet;
 pub use hand::{Hand, Hands};
 pub use health::{Facts, Health};

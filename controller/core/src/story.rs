@@ -1,7 +1,7 @@
 //! Lines for people: what changed since the last Plan, once, with numbers and reasons. Compares;
 //! never decides.
 
-use crate::decide::{BatteryView, CoolantView};
+use crate::decide::{BatteryView, CoolantView, CurrentView};
 use crate::fleet::{Fleet, SILENT};
 use crate::topology::Topology;
 use crate::trip::Protection;
@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const TELL_WATTS: f64 = 50.0;
 /// Coolant is told of when it has less than this left, s, and again once it has four times as much.
 const WARM_S: f64 = 120.0;
+/// A node whose current is so much more than its power says is told of, and told of again below the second.
+const STRONG: f64 = 1.04;
+const NO_MORE: f64 = 1.03;
 /// A ramp is told when a rack's power rose by this share of its nameplate within [`RAMP_MS`].
 const RAMP_SHARE: f64 = 0.25;
 const RAMP_MS: u64 = 8_000;
@@ -20,7 +23,7 @@ const RAMP_MS: u64 = 8_000;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// `ramp`, `trip_risk`, `cap`, `release`, `battery`, `heat`, `agent`, `finding`, `resolved`.
+    /// `ramp`, `trip_risk`, `cap`, `release`, `battery`, `current`, `heat`, `agent`, `finding`, `resolved`.
     pub kind: &'static str,
     /// Words for people.
     pub text: String,
@@ -46,6 +49,8 @@ pub struct Story {
     /// UPSs that carry their load from the battery.
     on_battery: BTreeSet<NodeId>,
     warm: BTreeSet<RackId>,
+    /// Nodes with more current than their power says.
+    strong: BTreeSet<NodeId>,
     findings: BTreeMap<String, String>,
 }
 
@@ -59,6 +64,7 @@ impl Story {
             at_risk: BTreeSet::new(),
             on_battery: BTreeSet::new(),
             warm: BTreeSet::new(),
+            strong: BTreeSet::new(),
             findings: BTreeMap::new(),
         }
     }
@@ -114,6 +120,29 @@ impl Story {
             let stays = near.contains(rack);
             if !stays {
                 say(format!("{rack}: its coolant is far from its limit again"));
+            }
+            stays
+        });
+        events
+    }
+
+    /// Nodes that a low voltage or power factor loads with more current than their power says, and those it does no more.
+    pub fn tell_currents(&mut self, currents: &[CurrentView]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut say = |text: String| events.push(Event { kind: "current", text });
+        for strong in currents.iter().filter(|c| c.over >= STRONG) {
+            if self.strong.insert(strong.node.clone()) {
+                let (node, percent) = (&strong.node, (strong.over - 1.0) * 100.0);
+                say(format!(
+                    "{node} carries {percent:.0} % more current than its power is at the nominal voltage (low voltage or power factor): it carries less power"
+                ));
+            }
+        }
+        let still: BTreeSet<&NodeId> = currents.iter().filter(|c| c.over >= NO_MORE).map(|c| &c.node).collect();
+        self.strong.retain(|node| {
+            let stays = still.contains(node);
+            if !stays {
+                say(format!("{node} carries the current that its power says again"));
             }
             stays
         });
@@ -291,6 +320,25 @@ mod tests {
         assert!(lines(view(true, None, None)).is_empty(), "once");
         assert_eq!(lines(view(false, None, None)), ["ups-a is off its battery again"]);
         assert!(lines(view(true, None, None))[0].contains("nobody knows how long it lasts"));
+    }
+
+    #[test]
+    fn a_current_beyond_its_power_is_told_when_it_comes_and_when_it_goes() {
+        let mut story = Story::new(&row());
+        let node = NodeId::new("breaker-a").unwrap();
+        let mut lines = |over: f64| -> Vec<String> {
+            let currents = [CurrentView { node: node.clone(), over }];
+            story.tell_currents(&currents).into_iter().map(|event| event.text).collect()
+        };
+        assert!(lines(1.035).is_empty());
+        assert_eq!(
+            lines(1.072),
+            [
+                "breaker-a carries 7 % more current than its power is at the nominal voltage (low voltage or power factor): it carries less power"
+            ]
+        );
+        assert!(lines(1.035).is_empty());
+        assert_eq!(lines(1.021), ["breaker-a carries the current that its power says again"]);
     }
 
     #[test]

@@ -217,6 +217,12 @@ impl Topology {
         self.failovers.mixed[failover]
     }
 
+    /// The parent of each node.
+    pub fn above(&self) -> Vec<Option<usize>> {
+        let place: HashMap<&NodeId, usize> = self.nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
+        self.nodes.iter().map(|n| n.parent.as_ref().and_then(|p| place.get(p).copied())).collect()
+    }
+
     /// Limits that are no node's own.
     pub fn constraints(&self) -> &[Constraint] {
         &self.constraints.all

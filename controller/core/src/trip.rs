@@ -18,8 +18,8 @@ use std::sync::{Arc, LazyLock};
 
 /// What trips is a current, and what is measured is a power: at load the power factor of servers' supplies is 0.99, and a
 /// meter of class 1 (IEC 62053-21) may show 1 % less than what flows. So much more may the current of a breaker be over
-/// its rating than the power over its rating; a voltage below the nominal one is not in it.
-const CURRENT: f64 = 1.01;
+/// its rating than the power over its rating, where no meter tells of more ([`crate::fleet::Drawn`]).
+pub(crate) const CURRENT: f64 = 1.01;
 
 /// One protected node: its curve and how warm it is.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,6 +26,7 @@ fn node(node: &Node) -> NodeSpec {
         parent: node.parent.clone(),
         standby: node.standby.clone(),
         phases: node.phases,
+        volts: node.current.map(|current| current.volts),
         meter: node.meter.clone().map(|(rack, device)| MeterRef { rack, device }),
         curve: Arc::clone(&node.curve),
         battery: node.battery.clone(),

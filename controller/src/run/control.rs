@@ -306,8 +306,10 @@ impl Control {
         let facts = Facts { plan: &plan, coolants, advice, fleet: &self.fleet, policy, site, pins: &self.pins };
         self.health.decided(facts, now);
         self.judge(parts);
-        let told = self.story.tell_batteries(&self.batteries);
-        for event in told.into_iter().chain(self.story.tell_coolants(&self.coolants)) {
+        let mut told = self.story.tell_batteries(&self.batteries);
+        told.extend(self.story.tell_coolants(&self.coolants));
+        told.extend(self.story.tell_currents(&self.decider.currents()));
+        for event in told {
             self.note(parts, event.kind, event.text);
         }
         for event in self.story.tell(&plan, &self.fleet, &self.findings, now) {

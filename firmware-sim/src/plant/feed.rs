@@ -14,6 +14,8 @@ pub struct Feed {
     pub ups: Ups,
     /// Its breaker, behind the UPS.
     pub breaker: Breaker,
+    /// Voltage at the breaker and behind, phase to neutral; less than the UPS gives on a long way from it.
+    pub volts: f64,
     rating_amperes: f64,
     watts: [f64; 3],
     amperes: [f64; 3],
@@ -26,6 +28,7 @@ impl Feed {
             utility: true,
             ups: Ups::new(&spec.ups, spec.volts, spec.frequency_hz),
             breaker: Breaker::new(&spec.breaker),
+            volts: spec.volts,
             rating_amperes: spec.breaker.rating_amperes,
             watts: [0.0; 3],
             amperes: [0.0; 3],
@@ -53,9 +56,9 @@ impl Feed {
     }
 
     /// Advances by `dt` seconds with this load behind the breaker.
-    pub fn step(&mut self, dt: f64, watts: [f64; 3], va: [f64; 3], spec: &PlantSpec) {
+    pub fn step(&mut self, dt: f64, watts: [f64; 3], va: [f64; 3]) {
         self.watts = watts;
-        self.amperes = va.map(|va| va / spec.volts);
+        self.amperes = va.map(|va| va / self.volts);
         self.breaker.step(dt, self.amperes.map(Amperes::new));
         self.ups.step(dt, self.utility, self.watts, self.amperes);
     }

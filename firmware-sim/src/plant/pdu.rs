@@ -34,10 +34,16 @@ pub struct Supply {
     pub volts: f64,
     /// Its frequency.
     pub frequency_hz: f64,
+    /// Power factor of what hangs on it at load.
+    pub power_factor: f64,
     /// Share of the input that is lost.
     pub loss_ratio: f64,
 }
 
+/// So much worse is the power factor below [`LIGHT_WATTS`]: supplies with active correction reach 0.99, less at light
+/// load (80 PLUS Titanium asks for 0.95 at 20 % load).
+const LIGHT: f64 = 0.02;
+const LIGHT_WATTS: f64 = 1500.0;
 /// Impedance of the cord and plugs from the breaker.
 const CORD_OHMS: f64 = 0.03;
 
@@ -53,15 +59,14 @@ impl PduReadout {
     }
 
     /// Takes `output_watts` through the PDU for `dt` seconds. `weights` split it over the phases
-    /// and sum to 1. Supplies with active correction reach 0.99, less at light load
-    /// (80 PLUS Titanium asks for 0.95 at 20 % load).
+    /// and sum to 1.
     pub fn step(&mut self, dt: f64, supply: Supply, output_watts: f64, weights: [f64; 3]) {
-        let Supply { energised, volts, frequency_hz, loss_ratio } = supply;
+        let Supply { energised, volts, frequency_hz, power_factor, loss_ratio } = supply;
         self.energised = energised;
         self.output_watts = if energised { output_watts } else { 0.0 };
         self.power_watts = self.output_watts / (1.0 - loss_ratio);
         self.frequency_hz = if energised { frequency_hz } else { 0.0 };
-        self.power_factor = if self.power_watts > 1500.0 { 0.99 } else { 0.97 };
+        self.power_factor = if self.power_watts > LIGHT_WATTS { power_factor } else { power_factor - LIGHT };
         for (p, weight) in weights.into_iter().enumerate() {
             self.phase_watts[p] = self.power_watts * weight;
             let ideal = self.phase_watts[p] / (volts * self.power_factor);
@@ -96,7 +101,8 @@ pub fn phase_weights(gpu_watts: &[f64], turn: usize) -> [f64; 3] {
 mod tests {
     use super::*;
 
-    const ON: Supply = Supply { energised: true, volts: 240.0, frequency_hz: 50.0, loss_ratio: 0.02 };
+    const ON: Supply =
+        Supply { energised: true, volts: 240.0, frequency_hz: 50.0, power_factor: 0.99, loss_ratio: 0.02 };
 
     #[test]
     fn the_phases_differ_by_a_few_percent_and_sum_to_the_whole() {
@@ -116,6 +122,17 @@ mod tests {
         assert!((pdu.phase_watts.iter().sum::<f64>() - pdu.power_watts).abs() < 1e-9);
         assert!((pdu.energy_joules - pdu.power_watts * 2.0).abs() < 1e-6);
         assert!((pdu.apparent_va() * pdu.power_factor - pdu.power_watts).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_same_power_takes_more_current_from_a_low_voltage_and_with_a_low_power_factor() {
+        let amperes = |supply: Supply| {
+            let mut pdu = PduReadout::default();
+            pdu.step(0.02, supply, 3600.0, [1.0 / 3.0; 3]);
+            pdu.phase_amperes[0]
+        };
+        let more = amperes(Supply { volts: 0.94 * 240.0, power_factor: 0.9, ..ON }) / amperes(ON);
+        assert!((more * 0.94 * 0.9 / 0.99 - 1.0).abs() < 1e-3, "{more}");
     }
 
     #[test]

@@ -95,10 +95,18 @@ impl Rack {
         self.cords.iter().position(|f| *f == feed)
     }
 
-    /// Advances by `dt` seconds to `time_s`; `live` says which cords have voltage and whether the
+    /// Advances by `dt` seconds to `time_s`; `live` says which cords have voltage, and how much, and whether the
     /// cooling unit has.
-    pub fn step(&mut self, dt: f64, time_s: f64, live: ([bool; 2], bool), plant: &PlantSpec, events: &mut Vec<Event>) {
-        let (energised, cooled) = live;
+    pub fn step(
+        &mut self,
+        dt: f64,
+        time_s: f64,
+        live: ([Option<f64>; 2], bool),
+        plant: &PlantSpec,
+        events: &mut Vec<Event>,
+    ) {
+        let (volts, cooled) = live;
+        let energised = volts.map(|volts| volts.is_some());
         let powered = energised[0] || energised[1];
         if let Some(ramp) = self.spec.envelope.ramp_starting(time_s - dt, time_s) {
             let (id, kind) = (&self.spec.id, self.spec.workload.word());
@@ -129,8 +137,9 @@ impl Rack {
             let output = (heat + self.host_watts) * share;
             let supply = Supply {
                 energised: energised[f],
-                volts: plant.volts,
+                volts: volts[f].unwrap_or(plant.volts),
                 frequency_hz: plant.frequency_hz,
+                power_factor: plant.power_factor,
                 loss_ratio: plant.pdu_loss_ratio,
             };
             self.pdus[f].step(dt, supply, output, weights);

@@ -14,6 +14,8 @@ pub struct PlantSpec {
     pub volts: f64,
     /// Line frequency.
     pub frequency_hz: f64,
+    /// Power factor of the racks' supplies at load.
+    pub power_factor: f64,
     /// The GPUs, all alike.
     pub gpu: GpuSpec,
     /// Share of a PDU's input lost in it and in the power supplies behind it, 0 to 0.3.

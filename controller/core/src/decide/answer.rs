@@ -125,7 +125,7 @@ impl Decider {
         let nodes = self.topology.nodes();
         let uneven = self.uneven_without(loss, fleet);
         let lasts = |n: usize| {
-            let rating = nodes[n].rating * (self.policy.derate.min(self.protection[n].holds()) / uneven[n]);
+            let rating = self.rated(n) * (self.policy.derate.min(self.protection[n].holds()) / uneven[n]);
             if nodes[n].feed == loss.feed { f64::INFINITY } else { rating.get() - self.other[n] }
         };
         let phase = |constraint: &Constraint| match constraint {

@@ -76,7 +76,7 @@ impl Decider {
         let first = (response + period).max(self.policy.unheard() + response.saturating_sub(period)).as_secs_f64();
         let all = (self.policy.lease.max(SILENT) + response).as_secs_f64().max(first);
         let uneven = if self.topology.is_split(node) { 1.0 } else { self.uneven[node].max(1.0) };
-        let then = self.policy.derate + self.hung[node] * uneven;
+        let then = self.policy.derate + self.hung[node] * uneven * self.currents[node].more();
         let image = &self.protection[node];
         image.allowed_before(first, then, all - first).max(image.allowed(all))
     }

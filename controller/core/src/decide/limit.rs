@@ -2,11 +2,11 @@
 
 use super::believe::RackNow;
 use super::cords::{Live, Way};
+use super::current::Told;
 use super::{Decider, OTHER_S};
 use crate::fleet::{Fleet, METER_TOLERANCE};
 use crate::topology::{Constraint, NodeKind, NodeSpec, Topology};
-use headroom_rack::{LimitKind, Mono, NodeId, Quality, Watts};
-use std::collections::BTreeMap;
+use headroom_rack::{LimitKind, Mono, Quality, Watts};
 use std::time::Duration;
 
 /// No peaks, and nothing lent beyond a limit, for so long after a target from outside was lifted: breakers cooled down while it held, and the
@@ -71,7 +71,7 @@ pub(super) struct Hold {
 
 /// What the racks below a node add up to.
 #[derive(Clone, Copy, Default)]
-struct Below {
+pub(super) struct Below {
     power: Watts,
     expected: Watts,
     demand: Watts,
@@ -79,6 +79,8 @@ struct Below {
     granted: Watts,
     /// What each phase carries beyond a third of the power.
     skew: [f64; 3],
+    /// What the meters of cords tell of currents.
+    pub told: Told,
     uncertain: bool,
 }
 
@@ -105,6 +107,7 @@ impl Decider {
                 below.uncertain |= rack.quality != Quality::Measured;
             }
             self.skew(fleet, i, rack, way, &mut below);
+            self.tell_currents(fleet, i, rack, now, &mut below);
             for (failover, share) in way.map_or_else(|| topology.moves(i), |way| &way.moves) {
                 let of = if topology.is_mixed(*failover) { self.racks[i].granted } else { rack.demand };
                 moved[*failover] += of.get() * share;
@@ -137,8 +140,8 @@ impl Decider {
         let spec = &topology.nodes()[i];
         let response = self.policy.response.as_secs_f64();
         let meter = self.metered_by[i].and_then(|node| topology.nodes()[node].meter.as_ref());
-        let own = meter.and_then(|m| fleet.metered(&m.rack, &m.device, now));
-        let metered = own.map(|(power, _)| power);
+        let shown = meter.and_then(|m| fleet.metered(&m.rack, &m.device, now));
+        let metered = shown.map(|shown| shown.power);
         let known = !below.uncertain;
         let taught = Watts::new(self.other[i]);
         let fits = metered.is_some_and(|own| known && own >= below.power * (1.0 - METER_TOLERANCE));
@@ -149,19 +152,23 @@ impl Decider {
             // What a meter taught before it fell silent still flows.
             None => (below.power + taught, if known { Quality::Summed } else { Quality::Aged }),
         };
-        let seen_phases = own.and_then(|(_, phases)| phases);
-        let uneven = uneven(spec, below, seen_phases);
+        let seen_phases = shown.and_then(|shown| shown.phases);
+        // Where the constraints know the phases, they hold them; elsewhere the whole node gives way.
+        let split = topology.is_split(i);
+        let lines = if split { below.lines() } else { 1.0 };
+        let uneven = uneven(spec, below, seen_phases, lines);
         let uneven = if seen_phases.is_none() && meter.is_some() { uneven.max(self.uneven[i]) } else { uneven };
-        let ratio = power / spec.rating * uneven;
+        let load = power / spec.rating;
+        let current = self.learn_current(i, shown.as_ref(), (below.told, lines), load, now, dt_s);
+        let ratio = load * uneven * current;
         // Decisions come when loads rise: what flows now did not flow all the time since the one before.
         let before = self.loads[i].replace(ratio).unwrap_or(ratio);
         self.protection[i].advance(before, dt_s * 0.5);
         self.protection[i].advance(ratio, dt_s * 0.5);
-        // Where the constraints know the phases, they hold them; elsewhere the whole node gives way.
-        let split = topology.is_split(i);
         let smooth = if dt_s > 0.0 { super::follows(dt_s, OTHER_S) } else { 1.0 };
         self.uneven[i] += (uneven - self.uneven[i]) * smooth;
-        let rating = if split { spec.rating } else { spec.rating * (1.0 / self.uneven[i].max(1.0)) };
+        let rating = self.rated(i);
+        let rating = if split { rating } else { rating * (1.0 / self.uneven[i].max(1.0)) };
         // Both signs: a node's meter and those of racks that swing are read apart, and half of that would be a bias.
         let seen = metered.map(|own| (own - below.power).max(below.power * -METER_TOLERANCE).min(spec.rating).get());
         if let Some(seen) = seen.filter(|seen| known || *seen > self.beyond[i]) {
@@ -219,6 +226,11 @@ impl Decider {
         let drops_s = trips_s.into_iter().chain(empty_s).reduce(f64::min);
         let expected = below.expected + other;
         NodeNow { power, quality, other, expected, holds, limit, lasts, kind, room, by, alone, ramp, drops_s }
+    }
+
+    /// The power that is the rated current of a node.
+    pub(super) fn rated(&self, i: usize) -> Watts {
+        self.topology.nodes()[i].rating * (1.0 / self.currents[i].more())
     }
 
     /// What may be granted at a node over its rating, as it is or as it was if it is nearly that.
@@ -320,13 +332,11 @@ impl Decider {
 /// through this one, as through the breaker behind a UPS.
 pub(super) fn metered_by(topology: &Topology) -> Vec<Option<usize>> {
     let nodes = topology.nodes();
-    let place: BTreeMap<&NodeId, usize> = nodes.iter().enumerate().map(|(i, n)| (&n.id, i)).collect();
-    let above: Vec<Option<usize>> =
-        nodes.iter().map(|n| n.parent.as_ref().and_then(|p| place.get(p).copied())).collect();
+    let above = topology.above();
     let mut ways = vec![0_usize; nodes.len()];
     above.iter().flatten().for_each(|parent| ways[*parent] += 1);
-    let cords = topology.racks().iter().flat_map(|rack| &rack.feeds);
-    cords.filter_map(|cord| place.get(&cord.node)).for_each(|node| ways[*node] += 1);
+    let racks = 0..topology.racks().len();
+    racks.flat_map(|rack| topology.paths(rack)).filter_map(|path| path.first()).for_each(|node| ways[*node] += 1);
     let find = |node: usize| {
         let mut at = node;
         // As many steps as there are nodes end any chain.
@@ -342,13 +352,23 @@ pub(super) fn metered_by(topology: &Topology) -> Vec<Option<usize>> {
     (0..nodes.len()).map(find).collect()
 }
 
-/// Load of the fullest phase over the mean of the three, at least 1: by the node's own meter, or else by
-/// the cords below it.
-fn uneven(spec: &NodeSpec, below: &Below, own: Option<[f64; 3]>) -> f64 {
+impl Below {
+    /// What the shares of the phases sum to: more than 1 where lines are connected to lines.
+    fn lines(&self) -> f64 {
+        let sum: f64 = self.skew.iter().sum();
+        if self.power > Watts::ZERO { (1.0 + sum / self.power.get()).max(1.0) } else { 1.0 }
+    }
+}
+
+/// Load of the fullest phase over the mean of the three, at least 1: by the node's own meter, whose shares sum to 1, or
+/// else by the cords below it.
+fn uneven(spec: &NodeSpec, below: &Below, own: Option<[f64; 3]>, lines: f64) -> f64 {
     if spec.phases != 3 {
         return 1.0;
     }
     let third = below.power.get() / 3.0;
-    let phases = own.or_else(|| (third > 0.0).then(|| below.skew.map(|skew| (1.0 + skew / third) / 3.0)));
+    let phases = own
+        .map(|own| own.map(|share| share * lines))
+        .or_else(|| (third > 0.0).then(|| below.skew.map(|skew| (1.0 + skew / third) / 3.0)));
     phases.map_or(1.0, |p| p.into_iter().fold(0.0, f64::max) * 3.0).max(1.0)
 }

@@ -45,7 +45,7 @@ impl Decider {
     /// What a node, or one of its phases, carries of racks for one response time after the loss that a constraint is for,
     /// W.
     pub(super) fn survived(&self, constraint: usize, node: usize, phase: Option<usize>, other: Watts) -> f64 {
-        let rating = self.topology.nodes()[node].rating * (1.0 / self.leans[constraint]);
+        let rating = self.rated(node) * (1.0 / self.leans[constraint]);
         let left = (rating * self.allowed[node] - other).get();
         if phase.is_some() { left / 3.0 } else { left }
     }

@@ -76,6 +76,18 @@ impl Of<'_> {
         self.watts(signal).ok().map(Watts::get)
     }
 
+    /// Sum, number and greatest of those of `signals` that the device has; `None` when it has none or one of them is
+    /// unknown.
+    pub(super) fn all(self, signals: [Signal; 3]) -> Option<[f64; 3]> {
+        let read = self.paths.iter().zip(self.readings).filter(|(path, _)| signals.contains(&path.signal));
+        read.map(|(_, reading)| reading.ok())
+            .try_fold([0.0, 0.0, 0.0_f64], |[sum, count, most], value| {
+                let value = value?;
+                Some([sum + value, count + 1.0, most.max(value)])
+            })
+            .filter(|[_, count, _]| *count > 0.0)
+    }
+
     /// How the device divides its load among its phases, by currents (what trips a breaker) or else by power;
     /// `None` when a phase is unknown or nothing flows.
     pub(super) fn phases(self) -> Option<[f64; 3]> {

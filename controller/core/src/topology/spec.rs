@@ -2,7 +2,7 @@
 
 use crate::battery::BatterySpec;
 use crate::trip::Curve;
-use headroom_rack::{DeviceId, NodeId, RackId, Watts};
+use headroom_rack::{DeviceId, NodeId, RackId, Volts, Watts};
 use std::sync::Arc;
 
 /// What a node is; decides how it is told and which curve it has if nobody names one.
@@ -83,6 +83,9 @@ pub struct NodeSpec {
     pub curve: Arc<Curve>,
     /// Phases it carries, 1 or 3; its fullest phase trips it.
     pub phases: u32,
+    /// Nominal voltage that its rating in amperes was written with: phase to neutral, of a circuit of one phase that
+    /// across its load; none: rated in watts.
+    pub volts: Option<Volts>,
     /// The node that takes over what hangs here when the parent fails (a transfer switch).
     pub standby: Option<NodeId>,
     /// How long the battery of a UPS lasts, if its data are known.
@@ -102,6 +105,7 @@ impl NodeSpec {
             meter: None,
             curve,
             phases: 3,
+            volts: None,
             standby: None,
             battery: None,
         }

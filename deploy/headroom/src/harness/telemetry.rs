@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(super) struct Seen {
     pub watts: f64,
     pub amperes: [f64; 3],
+    /// Means, as its power is one.
+    told_amperes: [f64; 3],
     pub volts: f64,
 }
 
@@ -29,7 +31,7 @@ pub(super) struct Meters {
     frozen_ups: RefCell<BTreeMap<usize, UpsReadout>>,
     /// Feeds whose UPS tells no runtime.
     untold: BTreeSet<usize>,
-    /// What each cord, and each phase of each UPS, carried in the last second.
+    /// What each cord and each of its phases, and each phase of each UPS, carried in the last second.
     lately: BTreeMap<(usize, usize), VecDeque<f64>>,
 }
 
@@ -67,6 +69,7 @@ impl Meters {
         };
         for (cord, pdu) in plant.racks()[rack].pdus.iter().enumerate() {
             keep((cord, 0), pdu.power_watts);
+            pdu.phase_amperes.into_iter().enumerate().for_each(|(phase, amperes)| keep((cord, 1 + phase), amperes));
         }
         for (f, feed) in plant.feeds().iter().enumerate().filter(|(f, _)| reader(plant.spec(), *f) == rack) {
             for (phase, watts) in feed.ups.readout.output_phase_watts.into_iter().enumerate() {
@@ -85,6 +88,7 @@ impl Meters {
         let mut seen = Seen {
             watts: self.mean(cord, 0, real.power_watts),
             amperes: real.phase_amperes,
+            told_amperes: std::array::from_fn(|phase| self.mean(cord, 1 + phase, real.phase_amperes[phase])),
             volts: real.phase_volts[0],
         };
         for (kind, _, value) in self.wrong.iter().filter(|w| w.1 == Target::Pdu(rack, cord)) {
@@ -92,7 +96,8 @@ impl Meters {
                 Kind::MeterFrozen => seen = *self.frozen.borrow_mut().entry(cord).or_insert(seen),
                 Kind::MeterLying => {
                     let times = value.unwrap_or(0.5);
-                    seen = Seen { watts: seen.watts * times, amperes: seen.amperes.map(|a| a * times), ..seen };
+                    let [amperes, told_amperes] = [seen.amperes, seen.told_amperes].map(|a| a.map(|a| a * times));
+                    seen = Seen { watts: seen.watts * times, amperes, told_amperes, ..seen };
                 }
                 _ => return None,
             }
@@ -141,6 +146,11 @@ impl Meters {
             // A dead circuit carries nothing, and its meter is silent.
             let device = id(format!("pdu-{}", FEED_NAMES[*feed]));
             put(&device, Signal::PduPower, seen.map(|s| s.watts).ok_or(NoData::Timeout));
+            for (phase, signal) in
+                [Signal::PduCurrentL1, Signal::PduCurrentL2, Signal::PduCurrentL3].into_iter().enumerate()
+            {
+                put(&device, signal, seen.map(|s| s.told_amperes[phase]).ok_or(NoData::Timeout));
+            }
         }
         for (f, feed) in plant.feeds().iter().enumerate() {
             if reader(plant.spec(), f) == rack {

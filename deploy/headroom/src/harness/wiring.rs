@@ -4,7 +4,7 @@
 use super::FLOOR_WATTS;
 use headroom_controller_core::topology::NodeKind;
 use headroom_controller_core::{BatterySpec, FeedShare, MeterRef, NodeSpec, RackSpec, Topology};
-use headroom_rack::{Amperes, DeviceId, IdError, NodeId, RackId, Watts};
+use headroom_rack::{Amperes, DeviceId, IdError, NodeId, RackId, Volts, Watts};
 use headroom_sim::plant::FEED_NAMES;
 use headroom_sim::plant::spec::{PlantSpec, RackSpec as PlantRack};
 use std::sync::Arc;
@@ -92,6 +92,7 @@ pub(super) fn topology(plant: &PlantSpec, present: &[bool]) -> Topology {
         let spec = |id: String, kind, parent, rating, meter| NodeSpec {
             parent,
             meter,
+            volts: (kind == NodeKind::Breaker).then(|| Volts::new(plant.volts)),
             ..NodeSpec::new(node(id), kind, feed, rating)
         };
         let ups = format!("ups-{feed}");

@@ -1,5 +1,6 @@
 //! Random cases: a random row ([`layout`]), workloads as in training traces, and up to three things
-//! that go wrong, half the time at once: in the row, with its meters, with the software.
+//! that go wrong, half the time at once: in the row, with its meters, with the software. Some have supplies with a low power
+//! factor, and some a feed whose voltage falls.
 
 mod layout;
 
@@ -12,6 +13,8 @@ use headroom_sim::scenario::ScheduledFault;
 use std::path::Path;
 
 const SECONDS: f64 = 90.0;
+/// Share of the cases with a low power factor, and of those with a low voltage.
+const WEAK: f64 = 0.1;
 /// Faults of the plant and its meters, with the kind of target.
 const FAULTS: &[(Kind, &str)] = &[
     (Kind::MeterFrozen, "pdu"),
@@ -50,8 +53,8 @@ const EVENTS: &[EventKind] = &[
 /// The case of a seed. `keep`: only these of the things that go wrong, counted from 0.
 pub fn case(seed: u64, keep: Option<&[usize]>) -> Case {
     let mut chance = Chance::new(seed, "case");
-    let plant = layout::row(&mut chance, SECONDS);
-    let (mut faults, mut events) = (Vec::new(), Vec::new());
+    let mut plant = layout::row(&mut chance, SECONDS);
+    let (mut faults, mut events) = (weaken(&mut plant, seed), Vec::new());
     let count = (chance.unit() * 4.0) as usize;
     let together = chance.happens(0.5).then(|| chance.between(5.0, SECONDS - 25.0));
     for i in 0..count {
@@ -88,6 +91,21 @@ pub fn case(seed: u64, keep: Option<&[usize]>) -> Case {
     }
     faults.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
     Case { plant, faults, events, seconds: SECONDS }
+}
+
+/// A low power factor, and a feed whose voltage falls. From a stream of its own: whatever else goes wrong with a seed
+/// stays what it was.
+fn weaken(plant: &mut PlantSpec, seed: u64) -> Vec<ScheduledFault> {
+    let mut chance = Chance::new(seed, "supply");
+    if chance.happens(WEAK) {
+        plant.power_factor = chance.between(0.9, 0.98);
+    }
+    if !chance.happens(WEAK) {
+        return Vec::new();
+    }
+    let name = target_name("feed", plant, &mut chance);
+    let low = Fault::new(Kind::VoltageLow, &name, Some(chance.between(0.9, 0.98)), &plant.racks);
+    low.into_iter().map(|fault| ScheduledFault { at_s: chance.between(5.0, SECONDS - 25.0), fault }).collect()
 }
 
 /// How bad a fault is; `None`: as usual for its kind.

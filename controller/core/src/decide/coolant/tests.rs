@@ -15,6 +15,7 @@ fn heard(flow_lpm: Option<f64>, supply: f64, returns: Option<f64>) -> RackBelief
         dead: false,
         cords: BTreeMap::new(),
         phases: BTreeMap::new(),
+        drawn: Vec::new(),
         gpus: Vec::new(),
         flow_lpm,
         supply_celsius: Some(supply),

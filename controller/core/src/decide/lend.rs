@@ -83,9 +83,10 @@ impl Decider {
 
     /// What is left over becomes room to ramp: up to what a sudden ramp of all leaves time for, and no rack more than
     /// the others could make room for by going to their floors where `holds` flows without a trip, W, should its agent
-    /// hang and as many others as may at once; where the floors alone are too much for that, nobody can promise it. All bands share by weight: who comes
-    /// first has what it demands within a second in any case, and room that the first band leaves unused is what the last
-    /// one is cut for at each rise.
+    /// hang and as many others as may at once; where the floors alone are too much for that, nobody can promise it. All
+    /// bands share by weight: who comes first has what it demands within a second in any case, and room that the first
+    /// band leaves unused is what the last one is cut for at each rise. For each rack what is right for it, and the most
+    /// that it may have, W.
     pub(super) fn lend(
         &self,
         racks: &[RackNow],
@@ -93,29 +94,33 @@ impl Decider {
         below: &Below,
         (ramp, holds): (&[f64], &[f64]),
         now: Mono,
-    ) -> Vec<f64> {
+    ) -> Vec<(f64, f64)> {
         let spare: Vec<f64> = ramp.iter().map(|r| r * (1.0 - SPARE)).collect();
         let left = |((holds, floors), count): ((&f64, &f64), &usize)| match holds >= floors {
             true => (holds - floors) / (*count).clamp(1, HUNG) as f64,
             false => f64::INFINITY,
         };
         let left: Vec<f64> = holds.iter().zip(&below.floors).zip(&below.count).map(left).collect();
+        let top = |(i, (ask, grant)): (usize, (&Ask<'_>, &Grant))| {
+            let (spec, rack, memory) = (&self.topology.racks()[i], &racks[i], &self.racks[i]);
+            let full = memory.wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
+            let full = rack.cooling.map_or(full, |c| full.min(c)).get();
+            let shared = ask.shares.iter().filter(|(_, share)| *share > 0.0);
+            shared.map(|(place, share)| ask.floor + left[*place] / share).fold(full, f64::min).max(grant.watts)
+        };
+        let tops: Vec<f64> = asks.iter().zip(grants).enumerate().map(top).collect();
         let more: Vec<Ask<'_>> = asks
             .iter()
             .zip(grants)
             .enumerate()
             .map(|(i, (ask, grant))| {
-                let (spec, rack, memory) = (&self.topology.racks()[i], &racks[i], &self.racks[i]);
-                let full = memory.wanted.ceiling_gpu * f64::from(spec.gpus) + rack.overhead;
-                let full = rack.cooling.map_or(full, |c| full.min(c)).get();
-                let shared = ask.shares.iter().filter(|(_, share)| *share > 0.0);
-                let top = shared.map(|(place, share)| ask.floor + left[*place] / share).fold(full, f64::min);
-                let stands = self.is_bound(i, now) || memory.over.pin.is_some() || memory.over.advised;
-                let demand = if stands { grant.watts } else { top.max(grant.watts) };
+                let over = &self.racks[i].over;
+                let stands = self.is_bound(i, now) || over.pin.is_some() || over.advised;
+                let demand = if stands { grant.watts } else { tops[i] };
                 Ask { floor: grant.watts, demand, band: 0, ..ask.clone() }
             })
             .collect();
-        allocate(&spare, &more).iter().map(|g| g.watts).collect()
+        allocate(&spare, &more).iter().map(|g| g.watts).zip(tops).collect()
     }
 
     /// What each rack falls back on without Orders, so that every place it hangs on is at what `lasts` there, W, or

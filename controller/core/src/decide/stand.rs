@@ -1,6 +1,7 @@
 //! Which limits stay although others would be right by a little: a limit that nobody feels, or that is off by a
 //! trifle, is not worth an Order. What trips a breaker is never a trifle: as soon as all that was given would
-//! load a node beyond what its trip image allows, everybody below it gets what is right now.
+//! load a node beyond what its trip image allows, everybody below it gets what is right now, and so does a rack that has
+//! more than it may keep should its agent hang.
 //!
 //! What a load that lasts leaves is a matter of minutes, and loads swing in seconds: a rack held by it follows the
 //! mean of what is right, faster downwards.
@@ -31,12 +32,12 @@ pub(super) struct Places<'a> {
 }
 
 impl Decider {
-    /// Budgets of the racks: what is right, `lent`, or what stands.
+    /// Budgets of the racks: what is right or what stands; `lent`: what is right for each, and the most that it may have.
     pub(super) fn stand(
         &mut self,
         racks: &[RackNow],
         grants: &[Grant],
-        lent: &[f64],
+        lent: &[(f64, f64)],
         places: &Places<'_>,
         now: Mono,
         dt_s: f64,
@@ -50,15 +51,15 @@ impl Decider {
         };
         let kind = |by: usize| if kind(by) == LimitKind::Continuous { lasting } else { kind(by) };
         let mut budgets: Vec<f64> = (0..racks.len())
-            .map(|i| self.stands_at(i, &racks[i], grants[i].bound_by.map(kind), lent[i], dt_s))
+            .map(|i| self.stands_at(i, &racks[i], grants[i].bound_by.map(kind), lent[i].0, dt_s))
             .collect();
         let mut given = vec![0.0; ramp.len()];
         for (budget, path) in budgets.iter().zip(paths) {
             path.iter().for_each(|(place, share)| given[*place] += budget * share);
         }
         let too_much: Vec<bool> = given.iter().zip(ramp).map(|(given, ramp)| *given > ramp + 1e-6).collect();
-        for ((budget, right), path) in budgets.iter_mut().zip(lent).zip(paths) {
-            if path.iter().any(|(place, _)| too_much[*place]) {
+        for ((budget, (right, most)), path) in budgets.iter_mut().zip(lent).zip(paths) {
+            if *budget > *most || path.iter().any(|(place, _)| too_much[*place]) {
                 *budget = budget.min(*right);
             }
         }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// A limit that moved by less has not moved, W.
+const MOVED: f64 = 5.0;
 /// A cord that carries so much more than a moment ago has taken over another's load.
 const STEP: f64 = 1.4;
 const SITE: &str = "demo";
@@ -15,8 +17,8 @@ const SITE: &str = "demo";
 #[derive(Debug, Clone)]
 #[allow(dead_code, reason = "told with --trace")]
 pub enum Heard {
-    /// Orders to a rack, whether they lower it, and their least and greatest limit, W.
-    Orders { rack: String, lowered: bool, watts: [f64; 2] },
+    /// Orders to a rack, which of its GPUs they lower, and their least and greatest limit, W.
+    Orders { rack: String, lowered: Vec<u64>, watts: [f64; 2] },
     /// A Snapshot in which this device carries a step more.
     Step { rack: String, device: String },
     /// A Snapshot that has no value of this meter any more.
@@ -40,7 +42,7 @@ pub struct Bus {
 #[derive(Default)]
 struct Ear {
     decoders: BTreeMap<RackId, UplinkDecoder>,
-    limits: BTreeMap<RackId, f64>,
+    limits: BTreeMap<(RackId, u64), f64>,
     carried: BTreeMap<(RackId, DeviceId), f64>,
 }
 
@@ -155,14 +157,18 @@ impl Ear {
 
     fn orders(&mut self, rack: RackId, down: &Downlink) -> Option<Heard> {
         let limits = || {
-            down.orders.iter().filter_map(|(_, setting)| match setting {
-                Setting::PowerLimit(watts) => Some(watts.get()),
+            down.orders.iter().filter_map(|(gpu, setting)| match setting {
+                Setting::PowerLimit(watts) => Some((gpu.gpu_index()?.into(), watts.get())),
                 Setting::ClockCeilingMhz(_) => None,
             })
         };
-        let (least, highest) = (limits().reduce(f64::min)?, limits().reduce(f64::max)?);
-        let before = self.limits.insert(rack.clone(), highest);
-        let lowered = before.is_some_and(|before| highest < before - 5.0);
+        let watts = || limits().map(|(_, watts)| watts);
+        let (least, highest) = (watts().reduce(f64::min)?, watts().reduce(f64::max)?);
+        let mut falls = |(gpu, watts): (u64, f64)| {
+            let before = self.limits.insert((rack.clone(), gpu), watts);
+            before.filter(|before| watts < before - MOVED).map(|_| gpu)
+        };
+        let lowered = limits().filter_map(&mut falls).collect();
         Some(Heard::Orders { rack: rack.to_string(), lowered, watts: [least, highest] })
     }
 }

@@ -89,8 +89,8 @@ impl Lowered {
         Some((times.iter().copied().min()?, times.iter().copied().max()?))
     }
 
-    /// When the last of those GPUs of some racks that were, was.
-    pub fn last(&self, racks: &[String]) -> Option<Instant> {
-        self.at.iter().filter(|((rack, _), _)| racks.contains(rack)).map(|(_, at)| *at).max()
+    /// When the last of those GPUs, by rack and index, that were, was.
+    pub fn last(&self, which: impl Fn(&str, u64) -> bool) -> Option<Instant> {
+        self.at.iter().filter(|((rack, gpu), _)| which(rack, *gpu)).map(|(_, at)| *at).max()
     }
 }

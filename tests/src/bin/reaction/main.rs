@@ -130,7 +130,7 @@ fn ordered(bus: &Bus, from: Instant) -> Option<Instant> {
     let of = |rack: &String| {
         heard
             .iter()
-            .find(|h| matches!(&h.what, Heard::Orders { rack: r, lowered: true, .. } if r == rack))
+            .find(|h| matches!(&h.what, Heard::Orders { rack: r, lowered, .. } if r == rack && !lowered.is_empty()))
             .map(|h| h.at)
     };
     bus.racks().iter().map(of).collect::<Option<Vec<_>>>()?.into_iter().max()
@@ -144,7 +144,7 @@ fn load_target(row: &Row, bus: &Bus, partner: &Partner) -> Value {
     let orders = ordered(bus, from);
     bus.publish(&partner.topic(), partner.target(None));
     assert!(done, "a GPU was not lowered:\n{}", row.logs());
-    let (set, enforced) = gpus.last(&bus.racks());
+    let (set, enforced) = gpus.last(|_, _| true);
     json!({
         "ms": ms(from, set), "decided_and_ordered_ms": ms(from, orders),
         "set_by_agents_ms": orders.map_or(Value::Null, |orders| ms(orders, set)),
@@ -162,7 +162,7 @@ fn feed_lost(row: &Row, bus: &Bus, feed: &str, trace: bool) -> Value {
     assert!(done, "a GPU was not lowered:\n{}", row.logs());
     let other = if feed == "a" { "pdu-b" } else { "pdu-a" };
     let told = bus.first_step(begun, other);
-    let (set, enforced) = gpus.last(&bus.racks());
+    let (set, enforced) = gpus.last(|_, _| true);
     let told_at = told.unwrap_or(begun);
     let orders = ordered(bus, told_at);
     if trace {
@@ -203,21 +203,21 @@ fn overload(row: &Row, bus: &Bus) -> Value {
         return json!({ "anticipated": 1 });
     };
     gpus.watch(row, row::watched());
-    let lowered: Vec<(Instant, String)> = bus
+    let lowered: Vec<(Instant, String, Vec<u64>)> = bus
         .since(over)
         .into_iter()
         .filter_map(|m| match m.what {
-            Heard::Orders { rack, lowered: true, .. } => Some((m.at, rack)),
+            Heard::Orders { rack, lowered, .. } if !lowered.is_empty() => Some((m.at, rack, lowered)),
             _ => None,
         })
         .collect();
     assert!(!lowered.is_empty(), "no rack was lowered {:?} after the start:\n{}", begun.elapsed(), row.logs());
-    // The Orders of one Plan leave together.
+    // The Orders of one Plan leave together. As the load creeps on, later ones lower others.
     let first = lowered[0].0;
-    let plan = lowered.iter().take_while(|(at, _)| at.duration_since(first) < ONE_PLAN);
-    let (racks, orders): (Vec<String>, Vec<Instant>) = plan.map(|(at, rack)| (rack.clone(), *at)).unzip();
-    let orders = orders.into_iter().max();
-    let (set, enforced) = gpus.last(&racks);
+    let plan = || lowered.iter().take_while(|(at, ..)| at.duration_since(first) < ONE_PLAN);
+    let orders = plan().map(|(at, ..)| *at).max();
+    let is_meant = |rack: &str, gpu: u64| plan().any(|(_, r, gpus)| r == rack && gpus.contains(&gpu));
+    let (set, enforced) = gpus.last(is_meant);
     json!({
         "ms": ms(over, enforced), "read_decided_and_ordered_ms": ms(over, orders),
         "set_by_agents_ms": orders.map_or(Value::Null, |orders| ms(orders, set)),

@@ -1,11 +1,11 @@
 //! The rows that are measured, and what their GPUs are seen to be set to.
 
-use crate::driver::{Drivers, Lowered};
+use crate::driver::{Drivers, Lowered, Place};
 use headroom_controller::clock::rfc3339;
 use headroom_controller::flex::event::{self, Chance, Envelope, Trace};
 use headroom_controller::flex::jws;
 use headroom_controller::flex::key::Signer;
-use headroom_rack::UnixMs;
+use headroom_rack::{DeviceId, UnixMs};
 use headroom_tests::parts::until;
 use headroom_tests::row::{Row, even, scenario};
 use headroom_tests::{http, succeed};
@@ -97,8 +97,8 @@ impl Partner {
 pub struct Gpus {
     drivers: Drivers,
     lowered: Lowered,
-    before: BTreeMap<(String, String), f64>,
-    enforced: BTreeMap<(String, String), Instant>,
+    before: BTreeMap<Place, f64>,
+    enforced: BTreeMap<Place, Instant>,
     looked: Instant,
 }
 
@@ -142,10 +142,10 @@ impl Gpus {
         }
     }
 
-    /// When the last GPU of these racks was set, and when that was in force.
-    pub fn last(&self, racks: &[String]) -> (Option<Instant>, Option<Instant>) {
-        let enforced = self.enforced.iter().filter(|((rack, _), _)| racks.contains(rack)).map(|(_, at)| *at);
-        (self.lowered.last(racks), enforced.max())
+    /// When the last of these GPUs, by rack and index, was set, and when that was in force.
+    pub fn last(&self, which: impl Fn(&str, u64) -> bool) -> (Option<Instant>, Option<Instant>) {
+        let enforced = self.enforced.iter().filter(|((rack, gpu), _)| which(rack, *gpu)).map(|(_, at)| *at);
+        (self.lowered.last(&which), enforced.max())
     }
 
     /// When the first and the last GPU of a rack were set.
@@ -154,14 +154,14 @@ impl Gpus {
     }
 }
 
-fn limits(truth: &Value) -> impl Iterator<Item = ((String, String), (f64, f64))> + '_ {
+fn limits(truth: &Value) -> impl Iterator<Item = (Place, (f64, f64))> + '_ {
     let racks = truth.as_object().into_iter().flatten().filter(|(rack, _)| !rack.starts_with('_'));
     racks.flat_map(|(rack, devices)| {
         let gpus = devices.as_object().into_iter().flatten();
         gpus.filter_map(move |(id, gpu)| {
             let watts = |name: &str| gpu[name].as_f64();
             let both = (watts("gpu_limit_requested_watts")?, watts("gpu_limit_enforced_watts")?);
-            Some(((rack.clone(), id.clone()), both))
+            Some(((rack.clone(), DeviceId::new(id.as_str()).ok()?.gpu_index()?.into()), both))
         })
     })
 }

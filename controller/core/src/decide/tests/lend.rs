@@ -51,6 +51,22 @@ fn no_two_are_lent_more_than_the_others_could_make_room_for() {
 }
 
 #[test]
+fn a_limit_that_nobody_feels_does_not_stand_above_what_its_rack_may_keep_should_its_agent_hang() {
+    let (mut decider, before) = idle();
+    let breaker = decider.topology.nodes().iter().find(|n| n.id.as_str() == "breaker-a").expect("a node");
+    let alone = breaker.rating.get() * breaker.curve.holds();
+    // The others can make less room.
+    let floor_gpu = Watts::new(400.0);
+    decider.set_policy(Policy { floor_gpu, ..Policy::default() });
+    let now = Mono::from_ms(60_000);
+    let plan = decide(&mut decider, &fleet_at(&[100.0; 4], &[400.0; 4], now), now);
+    let most = |plan: &Plan| per_feed([0, 1].into_iter().map(|rack| gpu(plan, rack)));
+    let floors = per_feed([floor_gpu.get(); 2].into_iter());
+    assert!(most(&before) + floors > alone, "what it had is too much now: {} W", most(&before));
+    assert!(most(&plan) + floors <= alone + 1.0, "{} W beside {floors} W under {alone} W", most(&plan));
+}
+
+#[test]
 fn two_racks_alone_on_a_breaker_may_hang_with_all_that_they_were_lent() {
     let row = row();
     let mut nodes = row.nodes().to_vec();

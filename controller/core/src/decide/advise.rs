@@ -72,8 +72,8 @@ pub struct CoolingAdvice {
     pub supply_celsius: f64,
     /// Set-point now, degrees Celsius, where a unit tells it.
     pub setpoint_celsius: Option<f64>,
-    /// The warmest supply at which cooling holds nothing back, degrees Celsius, in steps of half a kelvin; `None`: none
-    /// down to 17 degrees does.
+    /// The warmest supply at which cooling holds nothing back, degrees Celsius, in steps of half a kelvin; that of now
+    /// where it is to be kept. `None`: none down to 17 degrees does.
     pub at_most_celsius: Option<f64>,
     /// The least flow that would do instead with the supply of now, l/min; of a liquid loop that must be cooler and serves one rack.
     pub flow_at_least_lpm: Option<f64>,
@@ -219,20 +219,20 @@ impl Decider {
         if advising.last.is_none_or(|last| now.since(last) >= EVERY) {
             advising.last = Some(now);
             advising.seen.resize_with(self.topology.racks().len(), Seen::default);
-            let mut wishes: BTreeMap<NodeId, Vec<(usize, Wish)>> = BTreeMap::new();
+            // Per cooler how many racks it serves, and what those that tell of it ask.
+            let mut served: BTreeMap<NodeId, (usize, Vec<(usize, Wish)>)> = BTreeMap::new();
             for ((i, seen), cap) in advising.seen.iter_mut().enumerate().zip(&plan.caps) {
-                if let Some(wish) = self.wish(i, seen, cap, fleet, now) {
-                    wishes
-                        .entry(self.topology.cooled_by(i).cloned().unwrap_or_else(|| self.cooler(i)))
-                        .or_default()
-                        .push((i, wish));
-                }
+                let cooler = self.topology.cooled_by(i).cloned().unwrap_or_else(|| self.cooler(i));
+                let (racks, wishes) = served.entry(cooler).or_default();
+                *racks += 1;
+                wishes.extend(self.wish(i, seen, cap, fleet, now).map(|wish| (i, wish)));
             }
-            let advice = |(cooler, wishes): (NodeId, Vec<(usize, Wish)>)| {
+            let advice = |(cooler, (racks, wishes)): (NodeId, (usize, Vec<(usize, Wish)>))| {
                 let before = advising.said.binary_search_by(|a| a.cooler.cmp(&cooler)).ok();
-                self.one(cooler, &wishes, before.map(|i| &advising.said[i]))
+                let before = before.map(|i| &advising.said[i]);
+                (!wishes.is_empty()).then(|| self.one(cooler, &wishes, racks == wishes.len(), before))
             };
-            advising.said = Arc::new(wishes.into_iter().map(advice).collect());
+            advising.said = Arc::new(served.into_iter().filter_map(advice).collect());
         }
         let said = Arc::clone(&advising.said);
         self.advising = advising;
@@ -280,7 +280,14 @@ impl Decider {
         })
     }
 
-    fn one(&self, cooler: NodeId, wishes: &[(usize, Wish)], before: Option<&CoolingAdvice>) -> CoolingAdvice {
+    /// `whole`: every rack that it serves is known; what is not heard may need what there is.
+    fn one(
+        &self,
+        cooler: NodeId,
+        wishes: &[(usize, Wish)],
+        whole: bool,
+        before: Option<&CoolingAdvice>,
+    ) -> CoolingAdvice {
         let short = wishes.iter().any(|(_, w)| w.is_short);
         let all = || wishes.iter().map(|(_, w)| w);
         let supply = all().map(|w| w.supply).fold(f64::NEG_INFINITY, f64::max);
@@ -288,11 +295,15 @@ impl Decider {
         let at_most = Some((least / STEP_K).floor() * STEP_K).filter(|most| *most >= COOLEST_CELSIUS);
         let change = match at_most {
             _ if short => Change::Cooler,
-            Some(most) if most >= supply + STAYS_K => Change::Warmer,
+            Some(most) if whole && most >= supply + STAYS_K => Change::Warmer,
             _ => Change::Keep,
         };
         let stays = before.filter(|b| b.change == change).and_then(|b| b.at_most_celsius);
-        let at_most = at_most.map(|most| stays.filter(|stays| (most - stays).abs() < STAYS_K).unwrap_or(most));
+        let at_most = match change {
+            // It holds nothing back, whatever flow and demand at their worst together would say.
+            Change::Keep => Some(supply),
+            _ => at_most.map(|most| stays.filter(|stays| (most - stays).abs() < STAYS_K).unwrap_or(most)),
+        };
         CoolingAdvice {
             cooler,
             racks: wishes.iter().map(|(i, _)| self.topology.racks()[*i].id.clone()).collect(),

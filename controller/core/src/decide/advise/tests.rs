@@ -138,6 +138,22 @@ fn a_set_of_units_is_told_what_its_neediest_rack_needs() {
     assert_eq!((said.racks.len(), said.racks[0].as_str()), (1, "rack-2"));
     let said = row.pass(1900, &[easy, short]).remove(0);
     assert_eq!((said.racks.len(), said.change, said.flow_at_least_lpm), (2, Change::Cooler, None));
+    let said = row.pass(1900, &[easy, easy]).remove(0);
+    assert_eq!((said.change, said.at_most_celsius), (Change::Keep, Some(32.0)), "two racks do not tell what they need");
+    let said = row.pass(1900, &[easy; 4]).remove(0);
+    assert!(said.change == Change::Warmer && said.racks.len() == 4, "{said:?}");
+}
+
+#[test]
+fn a_supply_that_holds_nothing_back_is_right_although_flow_and_demand_at_their_worst_would_not_do() {
+    let mut row = Row::new(row());
+    let idle = Told { flow: Some(2.2), gpu_watts: 200.0, ..LIQUID };
+    let busy = Told { gpu_watts: 600.0, ..LIQUID };
+    row.pass(900, &[busy]);
+    row.pass(900, &[idle]);
+    let said = row.pass(900, &[busy]).remove(0);
+    assert_eq!((said.change, said.at_most_celsius), (Change::Keep, Some(32.0)), "{said:?}");
+    assert!(said.words().contains("is right at 32.0 C"), "{}", said.words());
 }
 
 #[test]

@@ -24,8 +24,8 @@ workload = "batch"
 level = [[0, 1.0], [600, 1.0]]
 repeat_from_s = 0.0
 "#;
-/// Two meters of 15 values, two UPSs of 23, one cooling unit of 12.
-const VALUES_OF_A_RACK: usize = 2 * 15 + 2 * 23 + 12;
+/// Two meters of 15 values, two UPSs of 23, one cooling unit of 13.
+const VALUES_OF_A_RACK: usize = 2 * 15 + 2 * 23 + 13;
 
 fn busy_rack() -> Plant {
     let plant = Plant::of(Some(BUSY_RACK));

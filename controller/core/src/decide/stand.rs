@@ -80,6 +80,12 @@ impl Decider {
             // Nobody knows what it does with what it has.
             return right.min(before);
         }
+        // Whatever binds: or else worse data, where more binds, would raise it.
+        let rises = right > before && right - before < UNFELT_WATTS * gpus;
+        if rises && !rack.pressed && !self.is_top(i, rack, right) {
+            return before;
+        }
+        let memory = &mut self.racks[i];
         let trifle = TRIFLE_WATTS * gpus;
         let stays = |right: f64| if (before - right).abs() < trifle { before } else { right };
         match bound {

@@ -99,7 +99,7 @@ impl Decider {
             Some(LimitKind::TimeToTrip | LimitKind::UpsOverload) => stays(right),
             Some(_) => right,
             None if rack.pressed && right > before => stays(right),
-            None if right - before < UNFELT_WATTS * gpus && !self.is_top(i, rack, right) => before,
+            None if right <= before && !self.is_top(i, rack, right) => before,
             None => right,
         }
     }
